@@ -29,7 +29,9 @@ pub enum Scalar<'a> {
 
 impl<'a> Attributes<'a> {
     pub(crate) fn new(raw: Option<&'a RawValue>) -> Self {
-        Self { json: raw.map_or("", RawValue::get) }
+        Self {
+            json: raw.map_or("", RawValue::get),
+        }
     }
 
     /// The JSON text; empty where the state had no attributes.
@@ -42,7 +44,9 @@ impl<'a> Attributes<'a> {
     /// are no object (or cannot be read) are no entries: the state itself is still worth storing.
     #[must_use]
     pub fn entries(&self) -> Vec<(Cow<'a, str>, &'a str)> {
-        serde_json::from_str::<Entries<'a>>(self.json).map(|entries| entries.0).unwrap_or_default()
+        serde_json::from_str::<Entries<'a>>(self.json)
+            .map(|entries| entries.0)
+            .unwrap_or_default()
     }
 
     /// The text of one attribute, without reading the others into memory.
@@ -51,12 +55,13 @@ impl<'a> Attributes<'a> {
         if !self.json.contains(name) {
             return None;
         }
-        self.entries().into_iter().find(|(key, _)| key == name).and_then(|(_, value)| {
-            match Scalar::parse(value) {
+        self.entries()
+            .into_iter()
+            .find(|(key, _)| key == name)
+            .and_then(|(_, value)| match Scalar::parse(value) {
                 Scalar::Text(text) => Some(text),
                 _ => None,
-            }
-        })
+            })
     }
 }
 
@@ -117,8 +122,11 @@ mod tests {
     #[test]
     fn values_are_typed_by_their_json_type() {
         let json = r#"{"a":1,"b":-2.5e3,"c":true,"d":null,"e":"x\"y","f":[1,{"g":null}],"h":{}}"#;
-        let typed: Vec<_> =
-            attributes(json).entries().into_iter().map(|(_, value)| Scalar::parse(value)).collect();
+        let typed: Vec<_> = attributes(json)
+            .entries()
+            .into_iter()
+            .map(|(_, value)| Scalar::parse(value))
+            .collect();
         assert_eq!(
             typed,
             [

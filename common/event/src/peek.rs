@@ -114,13 +114,24 @@ mod tests {
         assert_eq!(removed.source_time, Some(UtcMicros(2_000_000)));
 
         let bus = peek(br#"{"event_type":"call_service","data":{"entity_id":["a.b"],"new_state":7},"time_fired":"1970-01-01T00:00:02+00:00"}"#).unwrap();
-        assert_eq!((bus.event_type.as_ref(), bus.entity_id), ("call_service", None));
+        assert_eq!(
+            (bus.event_type.as_ref(), bus.entity_id),
+            ("call_service", None)
+        );
         assert_eq!(bus.source_time, Some(UtcMicros(2_000_000)));
     }
 
     #[test]
     fn what_is_no_event_is_an_error() {
-        for json in ["", "null", "[]", "{}", "{\"event_type\":7}", "not json", "{\"event_type\":\"a\""] {
+        for json in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "{\"event_type\":7}",
+            "not json",
+            "{\"event_type\":\"a\"",
+        ] {
             assert!(peek(json.as_bytes()).is_err(), "{json}");
         }
     }

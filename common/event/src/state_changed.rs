@@ -70,13 +70,18 @@ impl StateChanged<'_> {
     /// The part of the entity id before the dot.
     #[must_use]
     pub fn domain(&self) -> &str {
-        self.entity_id.split_once('.').map_or("", |(domain, _)| domain)
+        self.entity_id
+            .split_once('.')
+            .map_or("", |(domain, _)| domain)
     }
 
     /// The point's time: the new state's `last_updated`, `time_fired` where there is none.
     #[must_use]
     pub fn source_time(&self) -> Option<UtcMicros> {
-        self.new_state.as_ref().and_then(|state| state.last_updated).or(self.time_fired)
+        self.new_state
+            .as_ref()
+            .and_then(|state| state.last_updated)
+            .or(self.time_fired)
     }
 }
 
@@ -148,10 +153,14 @@ pub fn parse(json: &[u8]) -> Result<Event<'_>, EventError> {
     let raw = envelope.data.ok_or_else(|| missing("data"))?;
     let data: Data<'_> = serde_json::from_str(raw.get())?;
     if !is_entity_id(&data.entity_id) {
-        return Err(EventError::EntityId(data.entity_id.chars().take(255).collect()));
+        return Err(EventError::EntityId(
+            data.entity_id.chars().take(255).collect(),
+        ));
     }
     if data.old_state.is_none() && data.new_state.is_none() {
-        return Err(EventError::NoState { entity_id: data.entity_id.into_owned() });
+        return Err(EventError::NoState {
+            entity_id: data.entity_id.into_owned(),
+        });
     }
     let event = StateChanged {
         entity_id: data.entity_id,
@@ -214,13 +223,21 @@ mod tests {
 
     #[test]
     fn a_state_change_is_read_whole() {
-        let Event::StateChanged(event) = parse(LIGHT.as_bytes()).unwrap() else { panic!("type") };
-        assert_eq!((event.domain(), event.entity_id.as_ref()), ("light", "light.kitchen"));
+        let Event::StateChanged(event) = parse(LIGHT.as_bytes()).unwrap() else {
+            panic!("type")
+        };
+        assert_eq!(
+            (event.domain(), event.entity_id.as_ref()),
+            ("light", "light.kitchen")
+        );
         assert_eq!(event.source_time(), Some(UtcMicros(2_000_003)));
         assert_eq!(event.new_state.as_ref().unwrap().state, "o\"n");
         assert!(event.old_state.is_none());
         assert_eq!(event.context.user_id.as_deref(), Some("u"));
-        assert!(matches!(event.context.id, Some(Cow::Borrowed("01"))), "borrowed, not copied");
+        assert!(
+            matches!(event.context.id, Some(Cow::Borrowed("01"))),
+            "borrowed, not copied"
+        );
     }
 
     #[test]
@@ -228,11 +245,26 @@ mod tests {
         for (json, says) in [
             ("{", "EOF"),
             (r#"{"event_type":"state_changed"}"#, "data"),
-            (r#"{"event_type":"state_changed","data":{"entity_id":"nodot","new_state":null}}"#, "domain.object_id"),
-            (r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":null}}"#, "neither"),
-            (r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":{"state":5}}}"#, "string"),
-            (r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":{"state":"5"}}}"#, "last_updated"),
-            (r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":{"state":"5","last_updated":"x"}}}"#, "RFC 3339"),
+            (
+                r#"{"event_type":"state_changed","data":{"entity_id":"nodot","new_state":null}}"#,
+                "domain.object_id",
+            ),
+            (
+                r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":null}}"#,
+                "neither",
+            ),
+            (
+                r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":{"state":5}}}"#,
+                "string",
+            ),
+            (
+                r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":{"state":"5"}}}"#,
+                "last_updated",
+            ),
+            (
+                r#"{"event_type":"state_changed","data":{"entity_id":"a.b","new_state":{"state":"5","last_updated":"x"}}}"#,
+                "RFC 3339",
+            ),
             (r#"{"event_type":"call_service","data":{}}"#, "time_fired"),
         ] {
             let error = parse(json.as_bytes()).expect_err(json).to_string();

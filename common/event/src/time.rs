@@ -24,7 +24,9 @@ impl UtcMicros {
         }
         text.parse::<jiff::Timestamp>()
             .map(|timestamp| Self(timestamp.as_nanosecond().div_euclid(1_000) as i64))
-            .map_err(|_| ParseTimeError { text: text.chars().take(64).collect() })
+            .map_err(|_| ParseTimeError {
+                text: text.chars().take(64).collect(),
+            })
     }
 
     /// Nanoseconds since the epoch, the precision that the database is written with.
@@ -51,7 +53,9 @@ fn parse_plain_utc(text: &[u8]) -> Option<i64> {
     }
     let number = |range: std::ops::Range<usize>| -> Option<i64> {
         stamp[range].iter().try_fold(0_i64, |value, digit| {
-            digit.is_ascii_digit().then(|| value * 10 + i64::from(digit - b'0'))
+            digit
+                .is_ascii_digit()
+                .then(|| value * 10 + i64::from(digit - b'0'))
         })
     };
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -122,8 +126,13 @@ mod tests {
 
     #[test]
     fn other_texts_are_errors() {
-        for text in ["", "yesterday", "2026-11-21", "2026-13-21T21:42:14+00:00", "2026-11-21T21:42:14"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-21",
+            "2026-13-21T21:42:14+00:00",
+            "2026-11-21T21:42:14",
+        ] {
             assert!(UtcMicros::parse(text).is_err(), "{text}");
         }
         assert!(UtcMicros::parse("2023-02-29T12:00:00+00:00").is_err());

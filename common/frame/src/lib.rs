@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The wire: a frame is one AMQP message, MessagePack with named fields, and holds 1..=100
+//! envelopes, each with the untouched JSON bytes of one event.
+//!
+//! Named fields let an old reader pass over what a newer writer added. A change that an old reader
+//! could not live with raises [`VERSION`], and an old reader then waits instead of guessing.
+
+mod codec;
+mod envelope;
+mod facts;
+
+pub use codec::{DecodeError, decode, encode, version};
+pub use envelope::{Envelope, Frame, Origin};
+pub use facts::{EntityFacts, HomeFacts, WeatherFacts};
+
+/// The frame layout that this build writes, and the newest that it reads.
+pub const VERSION: u16 = 1;
+
+/// Content type of a frame on AMQP and HTTP.
+pub const CONTENT_TYPE: &str = "application/vnd.ha-ingestor.frame+msgpack";
+
+/// Header: the layout version of the frame.
+pub const HEADER_VERSION: &str = "x-ha-version";
+
+/// Header: the number of envelopes in the frame.
+pub const HEADER_COUNT: &str = "x-ha-count";

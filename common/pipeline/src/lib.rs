@@ -1,1 +1,16 @@
-//! Placeholder.
+//! From frame to stored point: decode, enrich, batch, write, settle. The same in the worker, in
+//! the producer that enriches inline, and for imports: frames go in with a ticket each, and a
+//! ticket comes out when every event of its frame is stored or is a dead letter.
+
+mod batch;
+mod latency;
+mod letter;
+mod metrics;
+mod run;
+mod write;
+
+pub use latency::LatencyRecorder;
+pub use letter::{DeadLetters, Letter, Reason};
+pub use metrics::describe;
+pub use run::{Outcome, Pipeline, PipelineOptions, Work};
+pub use write::SinkState;

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Settings: every one a long flag and an environment variable, so that `--help` is the reference.
+//!
+//! clap reads texts only; meaning is given here, so that all problems come out in one message, each
+//! with its variable, the value it got (secrets never) and what would be valid, before any socket
+//! opens.
+
+mod broker;
+mod command;
+mod home_assistant;
+mod pipeline;
+mod problems;
+mod process;
+mod secret;
+mod sink;
+mod tls;
+
+pub use broker::BrokerArgs;
+pub use command::{exit_with_problems, parse};
+pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
+pub use pipeline::{
+    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FramingArgs, FramingSettings,
+};
+pub use problems::{Problems, number, seconds};
+pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use secret::Secret;
+pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
+pub use tls::{TlsArgs, TlsSettings};

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Logs, metrics, health and the end of a process.
+
+mod admin;
+mod health;
+mod logs;
+mod prometheus;
+mod shutdown;
+
+pub use admin::{Admin, AdminError, StatusSource};
+pub use health::Health;
+pub use logs::{LogError, init_logs};
+pub use prometheus::{MetricsError, install_metrics};
+pub use shutdown::shutdown_token;

@@ -1,0 +1,239 @@
+//! Connecting to the broker.
+
+use deadpool_lapin::{Pool, PoolConfig, Runtime, Timeouts};
+use lapin::runtime::default_runtime;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+use std::fmt;
+use std::time::Duration;
+use url::Url;
+
+/// Connecting, opening a channel and every other call that the broker answers at once.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that publish: live frames, dead letters, the workbench.
+const PUBLISHING_CONNECTIONS_MAX: usize = 4;
+
+/// How to reach the broker.
+#[derive(Clone)]
+pub struct BrokerOptions {
+    /// `amqp://` or `amqps://`, with user, password and virtual host.
+    pub url: Url,
+    /// Shown in RabbitMQ's list of connections.
+    pub connection_name: String,
+    /// Private certificate authority and client certificate.
+    pub tls: TlsFiles,
+}
+
+/// Contents of PEM files for `amqps`.
+#[derive(Clone, Default)]
+pub struct TlsFiles {
+    /// Certificates of a private authority.
+    pub ca_pem: Option<String>,
+    /// Client certificate and its key.
+    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What went wrong at the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Nothing there, or the connection broke.
+    #[error("cannot reach the broker at {address}: {reason}")]
+    Unreachable {
+        /// The address without user and password.
+        address: String,
+        /// The library's words.
+        reason: String,
+    },
+    /// The broker gave no answer in time.
+    #[error("the broker at {address} did not answer {what} within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout {
+        /// The address without user and password.
+        address: String,
+        /// The call.
+        what: &'static str,
+    },
+    /// The user, password or virtual host is not accepted.
+    #[error("the broker at {address} refused the login of AMQP_URL: {reason}; check user, password and virtual host")]
+    Login {
+        /// The address without user and password.
+        address: String,
+        /// The broker's words.
+        reason: String,
+    },
+    /// Exchanges and queues are not as they must be; the text says which and what to do.
+    #[error("{0}")]
+    Topology(String),
+    /// The channel or connection was closed while in use.
+    #[error("the broker closed the channel: {0}")]
+    Closed(String),
+}
+
+/// The broker: makes connections and pools those that publish.
+pub struct Broker {
+    options: BrokerOptions,
+    pool: Option<Pool>,
+}
+
+impl fmt::Debug for BrokerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerOptions").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl BrokerOptions {
+    /// Scheme, host, port and virtual host: what may stand in logs.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let host = self.url.host_str().unwrap_or("localhost");
+        let default = if self.url.scheme() == "amqps" { 5671 } else { 5672 };
+        let port = self.url.port().unwrap_or(default);
+        format!("{}://{host}:{port}{}", self.url.scheme(), self.url.path())
+    }
+
+    fn properties(&self) -> ConnectionProperties {
+        ConnectionProperties::default().with_connection_name(self.connection_name.clone().into())
+    }
+
+    fn tls_config(&self) -> OwnedTLSConfig {
+        OwnedTLSConfig {
+            identity: self
+                .tls
+                .identity_pem
+                .clone()
+                .map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key }),
+            cert_chain: self.tls.ca_pem.clone(),
+        }
+    }
+
+    fn has_private_tls(&self) -> bool {
+        self.tls.ca_pem.is_some() || self.tls.identity_pem.is_some()
+    }
+}
+
+/// A connection that publishes: pooled, or made for its user where the pool cannot make it.
+pub(crate) enum PublishingConnection {
+    Pooled(deadpool_lapin::Object),
+    Own(Connection),
+}
+
+impl std::ops::Deref for PublishingConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Pooled(object) => object,
+            Self::Own(connection) => connection,
+        }
+    }
+}
+
+impl PublishingConnection {
+    /// Gives the connection up for good, so that nobody gets it from the pool again.
+    pub(crate) fn discard(self) {
+        if let Self::Pooled(object) = self {
+            drop(deadpool_lapin::Object::take(object));
+        }
+    }
+}
+
+impl Broker {
+    /// Prepares; connects to nothing. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// No runtime.
+    pub fn new(options: BrokerOptions) -> Result<Self, BrokerError> {
+        // deadpool-lapin has no way to hand certificates on, so private TLS goes around it.
+        let pool = if options.has_private_tls() { None } else { Some(pool(&options)?) };
+        Ok(Self { options, pool })
+    }
+
+    /// Scheme, host, port and virtual host.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.options.address()
+    }
+
+    /// A new connection of the caller's own, for consuming and for checks.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn connect(&self) -> Result<Connection, BrokerError> {
+        let runtime = default_runtime().map_err(|error| self.error(&error))?;
+        let connecting = Connection::connect_with_config(
+            self.options.url.as_str(),
+            self.options.properties(),
+            self.options.tls_config(),
+            runtime,
+        );
+        self.within("the connection", connecting).await
+    }
+
+    pub(crate) async fn publishing_connection(&self) -> Result<PublishingConnection, BrokerError> {
+        use deadpool_lapin::PoolError;
+        let Some(pool) = &self.pool else {
+            return Ok(PublishingConnection::Own(self.connect().await?));
+        };
+        match pool.get().await {
+            Ok(object) => Ok(PublishingConnection::Pooled(object)),
+            Err(PoolError::Backend(error)) => Err(self.error(&error)),
+            Err(PoolError::Timeout(_)) => {
+                Err(BrokerError::Timeout { address: self.address(), what: "the connection" })
+            }
+            Err(error) => {
+                Err(BrokerError::Unreachable { address: self.address(), reason: error.to_string() })
+            }
+        }
+    }
+
+    /// Runs one call with the time limit and in the words of this crate.
+    pub(crate) async fn within<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(result) => result.map_err(|error| self.error(&error)),
+            Err(_) => Err(BrokerError::Timeout { address: self.address(), what }),
+        }
+    }
+
+    pub(crate) fn error(&self, error: &lapin::Error) -> BrokerError {
+        let reason = error.to_string();
+        match error.kind() {
+            ErrorKind::ProtocolError(amqp) if matches!(amqp.get_id(), 403 | 530) => {
+                BrokerError::Login { address: self.address(), reason: amqp.to_string() }
+            }
+            ErrorKind::AuthProviderError(_) => {
+                BrokerError::Login { address: self.address(), reason }
+            }
+            ErrorKind::ProtocolError(amqp) => BrokerError::Closed(amqp.to_string()),
+            _ => BrokerError::Unreachable { address: self.address(), reason },
+        }
+    }
+}
+
+fn pool(options: &BrokerOptions) -> Result<Pool, BrokerError> {
+    let unusable = |reason: String| BrokerError::Unreachable { address: options.address(), reason };
+    let runtime = default_runtime().map_err(|error| unusable(error.to_string()))?;
+    let of = options.clone();
+    let manager =
+        deadpool_lapin::Manager::new(options.url.as_str(), move || of.properties(), runtime);
+    let limit = Some(CALL_TIMEOUT);
+    let config = PoolConfig {
+        max_size: PUBLISHING_CONNECTIONS_MAX,
+        timeouts: Timeouts { wait: limit, create: limit, recycle: limit },
+        ..PoolConfig::default()
+    };
+    Pool::builder(manager)
+        .config(config)
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| unusable(error.to_string()))
+}

@@ -1,0 +1,350 @@
+//! Publishing with confirms: one task holds one connection and one channel in confirm mode, keeps
+//! a bounded window of unconfirmed messages, and says of every message whether the broker has it.
+
+use crate::connector::{CALL_TIMEOUT, PublishingConnection};
+use crate::{Broker, BrokerError, Outgoing, topology};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use ha_resilience::Backoff;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, PublisherConfirm};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How the publisher works.
+#[derive(Debug, Clone)]
+pub struct PublisherOptions {
+    /// Messages without a confirm at one time.
+    pub window_messages: usize,
+    /// A message without a confirm for so long counts as not delivered.
+    pub confirm_timeout: Duration,
+    /// Reconnecting waits between this, with full jitter …
+    pub backoff_min: Duration,
+    /// … and this.
+    pub backoff_max: Duration,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> Self {
+        Self {
+            window_messages: 1_000,
+            confirm_timeout: Duration::from_secs(10),
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why the broker does not have a message. (It may have it all the same when the connection broke:
+/// sending it again is right, since the same event written twice is one point.)
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotDelivered {
+    /// No connection.
+    #[error("the broker is not connected")]
+    Disconnected,
+    /// The connection broke before the confirm came.
+    #[error("the connection was lost before the confirm")]
+    Lost,
+    /// The broker stopped reading: memory or disk alarm.
+    #[error("the broker blocks publishers (memory or disk alarm)")]
+    Blocked,
+    /// The broker said no: the queue is full.
+    #[error("the broker refused the message (basic.nack: queue full)")]
+    Nack,
+    /// No queue is bound.
+    #[error("the broker returned the message: no queue is bound to the exchange")]
+    Returned,
+    /// No confirm in time.
+    #[error("no confirm in time")]
+    Timeout,
+}
+
+/// What the publisher's connection is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublisherState {
+    /// Not yet connected.
+    Connecting,
+    /// Connected, topology checked.
+    Connected,
+    /// The last attempt failed, in its words.
+    Failed(String),
+}
+
+/// A handle to the publishing task. The task ends when every handle is gone.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    requests: mpsc::Sender<Request>,
+    state: watch::Receiver<PublisherState>,
+}
+
+#[derive(Debug)]
+struct Request {
+    message: Outgoing,
+    answer: oneshot::Sender<Result<(), NotDelivered>>,
+}
+
+impl Publisher {
+    /// Starts the task.
+    #[must_use]
+    pub fn start(broker: Arc<Broker>, options: PublisherOptions) -> Self {
+        let (requests, incoming) = mpsc::channel(options.window_messages);
+        let (state_sender, state) = watch::channel(PublisherState::Connecting);
+        tokio::spawn(run(broker, options, incoming, state_sender));
+        Self { requests, state }
+    }
+
+    /// Publishes one message, persistent and mandatory, and waits until the broker has it.
+    ///
+    /// # Errors
+    /// [`NotDelivered`]
+    pub async fn publish(&self, message: Outgoing) -> Result<(), NotDelivered> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { message, answer };
+        self.requests.send(request).await.map_err(|_| NotDelivered::Disconnected)?;
+        answered.await.unwrap_or(Err(NotDelivered::Lost))
+    }
+
+    /// Publishes until the broker has it, waiting between attempts; ends early only when `stop`
+    /// is cancelled.
+    ///
+    /// # Errors
+    /// The last reason, after `stop`.
+    pub async fn publish_until_delivered(
+        &self,
+        message: Outgoing,
+        stop: &CancellationToken,
+    ) -> Result<(), NotDelivered> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let Err(reason) = self.publish(message.clone()).await else { return Ok(()) };
+            tokio::select! {
+                () = stop.cancelled() => return Err(reason),
+                () = tokio::time::sleep(backoff.next_random()) => {}
+            }
+        }
+    }
+
+    /// The state of the connection, to watch.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<PublisherState> {
+        self.state.clone()
+    }
+}
+
+async fn run(
+    broker: Arc<Broker>,
+    options: PublisherOptions,
+    mut incoming: mpsc::Receiver<Request>,
+    state: watch::Sender<PublisherState>,
+) {
+    let mut backoff = Backoff::new(options.backoff_min, options.backoff_max);
+    loop {
+        match open(&broker, &mut incoming).await {
+            Opening::Ready(connection, channel) => {
+                tracing::info!(broker = broker.address(), "publishing to the broker");
+                state.send_replace(PublisherState::Connected);
+                let end = serve(&connection, &channel, &options, &mut incoming).await;
+                match end {
+                    End::HandlesGone => {
+                        let _ = tokio::time::timeout(CALL_TIMEOUT, channel.close(200, "bye".into()))
+                            .await;
+                        let _ = tokio::time::timeout(
+                            CALL_TIMEOUT,
+                            connection.close(200, "bye".into()),
+                        )
+                        .await;
+                        return;
+                    }
+                    End::Broken(reason) => {
+                        tracing::warn!(broker = broker.address(), reason, "publishing stopped");
+                        state.send_replace(PublisherState::Failed(reason));
+                        connection.discard();
+                        backoff.reset();
+                    }
+                }
+            }
+            Opening::Failed(error) => {
+                // Said once a reason, not once an attempt.
+                let reason = error.to_string();
+                if *state.borrow() != PublisherState::Failed(reason.clone()) {
+                    tracing::warn!(reason, "cannot publish; trying again for ever");
+                }
+                state.send_replace(PublisherState::Failed(reason));
+            }
+            Opening::HandlesGone => return,
+        }
+        let pause = tokio::time::sleep(backoff.next_random());
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                request = incoming.recv() => match request {
+                    Some(request) => refuse(request, NotDelivered::Disconnected),
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+enum Opening {
+    Ready(PublishingConnection, Channel),
+    Failed(BrokerError),
+    HandlesGone,
+}
+
+enum End {
+    HandlesGone,
+    Broken(String),
+}
+
+/// Opens connection and channel; requests that arrive meanwhile are answered, not kept waiting.
+async fn open(broker: &Broker, incoming: &mut mpsc::Receiver<Request>) -> Opening {
+    let opening = async {
+        let connection = broker.publishing_connection().await?;
+        topology::ensure(broker, &connection).await?;
+        let channel = broker.within("channel.open", connection.create_channel()).await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        broker.within("confirm.select", select).await?;
+        Ok((connection, channel))
+    };
+    tokio::pin!(opening);
+    loop {
+        tokio::select! {
+            opened = &mut opening => return match opened {
+                Ok((connection, channel)) => Opening::Ready(connection, channel),
+                Err(error) => Opening::Failed(error),
+            },
+            request = incoming.recv() => match request {
+                Some(request) => refuse(request, NotDelivered::Disconnected),
+                None => return Opening::HandlesGone,
+            },
+        }
+    }
+}
+
+type Answer = oneshot::Sender<Result<(), NotDelivered>>;
+
+async fn serve(
+    connection: &PublishingConnection,
+    channel: &Channel,
+    options: &PublisherOptions,
+    incoming: &mut mpsc::Receiver<Request>,
+) -> End {
+    let mut unconfirmed = FuturesUnordered::new();
+    let mut returned: HashSet<String> = HashSet::new();
+    let mut handles_gone = false;
+    // Connections that die without a word are noticed by the heartbeat; this only looks.
+    let mut look = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        if handles_gone && unconfirmed.is_empty() {
+            return End::HandlesGone;
+        }
+        tokio::select! {
+            Some((id, answer, outcome)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
+                let verdict = verdict(id, outcome, &mut returned);
+                let broken = matches!(verdict, Err(NotDelivered::Lost | NotDelivered::Timeout));
+                answer_with(answer, verdict.clone());
+                if broken {
+                    // Dropping the rest tells every waiting publisher that its message was lost.
+                    let reason = verdict.err().map(|reason| reason.to_string());
+                    return End::Broken(reason.unwrap_or_default());
+                }
+            }
+            request = incoming.recv(), if !handles_gone && unconfirmed.len() < options.window_messages => {
+                let Some(request) = request else { handles_gone = true; continue };
+                if connection.status().blocked() {
+                    refuse(request, NotDelivered::Blocked);
+                    continue;
+                }
+                let id = Uuid::now_v7();
+                match publish(channel, &request.message, id).await {
+                    Ok(confirm) => {
+                        let limit = options.confirm_timeout;
+                        unconfirmed.push(wait_for_confirm(id, request.answer, confirm, limit));
+                    }
+                    Err(reason) => {
+                        refuse(request, NotDelivered::Lost);
+                        return End::Broken(reason);
+                    }
+                }
+            }
+            _ = look.tick() => {
+                if !connection.status().connected() || !channel.status().connected() {
+                    return End::Broken("the connection was closed".into());
+                }
+            }
+        }
+    }
+}
+
+async fn wait_for_confirm(
+    id: Uuid,
+    answer: Answer,
+    confirm: PublisherConfirm,
+    limit: Duration,
+) -> (Uuid, Answer, Option<lapin::Result<Confirmation>>) {
+    (id, answer, tokio::time::timeout(limit, confirm).await.ok())
+}
+
+async fn publish(
+    channel: &Channel,
+    message: &Outgoing,
+    id: Uuid,
+) -> Result<PublisherConfirm, String> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let key = lapin::types::ShortString::try_new(message.routing_key.as_str())
+        .map_err(|_| "a routing key of more than 255 bytes".to_owned())?;
+    let sending = channel.basic_publish(
+        message.exchange.into(),
+        key,
+        options,
+        &message.payload,
+        message.properties(id),
+    );
+    match tokio::time::timeout(CALL_TIMEOUT, sending).await {
+        Ok(Ok(confirm)) => Ok(confirm),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the broker takes no more bytes".into()),
+    }
+}
+
+/// Delivered means `Ack(None)` and not returned.
+///
+/// lapin hands a returned message out with the next confirm that it completes, which need not be
+/// the message's own. It never comes later than the message's own, and confirms are looked at here
+/// in the order in which they completed, so the id of a returned message is always known by then.
+fn verdict(
+    id: Uuid,
+    outcome: Option<lapin::Result<Confirmation>>,
+    returned: &mut HashSet<String>,
+) -> Result<(), NotDelivered> {
+    let (acknowledged, carried) = match outcome {
+        None => return Err(NotDelivered::Timeout),
+        Some(Err(_)) => return Err(NotDelivered::Lost),
+        Some(Ok(Confirmation::Ack(carried))) => (true, carried),
+        Some(Ok(Confirmation::Nack(carried))) => (false, carried),
+        Some(Ok(Confirmation::NotRequested)) => return Err(NotDelivered::Lost),
+    };
+    if let Some(message) = carried {
+        if let Some(id) = message.properties.message_id() {
+            returned.insert(id.to_string());
+        }
+    }
+    if returned.remove(&id.to_string()) {
+        return Err(NotDelivered::Returned);
+    }
+    if acknowledged { Ok(()) } else { Err(NotDelivered::Nack) }
+}
+
+fn refuse(request: Request, reason: NotDelivered) {
+    answer_with(request.answer, Err(reason));
+}
+
+fn answer_with(answer: Answer, verdict: Result<(), NotDelivered>) {
+    // Whoever asked may be gone; the message is then delivered all the same, or not.
+    let _ = answer.send(verdict);
+}

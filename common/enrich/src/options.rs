@@ -1,0 +1,48 @@
+//! What the user chose of enrichment.
+
+use std::collections::HashSet;
+
+/// Which fields are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Only what the event itself says: `ENRICHMENT_MODE=disabled`, and direct writes.
+    Plain,
+    /// All stages.
+    Full,
+}
+
+/// Which attributes become fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AttributePolicy {
+    /// Those that differ from the event's own old state.
+    #[default]
+    Changed,
+    /// Every attribute of every event.
+    All,
+    /// None.
+    None,
+}
+
+/// Options of enrichment, the same for every event of a process.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Plain mapping or all stages.
+    pub depth: Depth,
+    /// Which attributes become fields.
+    pub attributes: AttributePolicy,
+    /// Names of attributes that never become fields.
+    pub exclude_attributes: HashSet<String>,
+    /// Whether `context_id`, `context_parent_id` and `context_user_id` are written.
+    pub context_fields: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            depth: Depth::Full,
+            attributes: AttributePolicy::default(),
+            exclude_attributes: HashSet::new(),
+            context_fields: false,
+        }
+    }
+}

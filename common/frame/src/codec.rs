@@ -1,0 +1,238 @@
+//! Bytes to frame and back.
+
+use crate::{Frame, VERSION};
+use serde::Deserialize;
+
+/// Why bytes are not a frame that this build can read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer producer: to be kept for a newer worker, never dead-lettered.
+    #[error(
+        "frame version {found} is newer than version {VERSION}, the newest that this build reads"
+    )]
+    NewerVersion {
+        /// The version in the frame.
+        found: u16,
+    },
+    /// Not MessagePack, cut off, or of another shape.
+    #[error("not a frame: {0}")]
+    Malformed(#[from] rmp_serde::decode::Error),
+    /// A frame, and something behind it.
+    #[error("other bytes follow the frame")]
+    TrailingBytes,
+    /// A frame without events.
+    #[error("the frame holds no events")]
+    Empty,
+}
+
+/// Appends the frame to `out`.
+///
+/// # Errors
+/// A field that MessagePack cannot hold: a text or list of more than 4 GiB.
+pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+    rmp_serde::encode::write_named(out, frame)
+}
+
+/// Reads a frame, borrowing from `bytes`.
+///
+/// # Errors
+/// [`DecodeError`]; a newer version is told apart from rubbish.
+pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, DecodeError> {
+    let (decoded, trailing) = read::<Frame<'_>>(bytes);
+    match decoded {
+        Ok(frame) if frame.version > VERSION => Err(DecodeError::NewerVersion {
+            found: frame.version,
+        }),
+        Ok(_) if trailing => Err(DecodeError::TrailingBytes),
+        Ok(frame) if frame.envelopes.is_empty() => Err(DecodeError::Empty),
+        Ok(frame) => Ok(frame),
+        Err(error) => match version(bytes) {
+            Some(found) if found > VERSION => Err(DecodeError::NewerVersion { found }),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// The version of a frame whose other fields may be unreadable.
+#[must_use]
+pub fn version(bytes: &[u8]) -> Option<u16> {
+    #[derive(Deserialize)]
+    struct Head {
+        v: u16,
+    }
+    read::<Head>(bytes).0.ok().map(|head| head.v)
+}
+
+/// The value, and whether anything follows it.
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> (Result<T, rmp_serde::decode::Error>, bool) {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    let value = T::deserialize(&mut deserializer);
+    // The crate does not say how much it has read. Only the end of the input fails on the marker
+    // of a scalar: whatever else stands there is either a scalar or of another type.
+    let end = matches!(
+        bool::deserialize(&mut deserializer),
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_))
+    );
+    (value, !end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EntityFacts, Envelope, HomeFacts, Origin, WeatherFacts};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn envelope(json: &[u8], sequence: Option<u64>) -> Envelope<'_> {
+        Envelope {
+            id: Uuid::from_u128(7),
+            instance: "home".into(),
+            epoch: sequence.map(|_| 5),
+            sequence,
+            received_at_ns: 1,
+            origin: if sequence.is_some() {
+                Origin::Live
+            } else {
+                Origin::Import
+            },
+            json: json.into(),
+        }
+    }
+
+    fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(frame, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_is_no_frame_says_which_way() {
+        let good = encoded(&Frame::new(vec![envelope(b"{}", Some(1))]));
+        for byte in 0..=u8::MAX {
+            let mut trailing = good.clone();
+            trailing.push(byte);
+            assert!(
+                matches!(decode(&trailing), Err(DecodeError::TrailingBytes)),
+                "{byte}"
+            );
+        }
+        assert!(matches!(decode(b""), Err(DecodeError::Malformed(_))));
+        assert!(matches!(
+            decode(b"{\"json\":1}"),
+            Err(DecodeError::Malformed(_))
+        ));
+        assert!(matches!(
+            decode(&encoded(&Frame::new(vec![]))),
+            Err(DecodeError::Empty)
+        ));
+        for cut in 0..good.len() {
+            assert!(
+                matches!(decode(&good[..cut]), Err(DecodeError::Malformed(_))),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_recognised_whatever_else_it_holds() {
+        let mut newer = Frame::new(vec![envelope(b"{}", None)]);
+        newer.version = VERSION + 1;
+        assert!(matches!(
+            decode(&encoded(&newer)),
+            Err(DecodeError::NewerVersion { found: 2 })
+        ));
+
+        #[derive(serde::Serialize)]
+        struct Other {
+            v: u16,
+            envelopes: &'static str,
+        }
+        let other = rmp_serde::to_vec_named(&Other {
+            v: 9,
+            envelopes: "elsewhere",
+        })
+        .unwrap();
+        assert!(matches!(
+            decode(&other),
+            Err(DecodeError::NewerVersion { found: 9 })
+        ));
+    }
+
+    #[test]
+    fn fields_of_a_later_minor_layout_are_passed_over() {
+        #[derive(serde::Serialize)]
+        struct Later<'a> {
+            v: u16,
+            hint: &'a str,
+            envelopes: Vec<LaterEnvelope<'a>>,
+        }
+        #[derive(serde::Serialize)]
+        struct LaterEnvelope<'a> {
+            #[serde(with = "serde_bytes")]
+            id: &'a [u8],
+            instance: &'a str,
+            priority: u8,
+            received_at: i64,
+            origin: &'a str,
+            #[serde(with = "serde_bytes")]
+            json: &'a [u8],
+        }
+        let bytes = rmp_serde::to_vec_named(&Later {
+            v: 1,
+            hint: "new",
+            envelopes: vec![LaterEnvelope {
+                id: &[0; 16],
+                instance: "home",
+                priority: 3,
+                received_at: 4,
+                origin: "rest",
+                json: b"{}",
+            }],
+        })
+        .unwrap();
+        let frame = decode(&bytes).unwrap();
+        assert_eq!(
+            (frame.envelopes[0].origin, frame.envelopes[0].sequence),
+            (Origin::Rest, None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_the_round_trip(
+            events in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..300), proptest::option::of(1_u64..)), 1..20),
+            zone in proptest::option::of(".{0,20}"),
+            labels in proptest::collection::vec(".{0,9}", 0..3),
+        ) {
+            let mut frame = Frame::new(
+                events.iter().map(|(json, sequence)| envelope(json, *sequence)).collect(),
+            );
+            frame.home = zone.map(|zone| HomeFacts {
+                time_zone: Some(zone.into()),
+                latitude: Some(52.5),
+                weather: Some(WeatherFacts { observed_at_us: -3, condition: "sunny".into(), attributes: "{}".into() }),
+                ..HomeFacts::default()
+            });
+            frame.entities = vec![EntityFacts {
+                entity_id: "light.a".into(),
+                labels: labels.into_iter().map(Into::into).collect(),
+                ..EntityFacts::default()
+            }];
+            let bytes = encoded(&frame);
+            prop_assert_eq!(decode(&bytes).unwrap(), frame);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn no_changed_byte_panics(at in 0_usize..80, byte: u8) {
+            let mut bytes = encoded(&Frame::new(vec![envelope(b"{\"a\":1}", Some(9))]));
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = decode(&bytes);
+        }
+    }
+}

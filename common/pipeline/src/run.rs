@@ -1,0 +1,152 @@
+//! The loop: takes frames while there is room, closes batches, keeps writes in flight.
+
+use crate::batch::Batch;
+use crate::latency::LatencyRecorder;
+use crate::letter::DeadLetters;
+use crate::metrics::Metrics;
+use crate::write::{SinkState, Writer};
+use bytes::Bytes;
+use ha_enrich::Options;
+use ha_sink::Sink;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Larger bodies are refused by InfluxDB 1.x's default (25 MB); wide events reach this before the
+/// number of points does.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// A frame to store, and what its sender wants back when that is done.
+#[derive(Debug)]
+pub struct Work<T> {
+    /// An encoded frame.
+    pub payload: Bytes,
+    /// Given back in the [`Outcome`].
+    pub ticket: T,
+}
+
+/// What became of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// Every event of it is stored or a dead letter.
+    Settled(T),
+    /// Written by a newer version: nothing was done with it.
+    NewerVersion(T, u16),
+}
+
+/// Limits of the pipeline.
+#[derive(Debug, Clone)]
+pub struct PipelineOptions {
+    /// A batch with so many points is written at once.
+    pub batch_points_max: usize,
+    /// The longest that a point waits for company while a write slot is free.
+    pub batch_age_max: Duration,
+    /// Writes at one time.
+    pub writes_in_flight_max: usize,
+}
+
+/// The pipeline, not yet running.
+#[derive(Debug)]
+pub struct Pipeline<D> {
+    writer: Arc<Writer<D>>,
+    enrichment: Arc<Options>,
+    options: PipelineOptions,
+}
+
+impl<D: DeadLetters> Pipeline<D> {
+    /// Puts the parts together; nothing runs yet.
+    #[must_use]
+    pub fn new(
+        sink: Arc<Sink>,
+        dead_letters: Arc<D>,
+        enrichment: Arc<Options>,
+        options: PipelineOptions,
+        latency: Arc<LatencyRecorder>,
+    ) -> Self {
+        let state = watch::Sender::new(SinkState::Available);
+        let metrics = Metrics::new();
+        let writer = Arc::new(Writer { sink, dead_letters, state, metrics, latency });
+        Self { writer, enrichment, options }
+    }
+
+    /// Whether the database takes writes, to watch.
+    #[must_use]
+    pub fn sink_state(&self) -> watch::Receiver<SinkState> {
+        self.writer.state.subscribe()
+    }
+
+    /// Runs until `input` is closed and everything taken from it is settled. Outcomes come in the
+    /// order in which writes end, not in the order of the frames.
+    ///
+    /// Whoever sends must also receive: outcomes that nobody takes stop the pipeline.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        mut input: mpsc::Receiver<Work<T>>,
+        output: mpsc::Sender<Outcome<T>>,
+    ) {
+        let mut open = Batch::new(self.writer.sink.format());
+        let mut writes: JoinSet<Vec<T>> = JoinSet::new();
+        let mut closed = false;
+        loop {
+            let slot_free = writes.len() < self.options.writes_in_flight_max;
+            let full = open.points.len() >= self.options.batch_points_max
+                || open.points.bytes_len() >= BATCH_BYTES_MAX
+                || open.frames.len() >= self.options.batch_points_max;
+            let due = open.opened_at.map(|opened| opened + self.options.batch_age_max);
+            if slot_free
+                && !open.is_empty()
+                && (full || closed || due.is_some_and(|due| due <= Instant::now()))
+            {
+                let batch = std::mem::replace(&mut open, Batch::new(self.writer.sink.format()));
+                let writer = Arc::clone(&self.writer);
+                writes.spawn(async move { writer.settle(batch).await });
+                continue;
+            }
+            if closed && open.is_empty() && writes.is_empty() {
+                return;
+            }
+            tokio::select! {
+                work = input.recv(), if !closed && !full => match work {
+                    Some(work) => self.take(&mut open, work, &output).await,
+                    None => closed = true,
+                },
+                () = until(due), if slot_free && due.is_some() => {}
+                Some(tickets) = writes.join_next(), if !writes.is_empty() => {
+                    // A write task does not panic; if one did, its frames stay unsettled and are
+                    // delivered again.
+                    for ticket in tickets.unwrap_or_default() {
+                        if output.send(Outcome::Settled(ticket)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take<T>(
+        &self,
+        open: &mut Batch<T>,
+        work: Work<T>,
+        output: &mpsc::Sender<Outcome<T>>,
+    ) {
+        let began = Instant::now();
+        let metrics = &self.writer.metrics;
+        if let Err((ticket, found)) =
+            open.add(work.payload, work.ticket, began, &self.enrichment, metrics)
+        {
+            let _ = output.send(Outcome::NewerVersion(ticket, found)).await;
+            return;
+        }
+        metrics.frame_duration.record(began.elapsed());
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

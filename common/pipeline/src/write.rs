@@ -1,0 +1,125 @@
+//! Writing one batch: again and again until every point is stored or is a letter.
+
+use crate::batch::Batch;
+use crate::latency::LatencyRecorder;
+use crate::letter::{DeadLetters, now_ns};
+use crate::metrics::Metrics;
+use ha_resilience::Backoff;
+use ha_sink::{Sink, WriteOutcome};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Whether the database takes writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkState {
+    /// The last write was answered as it should be.
+    Available,
+    /// Nothing is stored at the moment; writes are repeated.
+    Unavailable(String),
+    /// The database understood and said no: the settings must change.
+    Refused(String),
+}
+
+/// What writing needs; one for all batches.
+#[derive(Debug)]
+pub(crate) struct Writer<D> {
+    pub sink: Arc<Sink>,
+    pub dead_letters: Arc<D>,
+    pub state: watch::Sender<SinkState>,
+    pub metrics: Metrics,
+    pub latency: Arc<LatencyRecorder>,
+}
+
+impl<D: DeadLetters> Writer<D> {
+    /// Returns the tickets of the batch's frames when all their events are settled.
+    pub async fn settle<T>(&self, mut batch: Batch<T>) -> Vec<T> {
+        if !batch.points.is_empty() {
+            self.write(&mut batch).await;
+        }
+        let letters = std::mem::take(&mut batch.letters);
+        if !letters.is_empty() {
+            let reasons: Vec<_> = letters.iter().map(|letter| letter.reason).collect();
+            self.dead_letters.deliver(letters).await;
+            for reason in reasons {
+                self.metrics.dead_letter(reason);
+            }
+        }
+        batch.frames.into_iter().map(|frame| frame.ticket).collect()
+    }
+
+    async fn write<T>(&self, batch: &mut Batch<T>) {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        // What settings must cure, nobody cures within a second.
+        let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+        loop {
+            let began = Instant::now();
+            let outcome = self.sink.write(&batch.points).await;
+            self.metrics.write_duration.record(began.elapsed());
+            let pause = match outcome {
+                WriteOutcome::Written => {
+                    self.written(batch, &[]);
+                    return;
+                }
+                WriteOutcome::Rejected(rejected) => {
+                    let mut refused = Vec::with_capacity(rejected.len());
+                    for point in rejected {
+                        batch.letters.extend(batch.letter_for(point.index, &point.error));
+                        refused.push(point.index);
+                    }
+                    self.written(batch, &refused);
+                    return;
+                }
+                WriteOutcome::Unavailable { reason, retry_after } => {
+                    self.metrics.retries_unavailable.increment(1);
+                    self.set_state(SinkState::Unavailable(reason));
+                    retry_after.unwrap_or_default().max(backoff.next_random())
+                }
+                WriteOutcome::Refused { reason } => {
+                    self.metrics.retries_refused.increment(1);
+                    self.set_state(SinkState::Refused(reason));
+                    slow.next_random()
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn written<T>(&self, batch: &Batch<T>, refused: &[usize]) {
+        self.set_state(SinkState::Available);
+        self.metrics.points_written.increment((batch.points.len() - refused.len()) as u64);
+        let now = now_ns();
+        let latencies_us = batch
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| refused.is_empty() || !refused.contains(index))
+            .filter_map(|(_, source)| source.live_time_ns)
+            .map(|time_ns| u64::try_from((now - time_ns) / 1_000).unwrap_or(0));
+        self.latency.record_us(latencies_us.inspect(|latency_us| {
+            self.metrics.event_latency.record(*latency_us as f64 / 1e6);
+        }));
+    }
+
+    fn set_state(&self, state: SinkState) {
+        let changed = self.state.send_if_modified(|current| {
+            let changed = *current != state;
+            *current = state.clone();
+            changed
+        });
+        if !changed {
+            return;
+        }
+        self.metrics.sink_available.set(f64::from(u8::from(state == SinkState::Available)));
+        match state {
+            SinkState::Available => tracing::info!("the database takes writes"),
+            SinkState::Unavailable(reason) => {
+                tracing::warn!(reason, "the database is away; holding events and trying again");
+            }
+            SinkState::Refused(reason) => {
+                tracing::error!(reason, "the database refuses writes; holding events until that changes");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One point of a time series.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// A field's value. Its type is a function of the field's name, so that no write conflicts with
+/// an earlier one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// A finite number; NaN and infinities are left out when the point is encoded.
+    Float(f64),
+    /// A whole number.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+    /// Any text.
+    Text(Cow<'a, str>),
+}
+
+/// A field's name in two parts, so that `attr_` + name needs no allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldKey<'a> {
+    /// `attr_`, `text_` or nothing.
+    pub prefix: &'static str,
+    /// The rest of the name.
+    pub name: Cow<'a, str>,
+}
+
+/// A measurement's values for one set of tags at one instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point<'a> {
+    /// The measurement (table).
+    pub measurement: Cow<'a, str>,
+    /// Tags; those with an empty value are not written.
+    pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Fields.
+    pub fields: Vec<(FieldKey<'a>, Value<'a>)>,
+    /// Nanoseconds since the epoch.
+    pub time_ns: i64,
+}
+
+impl<'a> FieldKey<'a> {
+    /// The name as one text.
+    #[must_use]
+    pub fn joined(&self) -> String {
+        format!("{}{}", self.prefix, self.name)
+    }
+
+    /// Orders by the joined name. Names without a prefix never begin with one, so comparing the
+    /// heads first is the same as comparing the joined names, and much cheaper.
+    fn order(&self, other: &Self) -> Ordering {
+        if self.prefix == other.prefix {
+            return self.name.cmp(&other.name);
+        }
+        let head = |key: &Self| {
+            if key.prefix.is_empty() {
+                key.name.len()
+            } else {
+                0
+            }
+        };
+        match (head(self), head(other)) {
+            (0, 0) => self.prefix.cmp(other.prefix),
+            (0, _) => self.prefix.cmp(other.name.as_ref()),
+            _ => self.name.as_ref().cmp(other.prefix),
+        }
+    }
+}
+
+impl<'a> Point<'a> {
+    /// A point without tags and fields.
+    #[must_use]
+    pub fn new(measurement: impl Into<Cow<'a, str>>, time_ns: i64) -> Self {
+        Self {
+            measurement: measurement.into(),
+            tags: Vec::with_capacity(6),
+            fields: Vec::with_capacity(16),
+            time_ns,
+        }
+    }
+
+    /// Adds a tag.
+    pub fn tag(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        self.tags.push((name.into(), value.into()));
+    }
+
+    /// Adds a field of a fixed name.
+    pub fn field(&mut self, name: &'static str, value: Value<'a>) {
+        self.fields.push((
+            FieldKey {
+                prefix: "",
+                name: Cow::Borrowed(name),
+            },
+            value,
+        ));
+    }
+
+    /// Adds a field whose name is a prefix and a name from outside.
+    pub fn prefixed(&mut self, prefix: &'static str, name: Cow<'a, str>, value: Value<'a>) {
+        self.fields.push((FieldKey { prefix, name }, value));
+    }
+
+    /// Adds a number; one that is not finite is left out.
+    pub fn float(&mut self, name: &'static str, value: f64) {
+        if value.is_finite() {
+            self.field(name, Value::Float(value));
+        }
+    }
+
+    /// Puts tags and fields in their one order, drops what cannot be written (empty tags, numbers
+    /// that are not finite) and the later of two with one name: the same point always has the same
+    /// encoding. False if no field is left, which the database would refuse.
+    pub fn seal(&mut self) -> bool {
+        self.tags
+            .retain(|(name, value)| !name.is_empty() && !value.is_empty());
+        self.tags.sort_by(|a, b| a.0.cmp(&b.0));
+        self.tags.dedup_by(|later, earlier| later.0 == earlier.0);
+        self.fields
+            .retain(|(_, value)| !matches!(value, Value::Float(number) if !number.is_finite()));
+        self.fields.sort_by(|a, b| a.0.order(&b.0));
+        self.fields.dedup_by(|later, earlier| later.0 == earlier.0);
+        !self.fields.is_empty()
+    }
+}

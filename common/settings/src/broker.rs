@@ -1,0 +1,39 @@
+//! The broker's address.
+
+use crate::home_assistant::url;
+use crate::secret::secret;
+use crate::Problems;
+use clap::Args;
+use url::Url;
+
+/// The broker's address.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "RabbitMQ")]
+pub struct BrokerArgs {
+    /// amqp:// or amqps://, with user, password and virtual host
+    #[arg(long, env = "AMQP_URL", hide_env_values = true, value_name = "URL")]
+    pub amqp_url: Option<String>,
+    /// File that holds the address
+    #[arg(long, env = "AMQP_URL_FILE", value_name = "FILE")]
+    pub amqp_url_file: Option<String>,
+}
+
+impl BrokerArgs {
+    /// Checks the address; `None` after a problem.
+    pub fn resolve(&self, problems: &mut Problems) -> Option<Url> {
+        let text =
+            secret(problems, "AMQP_URL", self.amqp_url.as_ref(), self.amqp_url_file.as_ref());
+        let example = "amqp://user:password@rabbitmq:5672/%2f";
+        let Some(text) = text else {
+            problems.missing("AMQP_URL", format_args!("the address of RabbitMQ, such as {example}"));
+            return None;
+        };
+        let mut url = url(problems, "AMQP_URL", text.reveal(), &["amqp", "amqps"], example)?;
+        // `amqp://host` and `amqp://host/` both mean the default virtual host to everyone but
+        // the AMQP URI specification, which reads the second as a nameless one.
+        if matches!(url.path(), "" | "/") {
+            url.set_path("/%2f");
+        }
+        Some(url)
+    }
+}

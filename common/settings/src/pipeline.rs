@@ -1,0 +1,161 @@
+//! Framing, batching and what becomes a field.
+
+use crate::problems::{list, number};
+use crate::Problems;
+use clap::Args;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Framing, at the producer.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Frames")]
+pub struct FramingArgs {
+    /// Events in one message at most
+    #[arg(long, env = "FRAME_EVENTS_MAX", default_value = "100", value_name = "COUNT")]
+    pub frame_events_max: String,
+    /// Bytes of event JSON in one message at most (one larger event travels alone)
+    #[arg(long, env = "FRAME_BYTES_MAX", default_value = "1048576", value_name = "BYTES")]
+    pub frame_bytes_max: String,
+    /// Milliseconds that an event waits for company while earlier messages are unconfirmed
+    #[arg(long, env = "FRAME_AGE_MS_MAX", default_value = "5", value_name = "MS")]
+    pub frame_age_ms_max: String,
+    /// Larger events become dead letters
+    #[arg(long, env = "EVENT_BYTES_MAX", default_value = "262144", value_name = "BYTES")]
+    pub event_bytes_max: String,
+}
+
+/// Framing, checked.
+#[derive(Debug, Clone)]
+pub struct FramingSettings {
+    /// Events in one frame.
+    pub events_max: usize,
+    /// Bytes of event JSON in one frame.
+    pub bytes_max: usize,
+    /// How long an event waits for company.
+    pub age_max: Duration,
+    /// Larger events become dead letters.
+    pub event_bytes_max: usize,
+}
+
+impl FramingArgs {
+    /// Checks the settings.
+    pub fn resolve(&self, problems: &mut Problems) -> FramingSettings {
+        let age_ms = number(problems, "FRAME_AGE_MS_MAX", &self.frame_age_ms_max, 0..=1_000_u64);
+        FramingSettings {
+            events_max: number(problems, "FRAME_EVENTS_MAX", &self.frame_events_max, 1..=100),
+            bytes_max: number(problems, "FRAME_BYTES_MAX", &self.frame_bytes_max, 1..=16 << 20),
+            age_max: Duration::from_millis(age_ms),
+            event_bytes_max: number(
+                problems,
+                "EVENT_BYTES_MAX",
+                &self.event_bytes_max,
+                1_024..=16 << 20,
+            ),
+        }
+    }
+}
+
+/// Batching, wherever points are written.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Batches")]
+pub struct BatchArgs {
+    /// Points in one write at most
+    #[arg(long, env = "BATCH_POINTS_MAX", default_value = "5000", value_name = "COUNT")]
+    pub batch_points_max: String,
+    /// Milliseconds that a point waits for company while a write slot is free
+    #[arg(long, env = "BATCH_AGE_MS_MAX", default_value = "10", value_name = "MS")]
+    pub batch_age_ms_max: String,
+    /// Events held at one time
+    #[arg(long, env = "PREFETCH_EVENTS_MAX", default_value = "20000", value_name = "COUNT")]
+    pub prefetch_events_max: String,
+    /// Writes to the database at one time
+    #[arg(long, env = "WRITES_IN_FLIGHT_MAX", default_value = "4", value_name = "COUNT")]
+    pub writes_in_flight_max: String,
+}
+
+/// Batching, checked.
+#[derive(Debug, Clone)]
+pub struct BatchSettings {
+    /// Points in one write.
+    pub points_max: usize,
+    /// How long a point waits for company.
+    pub age_max: Duration,
+    /// Events held.
+    pub prefetch_events_max: usize,
+    /// Writes at one time.
+    pub writes_in_flight_max: usize,
+}
+
+impl BatchArgs {
+    /// Checks the settings, and that they fit each other.
+    pub fn resolve(&self, problems: &mut Problems) -> BatchSettings {
+        let points_max = number(problems, "BATCH_POINTS_MAX", &self.batch_points_max, 1..=100_000);
+        let prefetch = &self.prefetch_events_max;
+        let prefetch_events_max =
+            number(problems, "PREFETCH_EVENTS_MAX", prefetch, 100..=1_000_000);
+        if points_max > prefetch_events_max {
+            problems.other(format!(
+                "BATCH_POINTS_MAX ({points_max}) is more than PREFETCH_EVENTS_MAX \
+                 ({prefetch_events_max}): no batch would ever be full; lower the one or raise the other"
+            ));
+        }
+        let age_ms = number(problems, "BATCH_AGE_MS_MAX", &self.batch_age_ms_max, 0..=60_000_u64);
+        let writes = &self.writes_in_flight_max;
+        BatchSettings {
+            points_max,
+            age_max: Duration::from_millis(age_ms),
+            prefetch_events_max,
+            writes_in_flight_max: number(problems, "WRITES_IN_FLIGHT_MAX", writes, 1..=64),
+        }
+    }
+}
+
+/// Which attributes become fields.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Fields")]
+pub struct AttributeArgs {
+    /// Attributes to store: those that changed, all, or none
+    #[arg(long, env = "ATTRIBUTES", default_value = "changed", value_name = "changed|all|none")]
+    pub attributes: String,
+    /// Names of attributes never to store, comma-separated
+    #[arg(long, env = "EXCLUDE_ATTRIBUTES", default_value = "", hide_default_value = true, value_name = "LIST")]
+    pub exclude_attributes: String,
+    /// Store context_id, context_parent_id and context_user_id
+    #[arg(long, env = "CONTEXT_FIELDS", default_value = "false", value_name = "true|false")]
+    pub context_fields: String,
+}
+
+/// Which attributes become fields, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttributeChoice {
+    /// Those that differ from the old state.
+    Changed,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+impl AttributeArgs {
+    /// Checks the settings: the policy, the excluded names, whether contexts are stored.
+    pub fn resolve(&self, problems: &mut Problems) -> (AttributeChoice, HashSet<String>, bool) {
+        let choice = match self.attributes.as_str() {
+            "changed" => AttributeChoice::Changed,
+            "all" => AttributeChoice::All,
+            "none" => AttributeChoice::None,
+            other => {
+                problems.bad("ATTRIBUTES", other, "changed, all or none");
+                AttributeChoice::Changed
+            }
+        };
+        let context = match self.context_fields.as_str() {
+            "true" => true,
+            "false" => false,
+            other => {
+                problems.bad("CONTEXT_FIELDS", other, "true or false");
+                false
+            }
+        };
+        (choice, list(&self.exclude_attributes).into_iter().collect(), context)
+    }
+}
