@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The worker: takes frames off the queue with backpressure, stores every event of them, and only
+//! then acknowledges.
+//!
+//! ```text
+//! queue ─► subscription ─► pipeline (decode, enrich, batch, write) ─► database
+//!              ▲                         │
+//!              └── acknowledge ◄─ settle ┴─► dead letters
+//! ```
+
+mod app;
+pub mod cli;
+mod config;
+mod consume;
+mod settle;
+
+pub use app::App;
+pub use config::{Config, WorkerArgs};

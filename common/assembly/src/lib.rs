@@ -1,0 +1,120 @@
+//! The parts that the producer and the worker both put together from their settings.
+
+mod letters;
+
+use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
+use ha_enrich::{AttributePolicy, Depth, Options};
+use ha_pipeline::PipelineOptions;
+use ha_settings::{
+    AttributeChoice, BatchSettings, InfluxSettings, InfluxVersion, Secret, SinkChoice, TlsSettings,
+};
+use ha_sink::{Api, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+mod status;
+
+pub use ha_frame::VERSION as FRAME_VERSION;
+pub use ha_sink::Sink;
+pub use letters::{BrokerLetters, LetterStore, SpoolLetters};
+pub use status::{follow_sink, latency_status, sink_status};
+
+/// A part that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// InfluxDB's settings.
+    #[error(transparent)]
+    InfluxDb(#[from] ha_sink::OptionsError),
+    /// The embedded database.
+    #[error(transparent)]
+    Sqlite(#[from] ha_sink::SqliteError),
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Opens the sink.
+///
+/// # Errors
+/// [`AssemblyError`]: settings that InfluxDB's client cannot use, or a file that cannot be opened.
+pub async fn sink(choice: &SinkChoice, tls: &TlsSettings) -> Result<Sink, AssemblyError> {
+    Ok(match choice {
+        SinkChoice::Influx(settings) => Sink::InfluxDb(InfluxDb::new(influxdb(settings, tls))?),
+        SinkChoice::Sqlite(settings) => Sink::Sqlite(
+            Sqlite::open(SqliteOptions {
+                retention: settings.retention,
+                ..SqliteOptions::new(&settings.path)
+            })
+            .await?,
+        ),
+        SinkChoice::Null => Sink::Null(Null::default()),
+    })
+}
+
+fn influxdb(settings: &InfluxSettings, tls: &TlsSettings) -> InfluxDbOptions {
+    let api = match settings.version {
+        InfluxVersion::V1 => Api::V1,
+        InfluxVersion::V2 => Api::V2,
+    };
+    let revealed = |secret: &Option<Secret>| secret.as_ref().map(|s| s.reveal().to_owned());
+    InfluxDbOptions {
+        token: revealed(&settings.token),
+        org: Some(settings.org.clone()),
+        username: settings.username.clone(),
+        password: revealed(&settings.password),
+        tls: Some(Arc::clone(&tls.client)),
+        ..InfluxDbOptions::new(settings.url.as_str(), api, settings.bucket.as_str())
+    }
+}
+
+/// Prepares the broker's connections; connects to nothing.
+///
+/// # Errors
+/// [`AssemblyError::Broker`]
+pub fn broker(
+    url: Url,
+    connection_name: String,
+    tls: &TlsSettings,
+) -> Result<Arc<Broker>, AssemblyError> {
+    let tls = TlsFiles { ca_pem: tls.ca_pem.clone(), identity_pem: tls.identity_pem.clone() };
+    Ok(Arc::new(Broker::new(BrokerOptions { url, connection_name, tls })?))
+}
+
+/// What enrichment does.
+#[must_use]
+pub fn enrichment(
+    depth: Depth,
+    (choice, exclude_attributes, context_fields): (AttributeChoice, HashSet<String>, bool),
+) -> Options {
+    let attributes = match choice {
+        AttributeChoice::Changed => AttributePolicy::Changed,
+        AttributeChoice::All => AttributePolicy::All,
+        AttributeChoice::None => AttributePolicy::None,
+    };
+    Options { depth, attributes, exclude_attributes, context_fields }
+}
+
+/// Limits of the pipeline.
+#[must_use]
+pub fn pipeline(batch: &BatchSettings) -> PipelineOptions {
+    PipelineOptions {
+        batch_points_max: batch.points_max,
+        batch_age_max: batch.age_max,
+        writes_in_flight_max: batch.writes_in_flight_max,
+    }
+}
+
+/// Deletes what is older than the embedded database's retention, for as long as the process runs.
+pub async fn keep_retention(sink: Arc<Sink>) {
+    let mut every = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        every.tick().await;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now_ns = i64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX);
+        if let Err(error) = sink.enforce_retention(now_ns).await {
+            tracing::warn!(%error, "old points could not be deleted; trying again");
+        }
+    }
+}
