@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The producer: holds the WebSocket to Home Assistant, filters, numbers and frames the events,
+//! and sees each frame to where it is safe.
+//!
+//! ```text
+//! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, or the pipeline
+//! ```
+
+mod app;
+pub mod cli;
+mod config;
+mod demo;
+mod framer;
+mod home;
+mod intake;
+mod metrics;
+mod route;
+mod router;
+mod status;
+
+pub use app::App;
+pub use config::{Config, Destination, Mode, ProducerArgs};

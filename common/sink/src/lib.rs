@@ -1,1 +1,110 @@
-//! Placeholder.
+//! The one write path: encoded points go to InfluxDB, to an embedded SQLite file, or nowhere.
+//!
+//! A sink makes one attempt and says what became of it ([`WriteOutcome`]); when to try again, what
+//! to acknowledge and what to dead-letter is for the caller to decide. Writing a batch again is
+//! always safe: a point with the same measurement, tags and time is merged, never doubled.
+//!
+//! The write goes over a client of ours and not over the `influxdb2` crate, which throws away
+//! response headers (`Retry-After`), has no HTTPS here and drops a path prefix; that crate serves
+//! the v2 API around the write (`influxdb2_api`).
+
+mod influxdb;
+mod influxdb2_api;
+mod outcome;
+pub mod query;
+mod sqlite;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ha_point::{Format, PointBuffer};
+
+pub use influxdb::{Api, InfluxDb, InfluxDbOptions, OptionsError};
+pub use outcome::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
+pub use sqlite::{Sqlite, SqliteError, SqliteOptions};
+
+/// Where points go.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a process has one sink and never moves it"
+)]
+pub enum Sink {
+    /// InfluxDB over HTTP.
+    InfluxDb(InfluxDb),
+    /// The embedded database.
+    Sqlite(Sqlite),
+    /// Nowhere.
+    Null(Null),
+}
+
+/// Counts and discards: measures everything in front of the database.
+#[derive(Debug, Default)]
+pub struct Null {
+    points: AtomicU64,
+}
+
+impl Null {
+    /// Points taken so far.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.points.load(Ordering::Relaxed)
+    }
+}
+
+impl Sink {
+    /// The encoding that [`Sink::write`] takes.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Self::InfluxDb(_) | Self::Null(_) => Format::LineProtocol,
+            Self::Sqlite(_) => Format::Rows,
+        }
+    }
+
+    /// One attempt to store all points. Points in the other encoding are [`WriteOutcome::Refused`].
+    ///
+    /// Dropping the future leaves open what was stored.
+    pub async fn write(&self, points: &PointBuffer) -> WriteOutcome {
+        match (self, points) {
+            (Self::InfluxDb(influxdb), PointBuffer::Lines(lines)) => influxdb.write(lines).await,
+            (Self::Sqlite(sqlite), PointBuffer::Rows(rows)) => sqlite.write(rows).await,
+            (Self::Null(null), _) => {
+                null.points
+                    .fetch_add(points.len() as u64, Ordering::Relaxed);
+                WriteOutcome::Written
+            }
+            _ => WriteOutcome::Refused {
+                reason: "the points were encoded for another sink".to_owned(),
+            },
+        }
+    }
+
+    /// Tries everything that a write needs, without storing anything.
+    ///
+    /// # Errors
+    /// What is missing and its cure.
+    pub async fn probe(&self) -> Result<ProbeReport, ProbeError> {
+        match self {
+            Self::InfluxDb(influxdb) => influxdb.probe().await,
+            Self::Sqlite(sqlite) => sqlite.probe().await,
+            Self::Null(_) => Ok(ProbeReport {
+                target: "nowhere (points are counted and discarded)".to_owned(),
+                version: None,
+                steps: Vec::new(),
+            }),
+        }
+    }
+
+    /// Deletes what is older than the embedded database's retention, at most every ten minutes of
+    /// `now_ns` (nanoseconds since the epoch); InfluxDB keeps its own retention. Returns the number
+    /// of points deleted.
+    ///
+    /// # Errors
+    /// The file could not be changed; the next call tries again.
+    pub async fn enforce_retention(&self, now_ns: i64) -> Result<u64, SqliteError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.enforce_retention(now_ns).await,
+            Self::InfluxDb(_) | Self::Null(_) => Ok(0),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Which lines the database's message seems to speak of. Only a hint: it decides what is tried
+//! first, never what is rejected, because every suspect is still written by itself.
+
+use std::collections::HashMap;
+
+use ha_point::Lines;
+
+use super::answer::Words;
+
+/// Lines to try by themselves.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Suspects {
+    /// Lines of the part, in order.
+    pub(super) lines: Vec<usize>,
+    /// Most of them are probably bad: one by one is cheaper than halving.
+    pub(super) mostly_bad: bool,
+}
+
+/// The suspects among the lines of a part that was not taken whole.
+pub(super) fn suspects(words: &Words, part: &[usize], lines: &Lines) -> Option<Suspects> {
+    let text = |line: usize| lines.slice(line, line + 1).trim_ascii_end();
+    let dropped = dropped(&words.text);
+    let by_number = || {
+        let numbers = words.line_numbers.iter();
+        numbers
+            .filter_map(|number| part.get(number.checked_sub(1)?).copied())
+            .collect()
+    };
+    let candidates: [&dyn Fn() -> Vec<usize>; 4] = [
+        &by_number,
+        &|| quoted(&words.text, part, text),
+        &|| conflicting(&words.text, part, text),
+        &|| oldest(&words.text, dropped, part, text),
+    ];
+    let mut found = candidates
+        .iter()
+        .map(|find| find())
+        .find(|found| !found.is_empty())?;
+    found.sort_unstable();
+    found.dedup();
+    // A message may name one conflict and count all: more dropped than suspected is no doubt.
+    let mostly_bad = dropped.is_none_or(|dropped| found.len() <= 2 * dropped);
+    // Everything suspected and little dropped tells nothing: halving is better.
+    (mostly_bad || found.len() < part.len()).then_some(Suspects {
+        lines: found,
+        mostly_bad,
+    })
+}
+
+/// `dropped=3` (1.x, 2.x) or `dropped 3 points` (2.x, retention); 0 says nothing, since lines that
+/// could not be parsed are not counted.
+fn dropped(message: &str) -> Option<usize> {
+    let (_, after) = message.rsplit_once("dropped")?;
+    let digits = after.trim_start_matches(['=', ' ']);
+    let end = digits
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().ok().filter(|count| *count > 0)
+}
+
+/// `unable to parse 'LINE': reason`, for each bad line (1.x and 2.x).
+fn quoted<'a>(message: &str, part: &[usize], text: impl Fn(usize) -> &'a [u8]) -> Vec<usize> {
+    const MARK: &str = "unable to parse '";
+    if !message.contains(MARK) {
+        return Vec::new();
+    }
+    let by_text: HashMap<&[u8], usize> = part.iter().map(|line| (text(*line), *line)).collect();
+    let quotes = message
+        .split(MARK)
+        .skip(1)
+        .filter_map(|rest| rest.rsplit_once("': "));
+    quotes
+        .filter_map(|(quote, _)| by_text.get(quote.as_bytes()).copied())
+        .collect()
+}
+
+/// `input field "F" on measurement "M" is type T, already exists as type U`: the lines of M that
+/// hold F with a value of type T.
+fn conflicting<'a>(message: &str, part: &[usize], text: impl Fn(usize) -> &'a [u8]) -> Vec<usize> {
+    let Some((field, measurement, kind)) = conflict(message) else {
+        return Vec::new();
+    };
+    let measurement = escaped(measurement, &[',', ' ']).into_bytes();
+    let needles = [',', ' ']
+        .map(|before| format!("{before}{}=", escaped(field, &[',', '=', ' '])).into_bytes());
+    let holds = |line: &[u8]| {
+        let of_measurement = line
+            .strip_prefix(measurement.as_slice())
+            .is_some_and(|rest| matches!(rest.first(), Some(b',' | b' ')));
+        of_measurement
+            && needles.iter().any(|needle| {
+                let ends = memchr::memmem::find_iter(line, needle).map(|at| at + needle.len());
+                ends.into_iter().any(|end| kind == type_of(&line[end..]))
+            })
+    };
+    part.iter()
+        .copied()
+        .filter(|line| holds(text(*line)))
+        .collect()
+}
+
+fn conflict(message: &str) -> Option<(&str, &str, &str)> {
+    let (_, rest) = message.split_once("input field \"")?;
+    let (field, rest) = rest.split_once("\" on measurement \"")?;
+    let (measurement, rest) = rest.split_once("\" is type ")?;
+    let kind = rest
+        .split(|char: char| !char.is_ascii_alphabetic())
+        .next()?;
+    Some((field, measurement, kind))
+}
+
+/// InfluxDB's name for the type of the value at the beginning of this text.
+fn type_of(value: &[u8]) -> &'static str {
+    match value.first() {
+        Some(b'"') => "string",
+        Some(b't' | b'T' | b'f' | b'F') => "boolean",
+        _ => {
+            let end = value
+                .iter()
+                .position(|byte| matches!(byte, b',' | b' '))
+                .unwrap_or(value.len());
+            if value[..end].ends_with(b"i") {
+                "integer"
+            } else {
+                "float"
+            }
+        }
+    }
+}
+
+fn escaped(name: &str, special: &[char]) -> String {
+    let mut out = String::with_capacity(name.len());
+    for char in name.chars() {
+        if special.contains(&char) {
+            out.push('\\');
+        }
+        out.push(char);
+    }
+    out
+}
+
+/// Beyond retention: as many of the oldest lines as were dropped.
+fn oldest<'a>(
+    message: &str,
+    dropped: Option<usize>,
+    part: &[usize],
+    text: impl Fn(usize) -> &'a [u8],
+) -> Vec<usize> {
+    let Some(dropped) = dropped.filter(|_| message.contains("retention")) else {
+        return Vec::new();
+    };
+    let time = |line: usize| -> Option<i64> {
+        let (_, last) = std::str::from_utf8(text(line)).ok()?.rsplit_once(' ')?;
+        last.parse().ok()
+    };
+    let mut by_age: Vec<_> = part.iter().map(|line| (time(*line), *line)).collect();
+    by_age.sort_unstable();
+    by_age
+        .into_iter()
+        .take(dropped)
+        .map(|(_, line)| line)
+        .collect()
+}

@@ -1,0 +1,356 @@
+//! The embedded database: a file with one table of points, and a view for each measurement.
+//!
+//! A batch is one transaction. Writes run on the runtime's blocking threads, one at a time, since
+//! SQLite has one writer.
+
+mod retention;
+mod schema;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ha_point::Row;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
+
+use crate::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
+use schema::Views;
+
+/// Merging is a JSON merge patch: a null would delete a field, and none is ever written. A point
+/// that is written again as it is changes nothing.
+const UPSERT: &str = "INSERT INTO points (measurement, tags, fields, time_ns) VALUES (?1, ?2, ?3, ?4) \
+     ON CONFLICT (measurement, tags, time_ns) DO UPDATE \
+     SET fields = json_patch(points.fields, excluded.fields) \
+     WHERE points.fields <> excluded.fields";
+
+/// Settings of [`Sqlite`].
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The file; created if it is not there. Two more stand beside it (`-wal`, `-shm`).
+    pub path: PathBuf,
+    /// How long points are kept, by their own time; `None` keeps them for ever.
+    pub retention: Option<Duration>,
+    /// How long to wait for another process that is writing.
+    pub busy_timeout: Duration,
+}
+
+impl SqliteOptions {
+    /// Options for a file, with the documented defaults: 30 days, 5 s.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            retention: Some(Duration::from_secs(30 * 24 * 3600)),
+            busy_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SqliteError {
+    /// Written by a newer version.
+    #[error(
+        "SQLITE_PATH {path}: layout {found} was written by a newer version (this one knows up to \
+         {known}); upgrade, or choose another file"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its layout.
+        found: i32,
+        /// The newest layout known here.
+        known: i32,
+    },
+    /// Some other program's database.
+    #[error("SQLITE_PATH {path} is a database of another program; choose another file")]
+    Foreign {
+        /// The file.
+        path: String,
+    },
+    /// Damaged, or no database at all.
+    #[error(
+        "SQLITE_PATH {path} is damaged or not a database ({reason}); move it aside or choose another file"
+    )]
+    Corrupt {
+        /// The file.
+        path: String,
+        /// SQLite's words.
+        reason: String,
+    },
+    /// Cannot be opened or written.
+    #[error("SQLITE_PATH {path} cannot be written ({reason}); check folder, owner and mount")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// SQLite's words.
+        reason: String,
+    },
+    /// Another process is writing, the disk is full or failing.
+    #[error(
+        "SQLITE_PATH {path}: {reason}; free the disk, or stop the other process that uses the file"
+    )]
+    Unavailable {
+        /// The file.
+        path: String,
+        /// SQLite's words.
+        reason: String,
+    },
+}
+
+/// The embedded database.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    store: Arc<Mutex<Store>>,
+    options: Arc<SqliteOptions>,
+}
+
+#[derive(Debug)]
+struct Store {
+    connection: Connection,
+    views: Views,
+    retention: retention::Schedule,
+}
+
+impl Sqlite {
+    /// Opens or creates the file, and brings an older layout up to date.
+    ///
+    /// # Errors
+    /// Why not, with the cure.
+    pub async fn open(options: SqliteOptions) -> Result<Self, SqliteError> {
+        let options = Arc::new(options);
+        let for_thread = Arc::clone(&options);
+        let opened = tokio::task::spawn_blocking(move || {
+            Store::open(&for_thread).map_err(|error| error.into_public(&for_thread))
+        });
+        let store = opened.await.unwrap_or_else(|error| {
+            Err(SqliteError::Unavailable {
+                path: path(&options),
+                reason: error.to_string(),
+            })
+        })?;
+        Ok(Self {
+            store: Arc::new(Mutex::new(store)),
+            options,
+        })
+    }
+
+    /// The settings in use.
+    #[must_use]
+    pub fn options(&self) -> &SqliteOptions {
+        &self.options
+    }
+
+    /// One attempt to store all rows, in one transaction.
+    pub async fn write(&self, rows: &[Row]) -> WriteOutcome {
+        if rows.is_empty() {
+            return WriteOutcome::Written;
+        }
+        let rows = rows.to_vec();
+        match self.on_thread(move |store| store.write(&rows)).await {
+            Ok(rejected) if rejected.is_empty() => WriteOutcome::Written,
+            Ok(rejected) => WriteOutcome::Rejected(rejected),
+            Err(error @ SqliteError::Unavailable { .. }) => WriteOutcome::Unavailable {
+                reason: error.to_string(),
+                retry_after: None,
+            },
+            Err(error) => WriteOutcome::Refused {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// Tries to begin a write, and ends it without one.
+    ///
+    /// # Errors
+    /// What is wrong and its cure.
+    pub async fn probe(&self) -> Result<ProbeReport, ProbeError> {
+        let began = self.on_thread(|store| {
+            store
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?
+                .rollback()?;
+            Ok(())
+        });
+        began.await.map_err(|error| ProbeError {
+            transient: matches!(error, SqliteError::Unavailable { .. }),
+            reason: error.to_string(),
+            cure: "check SQLITE_PATH".to_owned(),
+        })?;
+        Ok(ProbeReport {
+            target: format!("SQLite file {}", path(&self.options)),
+            version: Some(rusqlite::version().to_owned()),
+            steps: vec!["a write transaction was begun and rolled back".to_owned()],
+        })
+    }
+
+    /// Deletes points older than the retention, at most every ten minutes of `now_ns` (nanoseconds
+    /// since the epoch). Writes get their turn in between. Returns the number of points deleted.
+    ///
+    /// # Errors
+    /// The file could not be changed; the next call tries again.
+    pub async fn enforce_retention(&self, now_ns: i64) -> Result<u64, SqliteError> {
+        let Some(retention) = self.options.retention else {
+            return Ok(0);
+        };
+        let begun = self.on_thread(move |store| Ok(store.retention.begin(now_ns)));
+        if !begun.await? {
+            return Ok(0);
+        }
+        let oldest_kept_ns = retention::oldest_kept_ns(now_ns, retention);
+        let mut deleted = 0;
+        loop {
+            let chunk = self
+                .on_thread(move |store| retention::delete_chunk(&store.connection, oldest_kept_ns));
+            match chunk.await {
+                Ok(0) => return Ok(deleted),
+                Ok(points) => deleted += points as u64,
+                Err(error) => {
+                    self.on_thread(|store| {
+                        store.retention.failed();
+                        Ok(())
+                    })
+                    .await?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, SqliteError> {
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || work(&mut lock(&store))).await {
+            Ok(result) => result.map_err(|error| error.into_public(&self.options)),
+            // The runtime is going down.
+            Err(error) => Err(SqliteError::Unavailable {
+                path: path(&self.options),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// A panic while it was held has rolled back its transaction: the store is as good as before.
+fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn path(options: &SqliteOptions) -> String {
+    options.path.display().to_string()
+}
+
+impl Store {
+    fn open(options: &SqliteOptions) -> Result<Self, Failure> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&options.path, flags)?;
+        connection.busy_timeout(options.busy_timeout)?;
+        if connection.is_readonly("main")? {
+            return Err(Failure::ReadOnly);
+        }
+        schema::migrate(&mut connection)?;
+        // Readers (the user's queries) and the writer do not wait for each other.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // A commit is on the disk when it returns: what is acknowledged upstream then is gone there.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let views = Views::load(&connection)?;
+        Ok(Self {
+            connection,
+            views,
+            retention: retention::Schedule::default(),
+        })
+    }
+
+    fn write(&mut self, rows: &[Row]) -> Result<Vec<RejectedPoint>, Failure> {
+        // Immediate: a transaction that becomes a writer later cannot wait for its turn.
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rejected = Vec::new();
+        let mut created = Vec::new();
+        {
+            let mut upsert = transaction.prepare_cached(UPSERT)?;
+            for (index, row) in rows.iter().enumerate() {
+                match upsert.execute((&row.measurement, &row.tags, &row.fields, row.time_ns)) {
+                    Ok(_) => {}
+                    Err(error) if is_about_the_row(&error) => {
+                        rejected.push(RejectedPoint {
+                            index,
+                            error: error.to_string(),
+                        });
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                if !self.views.knows(&row.measurement) && !created.contains(&&row.measurement) {
+                    schema::create_view(&transaction, row)?;
+                    created.push(&row.measurement);
+                }
+            }
+        }
+        transaction.commit()?;
+        for measurement in created {
+            self.views.add(measurement);
+        }
+        Ok(rejected)
+    }
+}
+
+/// Errors that this row would have for ever and others would not.
+fn is_about_the_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error
+            .sqlite_error()
+            .map(|error| (error.code, error.extended_code)),
+        Some((ErrorCode::TooBig, _) | (_, ffi::SQLITE_CONSTRAINT_CHECK))
+    )
+}
+
+/// An error inside, before it is told about the file.
+#[derive(Debug)]
+enum Failure {
+    Newer { found: i32, known: i32 },
+    Foreign,
+    ReadOnly,
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Failure {
+    fn into_public(self, options: &SqliteOptions) -> SqliteError {
+        let path = path(options);
+        let error = match self {
+            Self::Newer { found, known } => return SqliteError::Newer { path, found, known },
+            Self::Foreign => return SqliteError::Foreign { path },
+            Self::ReadOnly => {
+                return SqliteError::Unwritable {
+                    path,
+                    reason: "read-only".to_owned(),
+                };
+            }
+            Self::Sqlite(error) => error,
+        };
+        let reason = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                SqliteError::Corrupt { path, reason }
+            }
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                SqliteError::Unwritable { path, reason }
+            }
+            _ => SqliteError::Unavailable { path, reason },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

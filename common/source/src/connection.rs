@@ -1,0 +1,55 @@
+//! Opening the socket, and what its two tasks share.
+
+use crate::options::SourceOptions;
+use crate::state::Ended;
+use std::sync::{Arc, OnceLock};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub(crate) async fn connect(options: &SourceOptions, url: &Url) -> Result<Socket, Ended> {
+    // One limit only: Home Assistant sends a message as one frame.
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(options.message_bytes_max))
+        .max_frame_size(Some(options.message_bytes_max));
+    let connector = Connector::Rustls(Arc::clone(&options.tls));
+    let connecting =
+        connect_async_tls_with_config(url.as_str(), Some(config), true, Some(connector));
+    match timeout(options.connect_timeout, connecting).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(error)) => Err(Ended::Unreachable(error.to_string())),
+        Err(_) => Err(Ended::TimedOut("connecting")),
+    }
+}
+
+/// What reader, writer and driver of one connection share: the first reason to end, and the end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Link {
+    ended: Arc<OnceLock<Ended>>,
+    pub(crate) closed: CancellationToken,
+}
+
+impl Link {
+    /// Ends the connection for this reason, unless it has ended for another.
+    pub(crate) fn end(&self, reason: Ended) {
+        self.name(reason);
+        self.closed.cancel();
+    }
+
+    /// Names the reason of an end that is on its way.
+    pub(crate) fn name(&self, reason: Ended) {
+        // A later reason is a consequence of the first.
+        let _ = self.ended.set(reason);
+    }
+
+    pub(crate) fn reason(&self) -> Option<Ended> {
+        self.ended.get().cloned()
+    }
+}

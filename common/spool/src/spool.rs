@@ -1,0 +1,290 @@
+//! The handle that the rest of the producer holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::error::{OpenError, SpoolError};
+use crate::job::{Ask, Command, Job};
+use crate::letters::letter_bytes;
+use crate::open::Access;
+use crate::store::{Store, counted_bytes};
+use crate::thread;
+use crate::types::{
+    Appended, LetterId, ListedLetter, OpenReport, SpoolFrame, SpoolOptions, SpoolStats,
+    SpooledFrame, StoredLetter,
+};
+
+/// Operations that may wait for the thread; further callers wait outside of the queue.
+const QUEUE_OPERATIONS_MAX: usize = 1_024;
+
+/// Bytes of frames and letters that may wait for the thread.
+const QUEUE_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// A spool that was just opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The spool.
+    pub spool: Spool,
+    /// What was found in it.
+    pub report: OpenReport,
+}
+
+/// The durable spool. Clones share the file; it is let go when the last one is dropped or any
+/// one is closed.
+///
+/// A future that is dropped before it resolves may or may not have done its work.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    commands: mpsc::Sender<Command>,
+    queue_bytes: Arc<Semaphore>,
+    stats: watch::Receiver<SpoolStats>,
+    bytes_max: u64,
+}
+
+impl Spool {
+    /// Opens the spool for a producer: creates what is missing, recovers what a crash left, moves
+    /// a damaged file aside to `NAME.corrupt-<unix seconds>` and carries over what can be read.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a file in use is waited for up to 1.5 s.
+    pub async fn open(options: SpoolOptions) -> Result<Opened, OpenError> {
+        Self::start(options, Access::Producer).await
+    }
+
+    /// Opens a spool that exists, to look at its letters while no producer runs: creates nothing
+    /// and replaces nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: `InUse` while the producer runs, `Missing`, `Damaged`.
+    pub async fn open_existing(options: SpoolOptions) -> Result<Opened, OpenError> {
+        Self::start(options, Access::Visitor).await
+    }
+
+    async fn start(options: SpoolOptions, access: Access) -> Result<Opened, OpenError> {
+        let (commands, receiver) = mpsc::channel(QUEUE_OPERATIONS_MAX);
+        let (stats_sender, stats) = watch::channel(SpoolStats::default());
+        let (opened, answer) = oneshot::channel();
+        let path = options.path.clone();
+        let bytes_max = options.bytes_max;
+        let unusable = |cause: String| OpenError::Unusable {
+            path: PathBuf::from(&path),
+            cause,
+        };
+        std::thread::Builder::new()
+            .name("spool".into())
+            .spawn(move || thread::run(options, access, opened, receiver, stats_sender))
+            .map_err(|error| unusable(format!("no thread for it: {error}")))?;
+        let report = answer
+            .await
+            .map_err(|_| unusable("its thread ended".into()))??;
+        let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize));
+        Ok(Opened {
+            spool: Self {
+                commands,
+                queue_bytes,
+                stats,
+                bytes_max,
+            },
+            report,
+        })
+    }
+
+    /// Keeps a frame. Resolves when it is durable; concurrent appends share an fsync. If the
+    /// spool is full the oldest frames go and are counted in the answer.
+    ///
+    /// # Errors
+    /// `DiskFull`, `FrameTooLarge`, `Closed`, `Failed`: the frame was not kept.
+    pub async fn append(&self, frame: SpoolFrame) -> Result<Appended, SpoolError> {
+        let bytes = counted_bytes(frame.payload.len());
+        if bytes > self.bytes_max {
+            return Err(SpoolError::FrameTooLarge {
+                bytes,
+                bytes_max: self.bytes_max,
+            });
+        }
+        let payload_bytes = frame.payload.len();
+        self.write(payload_bytes, move |store| store.append(&frame))
+            .await
+    }
+
+    /// The oldest frames with an id above `after` (0 for all): at most `frames_max`, and no more
+    /// than fit in `bytes_max` of payload, but one at least.
+    ///
+    /// They count as handed out until they are removed or released: when room is needed, other
+    /// frames go first, so that a frame just being delivered is not counted as lost.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn oldest(
+        &self,
+        after: i64,
+        frames_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<SpooledFrame>, SpoolError> {
+        self.read(move |store| store.oldest(after, frames_max, bytes_max))
+            .await
+    }
+
+    /// Removes frames that the route has confirmed. Returns how many were still there.
+    ///
+    /// # Errors
+    /// See [`SpoolError`]; the frames are still there.
+    pub async fn remove(&self, ids: Vec<i64>) -> Result<u64, SpoolError> {
+        self.write(0, move |store| store.remove(&ids)).await
+    }
+
+    /// Gives frames back that were handed out and not delivered.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn release(&self, ids: Vec<i64>) -> Result<(), SpoolError> {
+        self.read(move |store| {
+            store.release(&ids);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Counts that the route refused a frame, durably; returns how often it has. 0 if the frame
+    /// is gone.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn count_refusal(&self, id: i64) -> Result<u32, SpoolError> {
+        self.write(0, move |store| store.count_refusal(id)).await
+    }
+
+    /// Notes that the points of these frames stand in the database by direct write.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn set_written_direct(&self, ids: Vec<i64>) -> Result<(), SpoolError> {
+        self.write(0, move |store| store.set_written_direct(&ids))
+            .await
+    }
+
+    /// Sets a mark, durably: a number under a name, such as the low-water mark.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn set_mark(&self, name: &str, value: i64) -> Result<(), SpoolError> {
+        let name = name.to_owned();
+        self.write(0, move |store| store.set_mark(&name, value))
+            .await
+    }
+
+    /// All marks.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn marks(&self) -> Result<BTreeMap<String, i64>, SpoolError> {
+        self.read(Store::marks).await
+    }
+
+    /// Keeps dead letters, durably; one that is there under the same id is replaced and moves to
+    /// the end. Returns how many others were dropped for room, oldest first.
+    ///
+    /// # Errors
+    /// See [`SpoolError`]: none of them was kept.
+    pub async fn put_letters(&self, letters: Vec<StoredLetter>) -> Result<u64, SpoolError> {
+        let bytes = letters.iter().map(letter_bytes).sum::<u64>();
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.write(bytes, move |store| store.put_letters(&letters))
+            .await
+    }
+
+    /// A page of letters behind the position `after` (0 for the first page), in the order in
+    /// which they were put: at most `letters_max`, and about 8 MiB. An empty page is the end.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn list_letters(
+        &self,
+        after: i64,
+        letters_max: usize,
+    ) -> Result<Vec<ListedLetter>, SpoolError> {
+        self.read(move |store| store.list_letters(after, letters_max))
+            .await
+    }
+
+    /// One letter.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn get_letter(&self, id: LetterId) -> Result<Option<StoredLetter>, SpoolError> {
+        self.read(move |store| store.get_letter(&id)).await
+    }
+
+    /// Takes letters out; returns how many of them there were.
+    ///
+    /// # Errors
+    /// See [`SpoolError`]: all of them are still there.
+    pub async fn take_letters(&self, ids: Vec<LetterId>) -> Result<u64, SpoolError> {
+        self.write(0, move |store| store.take_letters(&ids)).await
+    }
+
+    /// What the spool holds, from memory.
+    #[must_use]
+    pub fn stats(&self) -> SpoolStats {
+        *self.stats.borrow()
+    }
+
+    /// The same as a channel, for waiting until it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<SpoolStats> {
+        self.stats.clone()
+    }
+
+    /// Does what is queued, closes the file and unlocks it. Other clones get `Closed` afterwards.
+    pub async fn close(self) {
+        let (done, closed) = oneshot::channel();
+        if self.commands.send(Command::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        run: impl FnMut(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        self.ask(bytes, run, Command::Write).await
+    }
+
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        self.ask(0, run, Command::Read).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        run: impl FnMut(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+        kind: impl FnOnce(Box<dyn Job>) -> Command,
+    ) -> Result<T, SpoolError> {
+        // One that is larger than the queue goes alone.
+        let room = u32::try_from(bytes)
+            .unwrap_or(u32::MAX)
+            .min(QUEUE_BYTES_MAX);
+        let room = Arc::clone(&self.queue_bytes).acquire_many_owned(room).await;
+        let _room = room.map_err(|_| SpoolError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Ask {
+            run,
+            outcome: None,
+            reply,
+            bytes,
+            _room,
+        };
+        self.commands
+            .send(kind(Box::new(job)))
+            .await
+            .map_err(|_| SpoolError::Closed)?;
+        answer.await.map_err(|_| SpoolError::Closed)?
+    }
+}

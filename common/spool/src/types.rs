@@ -1,0 +1,154 @@
+//! The values that go in and out of the spool.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+/// Where the spool is and how much it may hold.
+#[derive(Debug, Clone)]
+pub struct SpoolOptions {
+    /// The SQLite file (`SPOOL_PATH`): on a local or block volume, never NFS.
+    pub path: PathBuf,
+    /// Most bytes of frames kept (`SPOOL_BYTES_MAX`): payloads plus 64 bytes each. The file is a
+    /// few percent larger, and holds the letters besides.
+    pub bytes_max: u64,
+    /// Most letters kept; the oldest go first.
+    pub letters_max: u64,
+    /// Most bytes of letters kept (headers and payloads); the oldest go first, the newest stays
+    /// whatever its size.
+    pub letters_bytes_max: u64,
+    /// Frames are refused as `DiskFull` once the file would have to grow with less than this free
+    /// on its volume. It keeps the room that removing frames takes (up to 16 MiB of WAL): without
+    /// it, a spool that had filled its own disk could not be drained. And Home Assistant often
+    /// lives on the same disk.
+    pub disk_free_bytes_min: u64,
+}
+
+impl SpoolOptions {
+    /// A spool with the usual bounds: 100,000 letters in 256 MiB, 32 MiB left free.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, bytes_max: u64) -> Self {
+        Self {
+            path: path.into(),
+            bytes_max,
+            letters_max: 100_000,
+            letters_bytes_max: 256 * 1024 * 1024,
+            disk_free_bytes_min: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// A frame to be kept until the route takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolFrame {
+    /// The encoded frame, untouched.
+    pub payload: Bytes,
+    /// How many events it carries.
+    pub events: u32,
+    /// Source time of its oldest event, nanoseconds since the Unix epoch.
+    pub oldest_ns: i64,
+    /// Whether its points already stand in the database by direct write.
+    pub written_direct: bool,
+}
+
+/// A frame read back from the spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpooledFrame {
+    /// Its place in the order of arrival; never given twice while a process runs.
+    pub id: i64,
+    /// The frame.
+    pub frame: SpoolFrame,
+    /// How often the route refused it (see [`crate::Spool::count_refusal`]).
+    pub refusals: u32,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The new frame's id.
+    pub id: i64,
+    /// What had to go to make room for it.
+    pub dropped: Dropped,
+}
+
+/// Frames that were dropped for room: lost for good, unless written directly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Frames dropped.
+    pub frames: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Of those events, the ones whose points already stand in the database by direct write:
+    /// they lose their enrichment, not their value.
+    pub events_written_direct: u64,
+}
+
+/// The spool at this moment. Read from memory; it costs no disk access.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpoolStats {
+    /// Frames waiting.
+    pub frames: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Bytes of them, as counted against `bytes_max`.
+    pub bytes: u64,
+    /// Source time of the oldest event waiting, nanoseconds since the Unix epoch.
+    pub oldest_ns: Option<i64>,
+    /// Letters kept.
+    pub letters: u64,
+    /// Bytes of them, as counted against `letters_bytes_max`.
+    pub letters_bytes: u64,
+    /// Whether the last write failed because the disk was full. Cleared by the next that succeeds.
+    pub disk_full: bool,
+    /// Damaged files moved aside since this spool was opened, at opening included.
+    pub moved_aside: u64,
+    /// Events known to be lost with a file found damaged while running.
+    pub damaged_events_lost: u64,
+}
+
+/// What was found when the spool was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Frames waiting from an earlier run.
+    pub frames: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Set when the file was damaged and a new one begun.
+    pub moved_aside: Option<MovedAside>,
+}
+
+/// A damaged file and what could be carried over from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedAside {
+    /// Where the damaged file is now.
+    pub path: PathBuf,
+    /// Frames carried over into the new file.
+    pub frames_rescued: u64,
+    /// Letters carried over into the new file.
+    pub letters_rescued: u64,
+}
+
+/// A letter's id: the 16 bytes of its UUID.
+pub type LetterId = [u8; 16];
+
+/// A dead letter of a producer without a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// Its id. A letter put again under the same id replaces the older one.
+    pub id: LetterId,
+    /// The `x-ha-*` headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The frame of one envelope, or the undecodable bytes.
+    pub payload: Bytes,
+    /// When it failed last, nanoseconds since the Unix epoch.
+    pub failed_at_ns: i64,
+}
+
+/// A letter with its place in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedLetter {
+    /// Its place in the order of arrival: the cursor for the next page.
+    pub position: i64,
+    /// The letter.
+    pub letter: StoredLetter,
+}

@@ -1,0 +1,202 @@
+//! The producer, put together.
+
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::route::{PipelineHandle, Route};
+use crate::router::Router;
+use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant};
+use crate::{Config, Destination, framer, home};
+use anyhow::Context;
+use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
+use ha_broker::{Publisher, PublisherOptions};
+use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_protocol::AccessToken;
+use ha_source::{Source, SourceEvents, SourceOptions};
+use ha_spool::{Spool, SpoolOptions};
+use ha_telemetry::{Admin, Health};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Events without a confirm from the broker at one time.
+const PUBLISH_WINDOW_EVENTS: usize = 1_000;
+
+/// Frames in the spool.
+const SPOOL_BYTES_MAX: u64 = 1 << 30;
+
+/// The producer, ready to run.
+pub struct App {
+    config: Config,
+    metrics_handle: PrometheusHandle,
+    metrics: Metrics,
+    admin: Admin,
+    source: Source,
+    events: SourceEvents,
+    way_out: WayOut,
+}
+
+struct WayOut {
+    route: Route,
+    letters: LetterStore,
+    window_events: usize,
+    watch: RouteWatch,
+    sink: Option<Arc<Sink>>,
+}
+
+impl App {
+    /// Opens what can fail for good: the address, the embedded database, the spool. Home
+    /// Assistant, the broker and InfluxDB may come later. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// The address is in use, a file cannot be opened, a setting cannot be used.
+    pub async fn build(config: Config, metrics_handle: PrometheusHandle) -> anyhow::Result<Self> {
+        let admin = Admin::bind(config.admin_address).await?;
+        let way_out = way_out(&config).await?;
+        let token = AccessToken::new(config.home_assistant.token.reveal());
+        let tls = Arc::clone(&config.tls.client);
+        let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
+        options.event_types = config.home_assistant.event_types.clone();
+        let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
+        let metrics = Metrics::new();
+        Ok(Self { config, metrics_handle, metrics, admin, source, events, way_out })
+    }
+
+    /// The bound admin address.
+    #[must_use]
+    pub fn admin_address(&self) -> std::net::SocketAddr {
+        self.admin.address()
+    }
+
+    /// Ingests until `shutdown`, for ever through every outage; then finishes within the grace.
+    ///
+    /// # Errors
+    /// Defects only: what can fail for good has failed in [`build`](Self::build).
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { config, metrics_handle, metrics, admin, source, events, way_out } = self;
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let epoch = u64::try_from(epoch).unwrap_or_default();
+        let health = Health::starting(&["home_assistant"]);
+        let (facts, home_facts) = watch::channel(None);
+
+        let mut beside = JoinSet::new();
+        beside.spawn(home::follow(source.requester(), source.state(), facts));
+        beside.spawn(metrics.clone().follow_source(source.counters(), source.state()));
+        beside.spawn(follow_home_assistant(source.state(), health.clone()));
+        match &way_out.watch {
+            RouteWatch::Broker(state) => {
+                beside.spawn(follow_broker(state.clone(), health.clone()));
+            }
+            RouteWatch::Sink(state, _) => {
+                beside.spawn(ha_assembly::follow_sink(state.clone(), health.clone()));
+            }
+        }
+        if let Some(sink) = way_out.sink {
+            beside.spawn(ha_assembly::keep_retention(sink));
+        }
+        let status = StatusParts {
+            mode: config.mode,
+            instance: config.instance.clone(),
+            epoch,
+            connection: source.state(),
+            counters: source.counters(),
+            totals: Arc::clone(&metrics.totals),
+            route: way_out.watch,
+            health: health.clone(),
+        };
+        let stop_admin = CancellationToken::new();
+        let status = status.into_source();
+        let admin = tokio::spawn(admin.serve(metrics_handle, health, status, stop_admin.clone()));
+
+        let intake = Intake {
+            instance: config.instance,
+            epoch,
+            filter: config.filter,
+            event_bytes_max: config.framing.event_bytes_max,
+            metrics: metrics.clone(),
+        };
+        let router = Router::new(way_out.route, way_out.letters, way_out.window_events, metrics);
+        let router = Arc::new(router);
+        let reading = tokio::spawn(source.run(shutdown.clone()));
+        let framing = framer::run(events, intake, config.framing, router, home_facts);
+        let finished = within_grace(framing, &shutdown, config.grace).await;
+
+        reading.abort();
+        beside.abort_all();
+        stop_admin.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
+        finished
+    }
+}
+
+/// Waits for the framer; after `shutdown` no longer than the grace.
+async fn within_grace(
+    framing: impl Future<Output = anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    let grace_over = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        finished = framing => {
+            finished?;
+            tracing::info!("stopped; everything received is delivered");
+        }
+        () = grace_over => {
+            tracing::error!("the grace is over before everything received could be delivered");
+        }
+    }
+    Ok(())
+}
+
+async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
+    match &config.destination {
+        Destination::Broker(url) => {
+            let name = format!("ha-ingestor producer {}", config.instance);
+            let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+            let publisher = Publisher::start(broker, PublisherOptions::default());
+            Ok(WayOut {
+                watch: RouteWatch::Broker(publisher.state()),
+                letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
+                route: Route::Broker { publisher, routing_key: config.instance.clone() },
+                window_events: PUBLISH_WINDOW_EVENTS,
+                sink: None,
+            })
+        }
+        Destination::Sink { sink, batch, enrichment } => {
+            ha_pipeline::describe();
+            let spool = open_spool(config).await?;
+            let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
+            let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
+            let pipeline = Arc::new(Pipeline::new(
+                Arc::clone(&sink),
+                Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
+                Arc::new(enrichment.as_ref().clone()),
+                ha_assembly::pipeline(batch),
+                Arc::clone(&latency),
+            ));
+            let watch = RouteWatch::Sink(pipeline.sink_state(), latency);
+            let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
+            Ok(WayOut {
+                route: Route::Pipeline(handle),
+                letters: LetterStore::Spool(SpoolLetters::new(spool)),
+                window_events: batch.prefetch_events_max,
+                watch,
+                sink: Some(sink),
+            })
+        }
+    }
+}
+
+async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
+    let options = SpoolOptions::new(&config.spool_path, SPOOL_BYTES_MAX);
+    let opened = Spool::open(options).await?;
+    if let Some(damaged) = opened.report.moved_aside {
+        tracing::error!(?damaged, "the spool was damaged; it was moved aside and a new one begun");
+    }
+    Ok(opened.spool)
+}

@@ -1,0 +1,76 @@
+//! The command line.
+
+use crate::demo::DemoArgs;
+use crate::{App, Config, ProducerArgs};
+use clap::{Parser, Subcommand};
+use ha_settings::{LogArgs, LogFormat, Problems};
+use std::process::ExitCode;
+
+/// Reads Home Assistant's events and sees every one of them into the database
+#[derive(Debug, Parser)]
+#[command(name = "producer", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ingest until SIGTERM
+    Run {
+        #[command(flatten)]
+        producer: Box<ProducerArgs>,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// See it work with nothing installed: a simulated Home Assistant, an embedded database
+    Demo(DemoArgs),
+}
+
+/// Runs the command of the command line.
+#[must_use]
+pub fn run() -> ExitCode {
+    match ha_settings::parse::<Cli>().command {
+        Command::Run { producer, log } => {
+            let mut problems = Problems::default();
+            let format = log.resolve(&mut problems);
+            let config = producer.resolve(&mut problems);
+            let Some(config) = config.filter(|_| problems.is_empty()) else {
+                return ha_settings::exit_with_problems(&problems);
+            };
+            if let Err(error) = ha_telemetry::init_logs(format == LogFormat::Json, &log.log) {
+                eprintln!("{error}");
+                return ExitCode::from(2);
+            }
+            said(serve(config))
+        }
+        Command::Demo(demo) => {
+            let mut problems = Problems::default();
+            let Some(demo) = demo.resolve(&mut problems).filter(|_| problems.is_empty()) else {
+                return ha_settings::exit_with_problems(&problems);
+            };
+            // The demo's own lines are the output; of the log only what goes wrong is of interest.
+            if let Err(error) = ha_telemetry::init_logs(false, "error") {
+                eprintln!("{error}");
+            }
+            said(crate::demo::run(demo))
+        }
+    }
+}
+
+fn said(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let metrics = ha_telemetry::install_metrics("producer")?;
+    let shutdown = ha_telemetry::shutdown_token()?;
+    App::build(config, metrics).await?.run(shutdown).await
+}

@@ -1,0 +1,161 @@
+//! The producer's settings.
+
+use clap::Args;
+use ha_enrich::{Depth, Options};
+use ha_filter::Filter;
+use ha_settings::{
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, FilterArgs, FramingArgs,
+    FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems, SinkArgs,
+    SinkChoice, TlsArgs, TlsSettings,
+};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+/// Settings of `producer run`, as given.
+#[derive(Debug, Args)]
+pub struct ProducerArgs {
+    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), or
+    /// disabled (plain mapping, in this process)
+    #[arg(long, env = "ENRICHMENT_MODE", default_value = "inline", value_name = "inline|queue|disabled")]
+    enrichment_mode: String,
+    #[command(flatten)]
+    instance: InstanceArgs,
+    #[command(flatten)]
+    home_assistant: HomeAssistantArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    sink: SinkArgs,
+    /// Durable file for what cannot be delivered; on a local or block volume, never NFS
+    #[arg(long, env = "SPOOL_PATH", default_value = "./spool.db", value_name = "FILE", help_heading = "Storage")]
+    spool_path: PathBuf,
+    #[command(flatten)]
+    framing: FramingArgs,
+    #[command(flatten)]
+    batch: BatchArgs,
+    #[command(flatten)]
+    attributes: AttributeArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// `ENRICHMENT_MODE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Enriched in this process.
+    Inline,
+    /// Published for the workers.
+    Queue,
+    /// Mapped plainly in this process.
+    Disabled,
+}
+
+impl Mode {
+    /// The setting's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+            Self::Queue => "queue",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// Where frames go.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// To the broker, for the workers.
+    Broker(Url),
+    /// Through the stages in this process, to the sink.
+    Sink {
+        /// The database.
+        sink: SinkChoice,
+        /// Batches.
+        batch: BatchSettings,
+        /// What enrichment does.
+        enrichment: Box<Options>,
+    },
+}
+
+/// Settings of `producer run`, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `ENRICHMENT_MODE`.
+    pub mode: Mode,
+    /// The home's name.
+    pub instance: String,
+    /// Where events come from.
+    pub home_assistant: HomeAssistantSettings,
+    /// Which are kept.
+    pub filter: Filter,
+    /// Where they go.
+    pub destination: Destination,
+    /// Frames.
+    pub framing: FramingSettings,
+    /// The spool's file.
+    pub spool_path: PathBuf,
+    /// Certificates.
+    pub tls: TlsSettings,
+    /// Health, metrics, status.
+    pub admin_address: SocketAddr,
+    /// How long SIGTERM waits.
+    pub grace: Duration,
+}
+
+impl ProducerArgs {
+    /// Checks everything; `None` after a problem.
+    pub fn resolve(&self, problems: &mut Problems) -> Option<Config> {
+        // The certificates are read here, and need the process's one crypto provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mode = match self.enrichment_mode.as_str() {
+            "inline" => Some(Mode::Inline),
+            "queue" => Some(Mode::Queue),
+            "disabled" => Some(Mode::Disabled),
+            other => {
+                problems.bad("ENRICHMENT_MODE", other, "inline, queue or disabled");
+                None
+            }
+        };
+        let instance = self.instance.resolve(problems);
+        let home_assistant = self.home_assistant.resolve(problems);
+        let filter = self.filter.resolve(problems);
+        let framing = self.framing.resolve(problems);
+        let destination = mode.and_then(|mode| self.destination(mode, problems));
+        let tls = self.tls.resolve(problems);
+        let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
+        let grace = self.admin.resolve_grace(problems);
+        Some(Config {
+            mode: mode?,
+            instance,
+            home_assistant: home_assistant?,
+            filter: filter?,
+            destination: destination?,
+            framing,
+            spool_path: self.spool_path.clone(),
+            tls: tls?,
+            admin_address: admin_address?,
+            grace,
+        })
+    }
+
+    /// Asks only for the settings that the mode uses.
+    fn destination(&self, mode: Mode, problems: &mut Problems) -> Option<Destination> {
+        let depth = match mode {
+            Mode::Queue => return self.broker.resolve(problems).map(Destination::Broker),
+            Mode::Inline => Depth::Full,
+            Mode::Disabled => Depth::Plain,
+        };
+        let sink = self.sink.resolve(problems, true);
+        let batch = self.batch.resolve(problems);
+        let attributes = self.attributes.resolve(problems);
+        let enrichment = Box::new(ha_assembly::enrichment(depth, attributes));
+        Some(Destination::Sink { sink: sink?, batch, enrichment })
+    }
+}

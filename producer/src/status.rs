@@ -1,0 +1,149 @@
+//! What `/status` and `/readyz` say.
+
+use crate::metrics::Totals;
+use crate::Mode;
+use ha_broker::PublisherState;
+use ha_pipeline::{LatencyRecorder, SinkState};
+use ha_source::{ConnectionState, Counters};
+use ha_telemetry::{Health, StatusSource};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// The state of the way out.
+#[derive(Debug, Clone)]
+pub enum RouteWatch {
+    /// The broker.
+    Broker(watch::Receiver<PublisherState>),
+    /// The sink, and the latencies of what it stored.
+    Sink(watch::Receiver<SinkState>, Arc<LatencyRecorder>),
+}
+
+/// What the status is made of.
+#[derive(Debug, Clone)]
+pub struct StatusParts {
+    /// The mode.
+    pub mode: Mode,
+    /// The home's name.
+    pub instance: String,
+    /// This run.
+    pub epoch: u64,
+    /// The connection to Home Assistant.
+    pub connection: watch::Receiver<ConnectionState>,
+    /// The source's counts.
+    pub counters: Arc<Counters>,
+    /// The producer's counts.
+    pub totals: Arc<Totals>,
+    /// The way out.
+    pub route: RouteWatch,
+    /// Readiness.
+    pub health: Health,
+}
+
+impl StatusParts {
+    /// Makes `/status` of the parts, anew at each call.
+    #[must_use]
+    pub fn into_source(self) -> StatusSource {
+        let started = Instant::now();
+        Arc::new(move || self.status(started))
+    }
+
+    fn status(&self, started: Instant) -> Value {
+        let (totals, counters) = (&self.totals, &self.counters);
+        let mut status = json!({
+            "binary": "producer",
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": started.elapsed().as_secs(),
+            "mode": self.mode.as_str(),
+            "instance": self.instance,
+            "epoch": self.epoch,
+            "not_ready": self.health.reasons(),
+            "home_assistant": connection_status(&self.connection.borrow()),
+            "events": {
+                "received": counters.events_received.load(Relaxed),
+                "filtered": totals.filtered.load(Relaxed),
+                "accepted": totals.accepted.load(Relaxed),
+                "delivered": totals.delivered.load(Relaxed),
+                "retried": totals.retried.load(Relaxed),
+                "unreadable": totals.unreadable.load(Relaxed),
+            },
+            "reconnections": counters.reconnections.load(Relaxed),
+        });
+        let Some(map) = status.as_object_mut() else { return status };
+        match &self.route {
+            RouteWatch::Broker(state) => {
+                map.insert("broker".into(), broker_status(&state.borrow()));
+            }
+            RouteWatch::Sink(state, latency) => {
+                map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
+                ha_assembly::latency_status(latency, map);
+            }
+        }
+        status
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn connection_status(state: &ConnectionState) -> Value {
+    match state {
+        ConnectionState::Connecting => json!({"state": "connecting"}),
+        ConnectionState::AuthInvalid { message } => {
+            json!({"state": "auth_invalid", "reason": message})
+        }
+        ConnectionState::Connected { since, ha_version } => {
+            json!({"state": "connected", "since": unix_seconds(*since), "version": ha_version})
+        }
+        ConnectionState::Disconnected { reason, since } => json!({
+            "state": "disconnected", "since": unix_seconds(*since), "reason": reason.to_string(),
+        }),
+    }
+}
+
+fn broker_status(state: &PublisherState) -> Value {
+    match state {
+        PublisherState::Connecting => json!({"state": "connecting"}),
+        PublisherState::Connected => json!({"state": "connected"}),
+        PublisherState::Failed(reason) => json!({"state": "failed", "reason": reason}),
+    }
+}
+
+/// Readiness by the connection to Home Assistant.
+pub async fn follow_home_assistant(mut state: watch::Receiver<ConnectionState>, health: Health) {
+    let part = "home_assistant";
+    loop {
+        match &*state.borrow_and_update() {
+            ConnectionState::Connected { .. } => health.ready(part),
+            ConnectionState::Connecting => health.not_ready(part, "connecting"),
+            ConnectionState::AuthInvalid { message } => health.not_ready(
+                part,
+                format!("HOME_ASSISTANT_TOKEN is refused ({message}); make a new long-lived access token in Home Assistant"),
+            ),
+            ConnectionState::Disconnected { reason, .. } => {
+                health.not_ready(part, reason.to_string());
+            }
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Readiness by the connection to the broker.
+pub async fn follow_broker(mut state: watch::Receiver<PublisherState>, health: Health) {
+    let part = "broker";
+    loop {
+        match &*state.borrow_and_update() {
+            PublisherState::Connected => health.ready(part),
+            PublisherState::Connecting => health.not_ready(part, "connecting"),
+            PublisherState::Failed(reason) => health.not_ready(part, reason.as_str()),
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
