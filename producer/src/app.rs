@@ -4,7 +4,7 @@ use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
-use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant};
+use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
 use crate::{Config, Destination, framer, home};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
@@ -24,9 +24,6 @@ use tokio_util::sync::CancellationToken;
 /// Events without a confirm from the broker at one time.
 const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 
-/// Frames in the spool.
-const SPOOL_BYTES_MAX: u64 = 1 << 30;
-
 /// The producer, ready to run.
 pub struct App {
     config: Config,
@@ -40,6 +37,7 @@ pub struct App {
 
 struct WayOut {
     route: Route,
+    spool: Spool,
     letters: LetterStore,
     window_events: usize,
     watch: RouteWatch,
@@ -83,7 +81,6 @@ impl App {
 
         let mut beside = JoinSet::new();
         beside.spawn(home::follow(source.requester(), source.state(), facts));
-        beside.spawn(metrics.clone().follow_source(source.counters(), source.state()));
         beside.spawn(follow_home_assistant(source.state(), health.clone()));
         match &way_out.watch {
             RouteWatch::Broker(state) => {
@@ -96,6 +93,15 @@ impl App {
         if let Some(sink) = way_out.sink {
             beside.spawn(ha_assembly::keep_retention(sink));
         }
+        let WayOut { route, spool, letters, window_events, .. } = way_out;
+        let router = Router::new(route, spool.clone(), letters, window_events, metrics.clone());
+        let router = Arc::new(router);
+        let (counters, connection) = (source.counters(), source.state());
+        let follow = metrics.clone().follow(counters, connection, spool.clone(), Arc::clone(&router));
+        beside.spawn(follow);
+        beside.spawn(follow_spool(spool.watch(), health.clone()));
+        let draining = Arc::clone(&router);
+        beside.spawn(async move { draining.drain().await });
         let status = StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
@@ -104,6 +110,8 @@ impl App {
             counters: source.counters(),
             totals: Arc::clone(&metrics.totals),
             route: way_out.watch,
+            router: Arc::clone(&router),
+            spool: spool.clone(),
             health: health.clone(),
         };
         let stop_admin = CancellationToken::new();
@@ -115,16 +123,15 @@ impl App {
             epoch,
             filter: config.filter,
             event_bytes_max: config.framing.event_bytes_max,
-            metrics: metrics.clone(),
+            metrics,
         };
-        let router = Router::new(way_out.route, way_out.letters, way_out.window_events, metrics);
-        let router = Arc::new(router);
         let reading = tokio::spawn(source.run(shutdown.clone()));
         let framing = framer::run(events, intake, config.framing, router, home_facts);
         let finished = within_grace(framing, &shutdown, config.grace).await;
 
         reading.abort();
-        beside.abort_all();
+        beside.shutdown().await;
+        spool.close().await;
         stop_admin.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
         finished
@@ -154,6 +161,7 @@ async fn within_grace(
 }
 
 async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
+    let spool = open_spool(config).await?;
     match &config.destination {
         Destination::Broker(url) => {
             let name = format!("ha-ingestor producer {}", config.instance);
@@ -162,6 +170,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             Ok(WayOut {
                 watch: RouteWatch::Broker(publisher.state()),
                 letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
+                spool,
                 route: Route::Broker { publisher, routing_key: config.instance.clone() },
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
@@ -169,7 +178,6 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
         }
         Destination::Sink { sink, batch, enrichment } => {
             ha_pipeline::describe();
-            let spool = open_spool(config).await?;
             let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
             let pipeline = Arc::new(Pipeline::new(
@@ -183,7 +191,8 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
                 route: Route::Pipeline(handle),
-                letters: LetterStore::Spool(SpoolLetters::new(spool)),
+                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
+                spool,
                 window_events: batch.prefetch_events_max,
                 watch,
                 sink: Some(sink),
@@ -193,8 +202,11 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
 }
 
 async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
-    let options = SpoolOptions::new(&config.spool_path, SPOOL_BYTES_MAX);
+    let options = SpoolOptions::new(&config.spool_path, config.spool_bytes_max);
     let opened = Spool::open(options).await?;
+    if opened.report.events > 0 {
+        tracing::info!(events = opened.report.events, "the spool holds events of an earlier run");
+    }
     if let Some(damaged) = opened.report.moved_aside {
         tracing::error!(?damaged, "the spool was damaged; it was moved aside and a new one begun");
     }

@@ -6,7 +6,7 @@ use ha_filter::Filter;
 use ha_settings::{
     AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, FilterArgs, FramingArgs,
     FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems, SinkArgs,
-    SinkChoice, TlsArgs, TlsSettings,
+    SinkChoice, TlsArgs, TlsSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +33,9 @@ pub struct ProducerArgs {
     /// Durable file for what cannot be delivered; on a local or block volume, never NFS
     #[arg(long, env = "SPOOL_PATH", default_value = "./spool.db", value_name = "FILE", help_heading = "Storage")]
     spool_path: PathBuf,
+    /// Bytes of events in that file; past it the oldest go, and are counted as lost
+    #[arg(long, env = "SPOOL_BYTES_MAX", default_value = "1073741824", value_name = "BYTES", help_heading = "Storage")]
+    spool_bytes_max: String,
     #[command(flatten)]
     framing: FramingArgs,
     #[command(flatten)]
@@ -101,6 +104,8 @@ pub struct Config {
     pub framing: FramingSettings,
     /// The spool's file.
     pub spool_path: PathBuf,
+    /// Its limit.
+    pub spool_bytes_max: u64,
     /// Certificates.
     pub tls: TlsSettings,
     /// Health, metrics, status.
@@ -127,6 +132,8 @@ impl ProducerArgs {
         let home_assistant = self.home_assistant.resolve(problems);
         let filter = self.filter.resolve(problems);
         let framing = self.framing.resolve(problems);
+        let bytes = &self.spool_bytes_max;
+        let spool_bytes_max = number(problems, "SPOOL_BYTES_MAX", bytes, (4 << 20)..=(1_u64 << 50));
         let destination = mode.and_then(|mode| self.destination(mode, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
@@ -139,6 +146,7 @@ impl ProducerArgs {
             destination: destination?,
             framing,
             spool_path: self.spool_path.clone(),
+            spool_bytes_max,
             tls: tls?,
             admin_address: admin_address?,
             grace,

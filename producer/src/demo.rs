@@ -190,6 +190,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
             event_bytes_max: 256 << 10,
         },
         spool_path,
+        spool_bytes_max: 64 << 20,
         tls,
         admin_address: ([127, 0, 0, 1], 0).into(),
         grace: Duration::from_secs(25),

@@ -12,6 +12,7 @@ use ha_settings::FramingSettings;
 use ha_source::{SourceEvent, SourceEvents};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -22,7 +23,15 @@ pub struct EncodedFrame {
     pub payload: Bytes,
     /// Envelopes in it.
     pub events: u32,
+    /// Source time of the oldest event, nanoseconds since the epoch.
+    pub oldest_ns: i64,
 }
+
+/// With the window full for so long, a frame goes to the spool instead of waiting.
+const WINDOW_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Frames on their way to the disk because the window was full.
+const SET_ASIDE_FRAMES_MAX: usize = 64;
 
 /// The frame that is filling.
 #[derive(Debug, Default)]
@@ -50,11 +59,12 @@ impl OpenFrame {
             .map(|event| event.envelope(&intake.instance, intake.epoch))
             .collect();
         let events = envelopes.len() as u32;
+        let oldest_ns = self.events.iter().map(|event| event.source_time_ns).min().unwrap_or(0);
         let mut frame = Frame::new(envelopes);
         frame.home = home;
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
         ha_frame::encode(&frame, &mut payload)?;
-        Ok(EncodedFrame { payload: payload.into(), events })
+        Ok(EncodedFrame { payload: payload.into(), events, oldest_ns })
     }
 }
 
@@ -71,31 +81,45 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let mut open = OpenFrame::default();
     let mut under_way = FuturesUnordered::new();
+    let mut set_aside = FuturesUnordered::new();
     let mut events_under_way = 0;
     let mut ended = false;
     loop {
+        let now = Instant::now();
+        let full = open.is_full(&limits);
         let room = events_under_way < router.window_events();
-        let due = open.opened_at.map(|opened| opened + limits.age_max);
-        let ready = open.is_full(&limits)
-            || under_way.is_empty()
-            || ended
-            || due.is_some_and(|due| due <= Instant::now());
-        if !open.events.is_empty() && room && ready {
+        let aside = !room && set_aside.len() < SET_ASIDE_FRAMES_MAX;
+        let due = match open.opened_at {
+            Some(opened) if room => Some(opened + limits.age_max),
+            Some(opened) if aside => Some(opened + WINDOW_PATIENCE),
+            _ => None,
+        };
+        let ready = due.is_some_and(|due| {
+            due <= now || (room && (full || ended || under_way.is_empty()))
+        });
+        if ready {
             let frame = std::mem::take(&mut open).encode(&intake, home.borrow().clone())?;
-            events_under_way += frame.events as usize;
-            let router = Arc::clone(&router);
-            under_way.push(async move { router.deliver(frame).await });
+            let (router, events) = (Arc::clone(&router), frame.events as usize);
+            if room {
+                events_under_way += events;
+                under_way.push(async move {
+                    router.deliver(frame).await;
+                    events
+                });
+            } else {
+                set_aside.push(async move { router.set_aside(frame).await });
+            }
             continue;
         }
-        if ended && open.events.is_empty() && under_way.is_empty() {
+        if ended && open.events.is_empty() && under_way.is_empty() && set_aside.is_empty() {
             return Ok(());
         }
         tokio::select! {
             Some(events) = under_way.next(), if !under_way.is_empty() => {
-                events_under_way -= events as usize;
-                intake.metrics.delivered(u64::from(events));
+                events_under_way -= events;
             }
-            event = source.recv(), if !ended && !open.is_full(&limits) => match event {
+            Some(()) = set_aside.next(), if !set_aside.is_empty() => {}
+            event = source.recv(), if !ended && !full => match event {
                 Some(event) => {
                     let mut letters = Vec::new();
                     take(event, &mut intake, &mut open, &mut letters);
@@ -109,7 +133,7 @@ pub async fn run(
                 }
                 None => ended = true,
             },
-            () = sleep_until(due), if due.is_some() && room => {}
+            () = sleep_until(due), if due.is_some() => {}
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Numbered {
     id: Uuid,
     sequence: u64,
     received_at_ns: i64,
+    /// Source time, or when it was received where the event does not say.
+    pub source_time_ns: i64,
     /// The event's bytes.
     pub json: Bytes,
     _permit: QueuePermit,
@@ -61,6 +63,8 @@ impl Intake {
             return Taken::Filtered;
         }
         let sequence = self.metrics.totals.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        let source_time = peek.as_ref().ok().and_then(|peek| peek.source_time);
+        let source_time_ns = source_time.map_or(event.received_at_ns, |time| time.as_nanos());
         let bytes = event.json.len();
         if bytes > self.event_bytes_max {
             let name = entity.unwrap_or("an event without an entity").to_owned();
@@ -70,23 +74,24 @@ impl Intake {
                 if bytes > LETTER_BYTES_MAX { "; the letter keeps the beginning" } else { "" }
             );
             let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
-            let numbered = Numbered::new(sequence, &event, kept);
+            let numbered = Numbered::new(sequence, &event, source_time_ns, kept);
             let envelope = numbered.envelope(&self.instance, self.epoch);
             let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
             tracing::warn!(entity = name, bytes, "an oversized event became a dead letter");
             return Taken::Letter(Box::new(letter));
         }
         let json = event.json.clone();
-        Taken::Event(Numbered::new(sequence, &event, json))
+        Taken::Event(Numbered::new(sequence, &event, source_time_ns, json))
     }
 }
 
 impl Numbered {
-    fn new(sequence: u64, event: &ReceivedEvent, json: Bytes) -> Self {
+    fn new(sequence: u64, event: &ReceivedEvent, source_time_ns: i64, json: Bytes) -> Self {
         Self {
             id: Uuid::now_v7(),
             sequence,
             received_at_ns: event.received_at_ns,
+            source_time_ns,
             json,
             _permit: event.permit.clone(),
         }

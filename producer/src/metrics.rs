@@ -1,11 +1,14 @@
 //! The producer's metrics: every name and label value in one place, handles made once.
 
+use crate::router::Router;
 use ha_filter::FilterReason;
+use ha_resilience::State;
 use ha_source::{ConnectionState, Counters};
+use ha_spool::{Spool, SpoolError};
 use metrics::{Counter, Gauge, Unit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Counters that `/status` shows too.
@@ -15,10 +18,14 @@ pub struct Totals {
     pub accepted: AtomicU64,
     /// Events left out by the filters.
     pub filtered: AtomicU64,
-    /// Events of frames that the route confirmed.
-    pub delivered: AtomicU64,
-    /// Deliveries that failed and were made again.
-    pub retried: AtomicU64,
+    /// Live events of frames that the route confirmed.
+    pub confirmed: AtomicU64,
+    /// Events that went to the spool.
+    pub spooled: AtomicU64,
+    /// Events that left the spool through the route.
+    pub drained: AtomicU64,
+    /// Events lost for good.
+    pub lost: AtomicU64,
     /// Parts of the stream that were no messages.
     pub unreadable: AtomicU64,
 }
@@ -29,7 +36,14 @@ pub struct Metrics {
     /// The same counts for `/status`.
     pub totals: Arc<Totals>,
     confirmed: Counter,
-    retried: Counter,
+    spooled: Counter,
+    drained: Counter,
+    lost_to_overflow: Counter,
+    spool_failures: Counter,
+    spool_events: Gauge,
+    spool_bytes: Gauge,
+    spool_oldest_age: Gauge,
+    route_state: Vec<(&'static str, Gauge)>,
     filtered: Vec<(FilterReason, Counter)>,
     received: Counter,
     reconnections: Counter,
@@ -49,13 +63,32 @@ impl Metrics {
             "Age of the connection to Home Assistant; 0 while there is none"
         );
         describe_counter!("ha_ingestor_events_published_total", "Events handed to the route, by outcome");
+        describe_counter!("ha_ingestor_events_lost_total", "Events lost for good, by reason");
+        describe_counter!("ha_ingestor_spool_failures_total", "Appends that the spool refused");
+        describe_gauge!("ha_ingestor_spool_events", "Events that wait in the spool");
+        describe_gauge!("ha_ingestor_spool_bytes", Unit::Bytes, "Bytes of frames in the spool");
+        describe_gauge!(
+            "ha_ingestor_spool_oldest_age_seconds",
+            Unit::Seconds,
+            "Age of the oldest event in the spool, by its source time"
+        );
+        describe_gauge!("ha_ingestor_route_state", "1 for the state that the route is in");
         describe_counter!("ha_ingestor_events_filtered_total", "Events left out, by reason");
         let published = |outcome| counter!("ha_ingestor_events_published_total", "outcome" => outcome);
         let name = "ha_ingestor_events_filtered_total";
         let metrics = Self {
             totals: Arc::default(),
             confirmed: published("confirmed"),
-            retried: published("retried"),
+            spooled: published("spooled"),
+            drained: published("drained"),
+            lost_to_overflow: counter!("ha_ingestor_events_lost_total", "reason" => "spool_overflow"),
+            spool_failures: counter!("ha_ingestor_spool_failures_total"),
+            spool_events: gauge!("ha_ingestor_spool_events"),
+            spool_bytes: gauge!("ha_ingestor_spool_bytes"),
+            spool_oldest_age: gauge!("ha_ingestor_spool_oldest_age_seconds"),
+            route_state: ["passing", "blocked", "probing"]
+                .map(|state| (state, gauge!("ha_ingestor_route_state", "state" => state)))
+                .into(),
             filtered: FilterReason::ALL
                 .map(|reason| (reason, counter!(name, "reason" => reason.as_str())))
                 .into(),
@@ -63,22 +96,50 @@ impl Metrics {
             reconnections: counter!("ha_ingestor_ws_reconnections_total"),
             uptime: gauge!("ha_ingestor_ws_connection_uptime_seconds"),
         };
-        metrics.confirmed.increment(0);
-        metrics.retried.increment(0);
+        for counter in [
+            &metrics.confirmed,
+            &metrics.spooled,
+            &metrics.drained,
+            &metrics.lost_to_overflow,
+            &metrics.spool_failures,
+        ] {
+            counter.increment(0);
+        }
         metrics.filtered.iter().for_each(|(_, counter)| counter.increment(0));
         metrics
     }
 
-    /// A frame was confirmed.
-    pub fn delivered(&self, events: u64) {
-        self.totals.delivered.fetch_add(events, Ordering::Relaxed);
+    /// A live frame was confirmed.
+    pub fn confirmed(&self, events: u64) {
+        self.totals.confirmed.fetch_add(events, Ordering::Relaxed);
         self.confirmed.increment(events);
     }
 
-    /// A frame was not taken and is offered again.
-    pub fn retried(&self, events: u64) {
-        self.totals.retried.fetch_add(events, Ordering::Relaxed);
-        self.retried.increment(events);
+    /// A frame is in the spool.
+    pub fn spooled(&self, events: u64) {
+        self.totals.spooled.fetch_add(events, Ordering::Relaxed);
+        self.spooled.increment(events);
+    }
+
+    /// Frames of the spool were confirmed.
+    pub fn drained(&self, events: u64) {
+        self.totals.drained.fetch_add(events, Ordering::Relaxed);
+        self.drained.increment(events);
+    }
+
+    /// The spool was full, and the oldest events went.
+    pub fn lost_to_overflow(&self, events: u64) {
+        let before = self.totals.lost.fetch_add(events, Ordering::Relaxed);
+        self.lost_to_overflow.increment(events);
+        if before == 0 {
+            tracing::error!("the spool is full (SPOOL_BYTES_MAX): the oldest events are being lost");
+        }
+    }
+
+    /// The spool refused a frame. No line in the log an attempt: the counter and `/readyz` say it.
+    pub fn spool_failed(&self, error: &SpoolError) {
+        self.spool_failures.increment(1);
+        tracing::debug!(%error, "the spool refused a frame");
     }
 
     /// An event was left out.
@@ -91,11 +152,13 @@ impl Metrics {
         }
     }
 
-    /// Follows the source's own counters once a second, for as long as the process runs.
-    pub async fn follow_source(
+    /// Follows the parts' own counters once a second, for as long as the process runs.
+    pub async fn follow(
         self,
         counters: Arc<Counters>,
         state: watch::Receiver<ConnectionState>,
+        spool: Spool,
+        router: Arc<Router>,
     ) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -109,6 +172,26 @@ impl Metrics {
                 _ => Duration::ZERO,
             };
             self.uptime.set(uptime.as_secs_f64());
+            let stats = spool.stats();
+            self.spool_events.set(stats.events as f64);
+            self.spool_bytes.set(stats.bytes as f64);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let age = stats.oldest_ns.map_or(0.0, |oldest| now.as_secs_f64() - oldest as f64 / 1e9);
+            self.spool_oldest_age.set(age.max(0.0));
+            let current = route_state(router.state());
+            for (name, gauge) in &self.route_state {
+                gauge.set(f64::from(u8::from(*name == current)));
+            }
         }
+    }
+}
+
+/// The word for the breaker's state.
+#[must_use]
+pub fn route_state(state: State) -> &'static str {
+    match state {
+        State::Passing => "passing",
+        State::Blocked { .. } => "blocked",
+        State::Probing => "probing",
     }
 }

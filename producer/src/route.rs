@@ -3,9 +3,11 @@
 use crate::framer::EncodedFrame;
 use ha_assembly::LetterStore;
 use ha_broker::{Header, NotDelivered, Outgoing, Publisher, topology};
-use ha_pipeline::{Outcome, Pipeline, Work};
+use ha_pipeline::{Outcome, Pipeline, SinkState, Work};
+use ha_resilience::Failure;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Why the route does not have a frame.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +15,36 @@ pub enum RouteError {
     /// The broker's reason.
     #[error(transparent)]
     Broker(#[from] NotDelivered),
+    /// The database is away; the pipeline itself finds out when it is back.
+    #[error("the database takes no writes: {0}")]
+    SinkAway(String),
+    /// No answer in time.
+    #[error("not stored within {} s", OFFER_TIMEOUT.as_secs())]
+    Timeout,
     /// The pipeline has ended.
     #[error("the pipeline has ended")]
     PipelineEnded,
+}
+
+/// The same as the broker's confirm timeout.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl RouteError {
+    /// What the breaker makes of it.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Broker(NotDelivered::Nack | NotDelivered::Returned | NotDelivered::Timeout)
+            | Self::Timeout => Failure::Counted,
+            _ => Failure::Immediate,
+        }
+    }
+
+    /// Whether the same route may take other frames all the same.
+    #[must_use]
+    pub fn is_about_the_frame(&self) -> bool {
+        matches!(self, Self::Broker(NotDelivered::Nack | NotDelivered::Returned))
+    }
 }
 
 /// Where frames go.
@@ -36,6 +65,7 @@ pub enum Route {
 #[derive(Debug)]
 pub struct PipelineHandle {
     work: mpsc::Sender<Work<oneshot::Sender<()>>>,
+    sink: watch::Receiver<SinkState>,
 }
 
 impl PipelineHandle {
@@ -44,6 +74,7 @@ impl PipelineHandle {
     pub fn start(pipeline: Arc<Pipeline<LetterStore>>, frames_max: usize) -> Self {
         let (work, input) = mpsc::channel(frames_max);
         let (output, mut outcomes) = mpsc::channel::<Outcome<oneshot::Sender<()>>>(frames_max);
+        let sink = pipeline.sink_state();
         tokio::spawn(async move { pipeline.run(input, output).await });
         tokio::spawn(async move {
             while let Some(outcome) = outcomes.recv().await {
@@ -56,7 +87,47 @@ impl PipelineHandle {
                 }
             }
         });
-        Self { work }
+        Self { work, sink }
+    }
+
+    /// Offers one frame. While the database is away nothing new goes in: what is inside already
+    /// is being tried again, and is what finds out when the database is back.
+    async fn store(&self, frame: &EncodedFrame) -> Result<(), RouteError> {
+        let mut sink = self.sink.clone();
+        if let Some(away) = away(&sink.borrow_and_update()) {
+            return Err(away);
+        }
+        let (ticket, settled) = oneshot::channel();
+        let work = Work { payload: frame.payload.clone(), ticket };
+        let stored = async {
+            self.work.send(work).await.map_err(|_| RouteError::PipelineEnded)?;
+            settled.await.map_err(|_| RouteError::PipelineEnded)
+        };
+        let gone = async {
+            loop {
+                if sink.changed().await.is_err() {
+                    return RouteError::PipelineEnded;
+                }
+                if let Some(away) = away(&sink.borrow_and_update()) {
+                    return away;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            stored = stored => stored,
+            gone = gone => Err(gone),
+            () = tokio::time::sleep(OFFER_TIMEOUT) => Err(RouteError::Timeout),
+        }
+    }
+}
+
+fn away(state: &SinkState) -> Option<RouteError> {
+    match state {
+        SinkState::Available => None,
+        SinkState::Unavailable(reason) | SinkState::Refused(reason) => {
+            Some(RouteError::SinkAway(reason.clone()))
+        }
     }
 }
 
@@ -80,12 +151,7 @@ impl Route {
                 };
                 Ok(publisher.publish(message).await?)
             }
-            Self::Pipeline(handle) => {
-                let (ticket, settled) = oneshot::channel();
-                let work = Work { payload: frame.payload.clone(), ticket };
-                handle.work.send(work).await.map_err(|_| RouteError::PipelineEnded)?;
-                settled.await.map_err(|_| RouteError::PipelineEnded)
-            }
+            Self::Pipeline(handle) => handle.store(frame).await,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What `/status` and `/readyz` say.
 
-use crate::metrics::Totals;
 use crate::Mode;
+use crate::metrics::{Totals, route_state};
+use crate::router::Router;
 use ha_broker::PublisherState;
 use ha_pipeline::{LatencyRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
+use ha_spool::{Spool, SpoolStats};
 use ha_telemetry::{Health, StatusSource};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ pub enum RouteWatch {
 }
 
 /// What the status is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct StatusParts {
     /// The mode.
     pub mode: Mode,
@@ -38,6 +40,10 @@ pub struct StatusParts {
     pub totals: Arc<Totals>,
     /// The way out.
     pub route: RouteWatch,
+    /// Its breaker.
+    pub router: Arc<Router>,
+    /// The spool.
+    pub spool: Spool,
     /// Readiness.
     pub health: Health,
 }
@@ -52,6 +58,7 @@ impl StatusParts {
 
     fn status(&self, started: Instant) -> Value {
         let (totals, counters) = (&self.totals, &self.counters);
+        let spool = self.spool.stats();
         let mut status = json!({
             "binary": "producer",
             "version": env!("CARGO_PKG_VERSION"),
@@ -65,10 +72,14 @@ impl StatusParts {
                 "received": counters.events_received.load(Relaxed),
                 "filtered": totals.filtered.load(Relaxed),
                 "accepted": totals.accepted.load(Relaxed),
-                "delivered": totals.delivered.load(Relaxed),
-                "retried": totals.retried.load(Relaxed),
+                "confirmed": totals.confirmed.load(Relaxed),
+                "spooled": totals.spooled.load(Relaxed),
+                "drained": totals.drained.load(Relaxed),
+                "lost": totals.lost.load(Relaxed),
                 "unreadable": totals.unreadable.load(Relaxed),
             },
+            "route": route_state(self.router.state()),
+            "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
             "reconnections": counters.reconnections.load(Relaxed),
         });
         let Some(map) = status.as_object_mut() else { return status };
@@ -128,6 +139,21 @@ pub async fn follow_home_assistant(mut state: watch::Receiver<ConnectionState>, 
             }
         }
         if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Readiness by the spool's disk.
+pub async fn follow_spool(mut stats: watch::Receiver<SpoolStats>, health: Health) {
+    let part = "spool";
+    loop {
+        if stats.borrow_and_update().disk_full {
+            health.not_ready(part, "the disk of SPOOL_PATH is full; make room there");
+        } else {
+            health.ready(part);
+        }
+        if stats.changed().await.is_err() {
             return;
         }
     }
