@@ -1,11 +1,14 @@
 //! The producer, put together.
 
-use crate::intake::Intake;
+use crate::backfill::{Gap, fill_gaps};
+use crate::framer::{Framer, Neighbours};
+use crate::intake::{Filtering, Intake};
+use crate::low_water::LowWater;
 use crate::metrics::Metrics;
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
-use crate::{Config, Destination, framer, home};
+use crate::{Config, Destination, home};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Publisher, PublisherOptions};
@@ -17,12 +20,21 @@ use ha_telemetry::{Admin, Health};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Events without a confirm from the broker at one time.
 const PUBLISH_WINDOW_EVENTS: usize = 1_000;
+
+/// Name of the low-water mark in the spool: nanoseconds of source time.
+const LOW_WATER_MARK: &str = "low_water_ns";
+
+/// How often the mark is written.
+const MARK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Events that gap fill has fetched and the framer has not taken.
+const BACKFILL_EVENTS_MAX: usize = 256;
 
 /// The producer, ready to run.
 pub struct App {
@@ -118,23 +130,55 @@ impl App {
         let status = status.into_source();
         let admin = tokio::spawn(admin.serve(metrics_handle, health, status, stop_admin.clone()));
 
+        let filtering = Filtering::new(config.filter);
+        let (gaps, gap) = watch::channel(Gap::default());
+        let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
+        beside.spawn(fill_gaps(source.requester(), gap, filtering.clone(), backfill));
+        let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
+        let (mark_ns, mark) = watch::channel(marked);
+        beside.spawn(keep_mark(spool.clone(), mark.clone()));
         let intake = Intake {
             instance: config.instance,
             epoch,
-            filter: config.filter,
+            filtering,
             event_bytes_max: config.framing.event_bytes_max,
             metrics,
         };
         let reading = tokio::spawn(source.run(shutdown.clone()));
-        let framing = framer::run(events, intake, config.framing, router, home_facts);
+        let framer =
+            Framer { intake, limits: config.framing, low_water: LowWater::resume(marked) };
+        let neighbours =
+            Neighbours { source: events, backfilled, gaps, router, home: home_facts, mark_ns };
+        let framing = framer.run(neighbours);
         let finished = within_grace(framing, &shutdown, config.grace).await;
 
         reading.abort();
         beside.shutdown().await;
+        let last_mark = *mark.borrow();
+        write_mark(&spool, last_mark).await;
         spool.close().await;
         stop_admin.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
         finished
+    }
+}
+
+/// Writes the mark now and then; a mark that is too old costs only a longer gap fill.
+async fn keep_mark(spool: Spool, mut mark: watch::Receiver<Option<i64>>) {
+    let mut every = tokio::time::interval(MARK_INTERVAL);
+    loop {
+        every.tick().await;
+        if mark.has_changed().unwrap_or(false) {
+            let mark_ns = *mark.borrow_and_update();
+            write_mark(&spool, mark_ns).await;
+        }
+    }
+}
+
+async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {
+    let Some(mark_ns) = mark_ns else { return };
+    if let Err(error) = spool.set_mark(LOW_WATER_MARK, mark_ns).await {
+        tracing::warn!(%error, "the low-water mark could not be written");
     }
 }
 

@@ -2,9 +2,12 @@
 //! unconfirmed, the next one fills, for a few milliseconds at most. The busier the route, the
 //! fuller the frames.
 
+use crate::backfill::{Backfilled, Gap};
 use crate::intake::{Intake, Numbered, Taken};
+use crate::low_water::LowWater;
 use crate::router::Router;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_frame::{Frame, HomeFacts};
 use ha_pipeline::Letter;
@@ -12,8 +15,8 @@ use ha_settings::FramingSettings;
 use ha_source::{SourceEvent, SourceEvents};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::sync::watch;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// A frame ready for the route.
@@ -30,22 +33,33 @@ pub struct EncodedFrame {
 /// With the window full for so long, a frame goes to the spool instead of waiting.
 const WINDOW_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Frames on their way to the disk because the window was full.
-const SET_ASIDE_FRAMES_MAX: usize = 64;
+/// Frames on their way to the disk because the window was full, and letters on their way.
+const ASIDE_MAX: usize = 64;
 
 /// The frame that is filling.
 #[derive(Debug, Default)]
 struct OpenFrame {
     events: Vec<Numbered>,
     bytes: usize,
+    /// Source times.
+    oldest_ns: i64,
+    newest_ns: i64,
     opened_at: Option<Instant>,
 }
 
 impl OpenFrame {
     fn push(&mut self, event: Numbered) {
+        let first = self.events.is_empty();
+        let time_ns = event.source_time_ns;
+        self.oldest_ns = if first { time_ns } else { self.oldest_ns.min(time_ns) };
+        self.newest_ns = if first { time_ns } else { self.newest_ns.max(time_ns) };
         self.bytes += event.json.len();
         self.events.push(event);
         self.opened_at.get_or_insert_with(Instant::now);
+    }
+
+    fn oldest_ns(&self) -> Option<i64> {
+        (!self.events.is_empty()).then_some(self.oldest_ns)
     }
 
     fn is_full(&self, limits: &FramingSettings) -> bool {
@@ -59,103 +73,180 @@ impl OpenFrame {
             .map(|event| event.envelope(&intake.instance, intake.epoch))
             .collect();
         let events = envelopes.len() as u32;
-        let oldest_ns = self.events.iter().map(|event| event.source_time_ns).min().unwrap_or(0);
         let mut frame = Frame::new(envelopes);
         frame.home = home;
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
         ha_frame::encode(&frame, &mut payload)?;
-        Ok(EncodedFrame { payload: payload.into(), events, oldest_ns })
+        Ok(EncodedFrame { payload: payload.into(), events, oldest_ns: self.oldest_ns })
     }
 }
 
-/// Takes the source's events until it ends, and returns when every frame is safe.
-///
-/// # Errors
-/// A frame that cannot be encoded: a defect, since events are bounded.
-pub async fn run(
-    mut source: SourceEvents,
-    mut intake: Intake,
-    limits: FramingSettings,
-    router: Arc<Router>,
-    home: watch::Receiver<Option<HomeFacts<'static>>>,
-) -> anyhow::Result<()> {
-    let mut open = OpenFrame::default();
-    let mut under_way = FuturesUnordered::new();
-    let mut set_aside = FuturesUnordered::new();
-    let mut events_under_way = 0;
-    let mut ended = false;
-    loop {
-        let now = Instant::now();
-        let full = open.is_full(&limits);
-        let room = events_under_way < router.window_events();
-        let aside = !room && set_aside.len() < SET_ASIDE_FRAMES_MAX;
-        let due = match open.opened_at {
-            Some(opened) if room => Some(opened + limits.age_max),
-            Some(opened) if aside => Some(opened + WINDOW_PATIENCE),
-            _ => None,
-        };
-        let ready = due.is_some_and(|due| {
-            due <= now || (room && (full || ended || under_way.is_empty()))
-        });
-        if ready {
-            let frame = std::mem::take(&mut open).encode(&intake, home.borrow().clone())?;
-            let (router, events) = (Arc::clone(&router), frame.events as usize);
-            if room {
-                events_under_way += events;
-                under_way.push(async move {
-                    router.deliver(frame).await;
-                    events
-                });
-            } else {
-                set_aside.push(async move { router.set_aside(frame).await });
+/// The framer's neighbours.
+pub struct Neighbours {
+    /// Live events.
+    pub source: SourceEvents,
+    /// Events of gap fill.
+    pub backfilled: mpsc::Receiver<Backfilled>,
+    /// Where gaps are told.
+    pub gaps: watch::Sender<Gap>,
+    /// Where frames go.
+    pub router: Arc<Router>,
+    /// Facts that travel in frames.
+    pub home: watch::Receiver<Option<HomeFacts<'static>>>,
+    /// How far the stream is safe, nanoseconds of source time.
+    pub mark_ns: watch::Sender<Option<i64>>,
+}
+
+/// Fills frames and follows them until they are safe.
+pub struct Framer {
+    /// Filters and numbers.
+    pub intake: Intake,
+    /// Limits of a frame.
+    pub limits: FramingSettings,
+    /// How far the stream is safe.
+    pub low_water: LowWater,
+}
+
+/// What a frame under way gives back.
+struct Safe {
+    events: usize,
+    oldest_ns: i64,
+    newest_ns: i64,
+}
+
+impl Framer {
+    /// Takes the source's events until it ends, and returns when every frame is safe.
+    ///
+    /// # Errors
+    /// A frame that cannot be encoded: a defect, since events are bounded.
+    pub async fn run(mut self, neighbours: Neighbours) -> anyhow::Result<()> {
+        let Neighbours { mut source, mut backfilled, gaps, router, home, mark_ns } = neighbours;
+        let mut open = OpenFrame::default();
+        let mut under_way = FuturesUnordered::new();
+        let mut aside = FuturesUnordered::new();
+        let mut events_under_way = 0;
+        let mut ended = false;
+        loop {
+            let now = Instant::now();
+            let full = open.is_full(&self.limits);
+            let room = events_under_way < router.window_events();
+            let due = match open.opened_at {
+                Some(opened) if room => Some(opened + self.limits.age_max),
+                Some(opened) if aside.len() < ASIDE_MAX => Some(opened + WINDOW_PATIENCE),
+                _ => None,
+            };
+            let at_once = room && (full || ended || under_way.is_empty());
+            if due.is_some_and(|due| due <= now || at_once) {
+                let newest_ns = open.newest_ns;
+                let frame = std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
+                let (events, oldest_ns) = (frame.events as usize, frame.oldest_ns);
+                let safe = Safe { events, oldest_ns, newest_ns };
+                self.low_water.under_way(oldest_ns);
+                let router = Arc::clone(&router);
+                if room {
+                    events_under_way += events;
+                    under_way.push(async move {
+                        router.deliver(frame).await;
+                        safe
+                    });
+                } else {
+                    aside.push(
+                        async move {
+                            router.set_aside(frame).await;
+                            Some(safe)
+                        }
+                        .boxed(),
+                    );
+                }
+                continue;
             }
-            continue;
-        }
-        if ended && open.events.is_empty() && under_way.is_empty() && set_aside.is_empty() {
-            return Ok(());
-        }
-        tokio::select! {
-            Some(events) = under_way.next(), if !under_way.is_empty() => {
-                events_under_way -= events;
+            if ended && open.events.is_empty() && under_way.is_empty() && aside.is_empty() {
+                mark_ns.send_replace(self.low_water.mark_ns(None));
+                return Ok(());
             }
-            Some(()) = set_aside.next(), if !set_aside.is_empty() => {}
-            event = source.recv(), if !ended && !full => match event {
-                Some(event) => {
-                    let mut letters = Vec::new();
-                    take(event, &mut intake, &mut open, &mut letters);
-                    while !open.is_full(&limits) {
-                        let Some(event) = source.try_recv() else { break };
-                        take(event, &mut intake, &mut open, &mut letters);
-                    }
-                    if !letters.is_empty() {
-                        router.dead_letters(letters).await;
+            tokio::select! {
+                Some(safe) = under_way.next(), if !under_way.is_empty() => {
+                    events_under_way -= safe.events;
+                    self.low_water.safe(safe.oldest_ns, safe.newest_ns);
+                    mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
+                }
+                Some(done) = aside.next(), if !aside.is_empty() => {
+                    if let Some(safe) = done {
+                        self.low_water.safe(safe.oldest_ns, safe.newest_ns);
                     }
                 }
-                None => ended = true,
+                event = source.recv(), if !ended && !full && aside.len() < ASIDE_MAX => match event {
+                    Some(event) => {
+                        let mut letters = Vec::new();
+                        self.take(event, &mut open, &mut letters, &gaps);
+                        while !open.is_full(&self.limits) {
+                            let Some(event) = source.try_recv() else { break };
+                            self.take(event, &mut open, &mut letters, &gaps);
+                        }
+                        if !letters.is_empty() {
+                            let router = Arc::clone(&router);
+                            aside.push(
+                                async move {
+                                    router.dead_letters(letters).await;
+                                    None
+                                }
+                                .boxed(),
+                            );
+                        }
+                    }
+                    None => ended = true,
+                },
+                Some(event) = backfilled.recv(), if !ended && !full => match event {
+                    Backfilled::Event(event) => {
+                        if let Some(event) = self.intake.take_backfilled(event, now_ns()) {
+                            open.push(event);
+                        }
+                    }
+                    Backfilled::Done(number) if number == gaps.borrow().number => {
+                        tracing::info!("the gap is filled");
+                        self.low_water.gap_filled();
+                    }
+                    Backfilled::Done(_) => {}
+                },
+                () = sleep_until(due), if due.is_some() => {}
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        event: SourceEvent,
+        open: &mut OpenFrame,
+        letters: &mut Vec<Letter>,
+        gaps: &watch::Sender<Gap>,
+    ) {
+        match event {
+            SourceEvent::Event(event) => match self.intake.take(event) {
+                Taken::Event(event) => open.push(event),
+                Taken::Letter(letter) => letters.push(*letter),
+                Taken::Filtered => {}
             },
-            () = sleep_until(due), if due.is_some() => {}
+            SourceEvent::Bad { error, excerpt, count, .. } => {
+                self.intake.metrics.totals.unreadable.fetch_add(count, Ordering::Relaxed);
+                tracing::warn!(error, excerpt, count, "Home Assistant sent what is no message");
+            }
+            SourceEvent::Connected { ha_version, .. } => {
+                tracing::info!(ha_version, "connected to Home Assistant, subscribed");
+                if let Some(from) = self.low_water.gap_from_ns() {
+                    gaps.send_modify(|gap| *gap = Gap { number: gap.number + 1, from });
+                }
+            }
+            SourceEvent::Disconnected { reason, .. } => {
+                tracing::warn!(%reason, "disconnected from Home Assistant");
+                self.low_water.gap_begins(open.oldest_ns());
+            }
         }
     }
 }
 
-fn take(event: SourceEvent, intake: &mut Intake, open: &mut OpenFrame, letters: &mut Vec<Letter>) {
-    match event {
-        SourceEvent::Event(event) => match intake.take(event) {
-            Taken::Event(event) => open.push(event),
-            Taken::Letter(letter) => letters.push(*letter),
-            Taken::Filtered => {}
-        },
-        SourceEvent::Bad { error, excerpt, count, .. } => {
-            intake.metrics.totals.unreadable.fetch_add(count, Ordering::Relaxed);
-            tracing::warn!(error, excerpt, count, "Home Assistant sent what is no message");
-        }
-        SourceEvent::Connected { ha_version, .. } => {
-            tracing::info!(ha_version, "connected to Home Assistant, subscribed");
-        }
-        SourceEvent::Disconnected { reason, .. } => {
-            tracing::warn!(%reason, "disconnected from Home Assistant");
-        }
-    }
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -1,17 +1,61 @@
 //! What is kept of the stream, and its numbers. Events are numbered after filtering, so that a gap
 //! in the numbers is a loss; nothing behind this may leave an event out.
 
+use crate::backfill::BackfilledEvent;
 use crate::metrics::Metrics;
+use crate::recent::Recent;
 use bytes::Bytes;
-use ha_filter::Filter;
+use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
 use ha_pipeline::{Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
+use ha_event::UtcMicros;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
 const LETTER_BYTES_MAX: usize = 8 << 20;
+
+/// Which entities are kept, and which events came lately.
+#[derive(Debug, Clone)]
+pub struct Filtering {
+    filter: Arc<Filter>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+impl Filtering {
+    /// Nothing has come yet.
+    #[must_use]
+    pub fn new(filter: Filter) -> Self {
+        Self { filter: Arc::new(filter), recent: Arc::default() }
+    }
+
+    /// Whether events of the entity are kept.
+    #[must_use]
+    pub fn keeps(&self, entity_id: &str) -> bool {
+        self.filter.decide(entity_id).is_ok()
+    }
+
+    /// Kept entities that events came of.
+    #[must_use]
+    pub fn seen_entities(&self) -> Vec<String> {
+        self.recent().entities().filter(|entity| self.keeps(entity)).map(str::to_owned).collect()
+    }
+
+    fn decide(&self, entity_id: &str) -> Result<(), FilterReason> {
+        self.filter.decide(entity_id)
+    }
+
+    /// Remembers an event; false if it was there.
+    fn remember(&self, entity_id: &str, time: UtcMicros) -> bool {
+        self.recent().insert(entity_id, time)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Filters and numbers events.
 #[derive(Debug)]
@@ -21,7 +65,7 @@ pub struct Intake {
     /// This run: milliseconds since 1970.
     pub epoch: u64,
     /// Which events are kept.
-    pub filter: Filter,
+    pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
     /// Counts.
@@ -32,13 +76,14 @@ pub struct Intake {
 #[derive(Debug)]
 pub struct Numbered {
     id: Uuid,
-    sequence: u64,
+    /// The number of a live event.
+    sequence: Option<u64>,
     received_at_ns: i64,
     /// Source time, or when it was received where the event does not say.
     pub source_time_ns: i64,
     /// The event's bytes.
     pub json: Bytes,
-    _permit: QueuePermit,
+    _permit: Option<QueuePermit>,
 }
 
 /// What becomes of a received event.
@@ -58,12 +103,15 @@ impl Intake {
     pub fn take(&mut self, event: ReceivedEvent) -> Taken {
         let peek = ha_event::peek(&event.json);
         let entity = peek.as_ref().ok().and_then(|peek| peek.entity_id.as_deref());
-        if let Some(Err(reason)) = entity.map(|entity| self.filter.decide(entity)) {
+        if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;
         }
         let sequence = self.metrics.totals.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let source_time = peek.as_ref().ok().and_then(|peek| peek.source_time);
+        if let (Some(entity), Some(time)) = (entity, source_time) {
+            self.filtering.remember(entity, time);
+        }
         let source_time_ns = source_time.map_or(event.received_at_ns, |time| time.as_nanos());
         let bytes = event.json.len();
         if bytes > self.event_bytes_max {
@@ -74,26 +122,46 @@ impl Intake {
                 if bytes > LETTER_BYTES_MAX { "; the letter keeps the beginning" } else { "" }
             );
             let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
-            let numbered = Numbered::new(sequence, &event, source_time_ns, kept);
+            let numbered = Numbered::live(sequence, &event, source_time_ns, kept);
             let envelope = numbered.envelope(&self.instance, self.epoch);
             let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
             tracing::warn!(entity = name, bytes, "an oversized event became a dead letter");
             return Taken::Letter(Box::new(letter));
         }
         let json = event.json.clone();
-        Taken::Event(Numbered::new(sequence, &event, source_time_ns, json))
+        Taken::Event(Numbered::live(sequence, &event, source_time_ns, json))
+    }
+
+    /// The same for an event that gap fill found. One that came before is not taken again: it is
+    /// no backfill.
+    pub fn take_backfilled(&mut self, event: BackfilledEvent, received_at_ns: i64) -> Option<Numbered> {
+        if !self.filtering.keeps(&event.entity_id)
+            || event.json.len() > self.event_bytes_max
+            || !self.filtering.remember(&event.entity_id, event.time)
+        {
+            return None;
+        }
+        self.metrics.backfilled();
+        Some(Numbered {
+            id: Uuid::now_v7(),
+            sequence: None,
+            received_at_ns,
+            source_time_ns: event.time.as_nanos(),
+            json: event.json,
+            _permit: None,
+        })
     }
 }
 
 impl Numbered {
-    fn new(sequence: u64, event: &ReceivedEvent, source_time_ns: i64, json: Bytes) -> Self {
+    fn live(sequence: u64, event: &ReceivedEvent, source_time_ns: i64, json: Bytes) -> Self {
         Self {
             id: Uuid::now_v7(),
-            sequence,
+            sequence: Some(sequence),
             received_at_ns: event.received_at_ns,
             source_time_ns,
             json,
-            _permit: event.permit.clone(),
+            _permit: Some(event.permit.clone()),
         }
     }
 
@@ -103,10 +171,10 @@ impl Numbered {
         Envelope {
             id: self.id,
             instance: instance.into(),
-            epoch: Some(epoch),
-            sequence: Some(self.sequence),
+            epoch: self.sequence.map(|_| epoch),
+            sequence: self.sequence,
             received_at_ns: self.received_at_ns,
-            origin: Origin::Live,
+            origin: if self.sequence.is_some() { Origin::Live } else { Origin::Backfill },
             json: self.json.as_ref().into(),
         }
     }

@@ -6,13 +6,16 @@
 //! ```
 
 mod app;
+mod backfill;
 pub mod cli;
 mod config;
 mod demo;
 mod framer;
 mod home;
 mod intake;
+mod low_water;
 mod metrics;
+mod recent;
 mod route;
 mod router;
 mod status;

@@ -24,6 +24,8 @@ pub struct Totals {
     pub spooled: AtomicU64,
     /// Events that left the spool through the route.
     pub drained: AtomicU64,
+    /// Events that gap fill brought.
+    pub backfilled: AtomicU64,
     /// Events lost for good.
     pub lost: AtomicU64,
     /// Parts of the stream that were no messages.
@@ -38,6 +40,7 @@ pub struct Metrics {
     confirmed: Counter,
     spooled: Counter,
     drained: Counter,
+    backfilled: Counter,
     lost_to_overflow: Counter,
     spool_failures: Counter,
     spool_events: Gauge,
@@ -64,6 +67,7 @@ impl Metrics {
         );
         describe_counter!("ha_ingestor_events_published_total", "Events handed to the route, by outcome");
         describe_counter!("ha_ingestor_events_lost_total", "Events lost for good, by reason");
+        describe_counter!("ha_ingestor_backfilled_events_total", "Events that gap fill brought");
         describe_counter!("ha_ingestor_spool_failures_total", "Appends that the spool refused");
         describe_gauge!("ha_ingestor_spool_events", "Events that wait in the spool");
         describe_gauge!("ha_ingestor_spool_bytes", Unit::Bytes, "Bytes of frames in the spool");
@@ -81,6 +85,7 @@ impl Metrics {
             confirmed: published("confirmed"),
             spooled: published("spooled"),
             drained: published("drained"),
+            backfilled: counter!("ha_ingestor_backfilled_events_total"),
             lost_to_overflow: counter!("ha_ingestor_events_lost_total", "reason" => "spool_overflow"),
             spool_failures: counter!("ha_ingestor_spool_failures_total"),
             spool_events: gauge!("ha_ingestor_spool_events"),
@@ -100,6 +105,7 @@ impl Metrics {
             &metrics.confirmed,
             &metrics.spooled,
             &metrics.drained,
+            &metrics.backfilled,
             &metrics.lost_to_overflow,
             &metrics.spool_failures,
         ] {
@@ -125,6 +131,12 @@ impl Metrics {
     pub fn drained(&self, events: u64) {
         self.totals.drained.fetch_add(events, Ordering::Relaxed);
         self.drained.increment(events);
+    }
+
+    /// Gap fill brought an event.
+    pub fn backfilled(&self) {
+        self.totals.backfilled.fetch_add(1, Ordering::Relaxed);
+        self.backfilled.increment(1);
     }
 
     /// The spool was full, and the oldest events went.

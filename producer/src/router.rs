@@ -7,7 +7,7 @@ mod drain;
 use crate::framer::EncodedFrame;
 use crate::metrics::Metrics;
 use crate::route::{Route, RouteError};
-use ha_assembly::LetterStore;
+use ha_assembly::{LetterStore, SpoolLetters};
 use ha_pipeline::{DeadLetters, Letter};
 use ha_resilience::{Backoff, Breaker, BreakerOptions, Decision, State};
 use ha_spool::{Spool, SpoolError, SpoolFrame};
@@ -21,6 +21,9 @@ const BLOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// Failures without a success between them, of the kind that may hit one frame alone.
 const FAILURES_IN_A_ROW_MAX: u32 = 3;
+
+/// How long the broker may take to confirm letters.
+const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sees frames to where they are safe.
 #[derive(Debug)]
@@ -81,9 +84,13 @@ impl Router {
         }
     }
 
-    /// Stores letters; returns when they are safe.
+    /// Stores letters; returns when they are safe: in the spool's own store where the broker does
+    /// not take them.
     pub async fn dead_letters(&self, letters: Vec<Letter>) {
-        self.letters.deliver(letters).await;
+        let delivered = self.letters.deliver(letters.clone());
+        if tokio::time::timeout(LETTERS_PATIENCE, delivered).await.is_err() {
+            SpoolLetters::new(self.spool.clone()).deliver(letters).await;
+        }
     }
 
     /// The breaker's state, for `/status` and metrics.

@@ -75,6 +75,7 @@ impl StatusParts {
                 "confirmed": totals.confirmed.load(Relaxed),
                 "spooled": totals.spooled.load(Relaxed),
                 "drained": totals.drained.load(Relaxed),
+                "backfilled": totals.backfilled.load(Relaxed),
                 "lost": totals.lost.load(Relaxed),
                 "unreadable": totals.unreadable.load(Relaxed),
             },

@@ -1,0 +1,101 @@
+//! How far the stream is safe: the source time of the oldest event that was received and is
+//! neither confirmed nor spooled. After a gap, history is fetched from here. Pure.
+
+use std::collections::BTreeMap;
+
+/// Source times are nanoseconds since the epoch, by Home Assistant's clock.
+#[derive(Debug, Default)]
+pub struct LowWater {
+    /// Oldest source times of the frames under way, with how many frames share each.
+    under_way: BTreeMap<i64, u32>,
+    newest_safe_ns: Option<i64>,
+    /// While a gap is not filled, the mark stays at its beginning.
+    gap_from_ns: Option<i64>,
+}
+
+impl LowWater {
+    /// Goes on from the mark of an earlier run: what happened since is a gap.
+    #[must_use]
+    pub fn resume(mark_ns: Option<i64>) -> Self {
+        Self { gap_from_ns: mark_ns, newest_safe_ns: mark_ns, ..Self::default() }
+    }
+
+    /// A frame was handed to the router.
+    pub fn under_way(&mut self, oldest_ns: i64) {
+        *self.under_way.entry(oldest_ns).or_default() += 1;
+    }
+
+    /// That frame is safe.
+    pub fn safe(&mut self, oldest_ns: i64, newest_ns: i64) {
+        if let Some(frames) = self.under_way.get_mut(&oldest_ns) {
+            *frames -= 1;
+            if *frames == 0 {
+                self.under_way.remove(&oldest_ns);
+            }
+        }
+        self.newest_safe_ns = self.newest_safe_ns.max(Some(newest_ns));
+    }
+
+    /// The mark. `open_ns` is the oldest event that is in no frame yet.
+    #[must_use]
+    pub fn mark_ns(&self, open_ns: Option<i64>) -> Option<i64> {
+        let unsafe_ns = self.under_way.keys().next().copied().into_iter().chain(open_ns).min();
+        let reached = unsafe_ns.or(self.newest_safe_ns);
+        match (self.gap_from_ns, reached) {
+            (Some(gap), Some(reached)) => Some(gap.min(reached)),
+            (gap, reached) => gap.or(reached),
+        }
+    }
+
+    /// The connection is gone: from here on something may be missing.
+    pub fn gap_begins(&mut self, open_ns: Option<i64>) {
+        self.gap_from_ns = self.mark_ns(open_ns);
+    }
+
+    /// Where the gap that is not filled begins.
+    #[must_use]
+    pub fn gap_from_ns(&self) -> Option<i64> {
+        self.gap_from_ns
+    }
+
+    /// Everything that history had of the gap is under way or safe.
+    pub fn gap_filled(&mut self) {
+        self.gap_from_ns = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_the_oldest_unsafe_event_and_stays_at_a_gap() {
+        let mut low_water = LowWater::resume(None);
+        assert_eq!(low_water.mark_ns(None), None);
+        assert_eq!(low_water.mark_ns(Some(5)), Some(5));
+        low_water.under_way(5);
+        low_water.under_way(8);
+        low_water.under_way(5);
+        low_water.safe(8, 9);
+        assert_eq!(low_water.mark_ns(None), Some(5));
+        low_water.safe(5, 6);
+        assert_eq!(low_water.mark_ns(None), Some(5));
+        low_water.safe(5, 7);
+        assert_eq!(low_water.mark_ns(None), Some(9));
+
+        low_water.gap_begins(None);
+        low_water.under_way(20);
+        low_water.safe(20, 21);
+        assert_eq!(low_water.mark_ns(None), Some(9), "later events do not hide the gap");
+        low_water.gap_begins(None);
+        assert_eq!(low_water.gap_from_ns(), Some(9), "a second gap does not hide the first");
+        low_water.gap_filled();
+        assert_eq!(low_water.mark_ns(None), Some(21));
+    }
+
+    #[test]
+    fn an_earlier_run_leaves_a_gap() {
+        let low_water = LowWater::resume(Some(7));
+        assert_eq!((low_water.gap_from_ns(), low_water.mark_ns(Some(30))), (Some(7), Some(7)));
+    }
+}
