@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The load tester's binary: reads the command line and starts things.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::cli::run()
+}

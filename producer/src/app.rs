@@ -1,6 +1,7 @@
 //! The producer, put together.
 
 use crate::backfill::{Gap, fill_gaps};
+use crate::direct::DirectWrites;
 use crate::framer::{Framer, Neighbours};
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
@@ -12,6 +13,7 @@ use crate::{Config, Destination, home};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Publisher, PublisherOptions};
+use ha_enrich::Options;
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_protocol::AccessToken;
 use ha_source::{Source, SourceEvents, SourceOptions};
@@ -50,6 +52,7 @@ pub struct App {
 struct WayOut {
     route: Route,
     spool: Spool,
+    direct: Option<(Arc<Sink>, Options)>,
     letters: LetterStore,
     window_events: usize,
     watch: RouteWatch,
@@ -71,7 +74,15 @@ impl App {
         options.event_types = config.home_assistant.event_types.clone();
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
-        Ok(Self { config, metrics_handle, metrics, admin, source, events, way_out })
+        Ok(Self {
+            config,
+            metrics_handle,
+            metrics,
+            admin,
+            source,
+            events,
+            way_out,
+        })
     }
 
     /// The bound admin address.
@@ -85,8 +96,19 @@ impl App {
     /// # Errors
     /// Defects only: what can fail for good has failed in [`build`](Self::build).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, metrics_handle, metrics, admin, source, events, way_out } = self;
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let Self {
+            config,
+            metrics_handle,
+            metrics,
+            admin,
+            source,
+            events,
+            way_out,
+        } = self;
+        let epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
         let (facts, home_facts) = watch::channel(None);
@@ -105,11 +127,31 @@ impl App {
         if let Some(sink) = way_out.sink {
             beside.spawn(ha_assembly::keep_retention(sink));
         }
-        let WayOut { route, spool, letters, window_events, .. } = way_out;
-        let router = Router::new(route, spool.clone(), letters, window_events, metrics.clone());
+        let WayOut {
+            route,
+            spool,
+            direct,
+            letters,
+            window_events,
+            ..
+        } = way_out;
+        let direct = direct.map(|(sink, enrichment)| {
+            DirectWrites::start(sink, enrichment, spool.clone(), metrics.clone())
+        });
+        let router = Router::new(
+            route,
+            spool.clone(),
+            direct,
+            letters,
+            window_events,
+            metrics.clone(),
+        );
         let router = Arc::new(router);
         let (counters, connection) = (source.counters(), source.state());
-        let follow = metrics.clone().follow(counters, connection, spool.clone(), Arc::clone(&router));
+        let follow =
+            metrics
+                .clone()
+                .follow(counters, connection, spool.clone(), Arc::clone(&router));
         beside.spawn(follow);
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
@@ -133,7 +175,12 @@ impl App {
         let filtering = Filtering::new(config.filter);
         let (gaps, gap) = watch::channel(Gap::default());
         let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
-        beside.spawn(fill_gaps(source.requester(), gap, filtering.clone(), backfill));
+        beside.spawn(fill_gaps(
+            source.requester(),
+            gap,
+            filtering.clone(),
+            backfill,
+        ));
         let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
@@ -145,10 +192,19 @@ impl App {
             metrics,
         };
         let reading = tokio::spawn(source.run(shutdown.clone()));
-        let framer =
-            Framer { intake, limits: config.framing, low_water: LowWater::resume(marked) };
-        let neighbours =
-            Neighbours { source: events, backfilled, gaps, router, home: home_facts, mark_ns };
+        let framer = Framer {
+            intake,
+            limits: config.framing,
+            low_water: LowWater::resume(marked),
+        };
+        let neighbours = Neighbours {
+            source: events,
+            backfilled,
+            gaps,
+            router,
+            home: home_facts,
+            mark_ns,
+        };
         let framing = framer.run(neighbours);
         let finished = within_grace(framing, &shutdown, config.grace).await;
 
@@ -207,7 +263,14 @@ async fn within_grace(
 async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
     let spool = open_spool(config).await?;
     match &config.destination {
-        Destination::Broker(url) => {
+        Destination::Broker { url, direct } => {
+            let direct = match direct {
+                Some((choice, enrichment)) => {
+                    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
+                    Some((sink, enrichment.as_ref().clone()))
+                }
+                None => None,
+            };
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let publisher = Publisher::start(broker, PublisherOptions::default());
@@ -215,12 +278,20 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 watch: RouteWatch::Broker(publisher.state()),
                 letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
                 spool,
-                route: Route::Broker { publisher, routing_key: config.instance.clone() },
+                direct,
+                route: Route::Broker {
+                    publisher,
+                    routing_key: config.instance.clone(),
+                },
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
             })
         }
-        Destination::Sink { sink, batch, enrichment } => {
+        Destination::Sink {
+            sink,
+            batch,
+            enrichment,
+        } => {
             ha_pipeline::describe();
             let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
@@ -234,6 +305,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let watch = RouteWatch::Sink(pipeline.sink_state(), latency);
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
+                direct: None,
                 route: Route::Pipeline(handle),
                 letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
                 spool,
@@ -249,10 +321,16 @@ async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
     let options = SpoolOptions::new(&config.spool_path, config.spool_bytes_max);
     let opened = Spool::open(options).await?;
     if opened.report.events > 0 {
-        tracing::info!(events = opened.report.events, "the spool holds events of an earlier run");
+        tracing::info!(
+            events = opened.report.events,
+            "the spool holds events of an earlier run"
+        );
     }
     if let Some(damaged) = opened.report.moved_aside {
-        tracing::error!(?damaged, "the spool was damaged; it was moved aside and a new one begun");
+        tracing::error!(
+            ?damaged,
+            "the spool was damaged; it was moved aside and a new one begun"
+        );
     }
     Ok(opened.spool)
 }

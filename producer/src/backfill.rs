@@ -75,7 +75,11 @@ pub async fn fill_gaps(
     loop {
         let gap = *gaps.borrow_and_update();
         if gap.number > 0 {
-            let filler = Filler { requester: &requester, filtering: &filtering, output: &output };
+            let filler = Filler {
+                requester: &requester,
+                filtering: &filtering,
+                output: &output,
+            };
             tokio::select! {
                 () = filler.fill(gap) => {}
                 changed = gaps.changed() => match changed {
@@ -132,7 +136,11 @@ impl Filler<'_> {
     async fn read(&self, from: UtcMicros) -> Result<u64, Stopped> {
         let mut events = 0;
         let (current, until) = loop {
-            match self.requester.request_within("get_states", json!(null), REQUEST_TIMEOUT).await {
+            match self
+                .requester
+                .request_within("get_states", json!(null), REQUEST_TIMEOUT)
+                .await
+            {
                 Ok(json) => match self.current(&json) {
                     Ok(current) => break current,
                     Err(error) => {
@@ -161,7 +169,10 @@ impl Filler<'_> {
         // What the recorder leaves out still has its last state.
         for event in current.into_iter().filter(|event| event.time >= from) {
             events += 1;
-            self.output.send(Backfilled::Event(event)).await.map_err(|_| Stopped)?;
+            self.output
+                .send(Backfilled::Event(event))
+                .await
+                .map_err(|_| Stopped)?;
         }
         Ok(events)
     }
@@ -176,7 +187,9 @@ impl Filler<'_> {
         let mut newest = UtcMicros(now.unwrap_or_default().as_micros() as i64);
         let mut events = Vec::with_capacity(states.len());
         for state in states {
-            let Ok(time) = UtcMicros::parse(&state.last_updated) else { continue };
+            let Ok(time) = UtcMicros::parse(&state.last_updated) else {
+                continue;
+            };
             newest = newest.max(time);
             if self.filtering.keeps(&state.entity_id) {
                 let attributes = state.attributes.map_or("{}", RawValue::get);
@@ -188,7 +201,11 @@ impl Filler<'_> {
                     &state.last_updated,
                 );
                 let json = history::event(&state.entity_id, None, Some(&new), &state.last_updated);
-                events.push(BackfilledEvent { entity_id: state.entity_id, time, json: json.into() });
+                events.push(BackfilledEvent {
+                    entity_id: state.entity_id,
+                    time,
+                    json: json.into(),
+                });
             }
         }
         // Events go on while this is read, and the clocks of the two machines differ.
@@ -212,7 +229,9 @@ impl Filler<'_> {
         });
         let command = "history/history_during_period";
         let json = loop {
-            let asked = self.requester.request_within(command, fields.clone(), REQUEST_TIMEOUT);
+            let asked = self
+                .requester
+                .request_within(command, fields.clone(), REQUEST_TIMEOUT);
             match asked.await {
                 Ok(json) => break json,
                 Err(RequestError::Refused(error)) => {
@@ -231,7 +250,10 @@ impl Filler<'_> {
         };
         let count = events.len() as u64;
         for event in events {
-            self.output.send(Backfilled::Event(event)).await.map_err(|_| Stopped)?;
+            self.output
+                .send(Backfilled::Event(event))
+                .await
+                .map_err(|_| Stopped)?;
         }
         Ok(count)
     }

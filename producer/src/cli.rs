@@ -1,9 +1,10 @@
 //! The command line.
 
 use crate::demo::DemoArgs;
+use crate::import::ImportArgs;
 use crate::{App, Config, ProducerArgs};
 use clap::{Parser, Subcommand};
-use ha_settings::{LogArgs, LogFormat, Problems};
+use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems};
 use std::process::ExitCode;
 
 /// Reads Home Assistant's events and sees every one of them into the database
@@ -25,6 +26,18 @@ enum Command {
     },
     /// See it work with nothing installed: a simulated Home Assistant, an embedded database
     Demo(DemoArgs),
+    /// Try every connection that run would use; one line each, with the cure
+    Check {
+        #[command(flatten)]
+        producer: Box<ProducerArgs>,
+    },
+    /// Import a file of captured messages; repeating it changes nothing in the database
+    Import(Box<ImportArgs>),
+    /// Ask the running producer's /healthz, for a container's HEALTHCHECK
+    Healthcheck {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 /// Runs the command of the command line.
@@ -54,6 +67,22 @@ pub fn run() -> ExitCode {
                 eprintln!("{error}");
             }
             said(crate::demo::run(demo))
+        }
+        Command::Check { producer } => {
+            let mut problems = Problems::default();
+            let config = producer.resolve(&mut problems);
+            let Some(config) = config.filter(|_| problems.is_empty()) else {
+                return ha_settings::exit_with_problems(&problems);
+            };
+            crate::check::run(&config)
+        }
+        Command::Import(import) => crate::import::run(&import),
+        Command::Healthcheck { admin } => {
+            let mut problems = Problems::default();
+            match admin.resolve_address(&mut problems, "127.0.0.1:8100") {
+                Some(address) => ha_assembly::check::healthcheck(address),
+                None => ha_settings::exit_with_problems(&problems),
+            }
         }
     }
 }

@@ -18,7 +18,12 @@ use url::Url;
 pub struct ProducerArgs {
     /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), or
     /// disabled (plain mapping, in this process)
-    #[arg(long, env = "ENRICHMENT_MODE", default_value = "inline", value_name = "inline|queue|disabled")]
+    #[arg(
+        long,
+        env = "ENRICHMENT_MODE",
+        default_value = "inline",
+        value_name = "inline|queue|disabled"
+    )]
     enrichment_mode: String,
     #[command(flatten)]
     instance: InstanceArgs,
@@ -31,11 +36,32 @@ pub struct ProducerArgs {
     #[command(flatten)]
     sink: SinkArgs,
     /// Durable file for what cannot be delivered; on a local or block volume, never NFS
-    #[arg(long, env = "SPOOL_PATH", default_value = "./spool.db", value_name = "FILE", help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "SPOOL_PATH",
+        default_value = "./spool.db",
+        value_name = "FILE",
+        help_heading = "Storage"
+    )]
     spool_path: PathBuf,
     /// Bytes of events in that file; past it the oldest go, and are counted as lost
-    #[arg(long, env = "SPOOL_BYTES_MAX", default_value = "1073741824", value_name = "BYTES", help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "SPOOL_BYTES_MAX",
+        default_value = "1073741824",
+        value_name = "BYTES",
+        help_heading = "Storage"
+    )]
     spool_bytes_max: String,
+    /// In mode queue, with a database set: points go straight to it while the broker is away
+    #[arg(
+        long,
+        env = "FALLBACK_DIRECT_WRITE",
+        default_value = "true",
+        value_name = "true|false",
+        help_heading = "Storage"
+    )]
+    fallback_direct_write: String,
     #[command(flatten)]
     framing: FramingArgs,
     #[command(flatten)]
@@ -75,7 +101,12 @@ impl Mode {
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// To the broker, for the workers.
-    Broker(Url),
+    Broker {
+        /// Its address.
+        url: Url,
+        /// The database for direct writes while the broker is away, and what is mapped.
+        direct: Option<(SinkChoice, Box<Options>)>,
+    },
     /// Through the stages in this process, to the sink.
     Sink {
         /// The database.
@@ -133,7 +164,12 @@ impl ProducerArgs {
         let filter = self.filter.resolve(problems);
         let framing = self.framing.resolve(problems);
         let bytes = &self.spool_bytes_max;
-        let spool_bytes_max = number(problems, "SPOOL_BYTES_MAX", bytes, (4 << 20)..=(1_u64 << 50));
+        let spool_bytes_max = number(
+            problems,
+            "SPOOL_BYTES_MAX",
+            bytes,
+            (4 << 20)..=(1_u64 << 50),
+        );
         let destination = mode.and_then(|mode| self.destination(mode, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
@@ -153,10 +189,33 @@ impl ProducerArgs {
         })
     }
 
+    /// The database for direct writes; none if it is not set, or not wanted.
+    fn direct(&self, problems: &mut Problems) -> Option<(SinkChoice, Box<Options>)> {
+        match self.fallback_direct_write.as_str() {
+            "true" if self.sink.is_set() => {
+                let sink = self.sink.resolve(problems, false)?;
+                let attributes = self.attributes.resolve(problems);
+                Some((
+                    sink,
+                    Box::new(ha_assembly::enrichment(Depth::Plain, attributes)),
+                ))
+            }
+            "true" | "false" => None,
+            other => {
+                problems.bad("FALLBACK_DIRECT_WRITE", other, "true or false");
+                None
+            }
+        }
+    }
+
     /// Asks only for the settings that the mode uses.
     fn destination(&self, mode: Mode, problems: &mut Problems) -> Option<Destination> {
         let depth = match mode {
-            Mode::Queue => return self.broker.resolve(problems).map(Destination::Broker),
+            Mode::Queue => {
+                let url = self.broker.resolve(problems);
+                let direct = self.direct(problems);
+                return Some(Destination::Broker { url: url?, direct });
+            }
             Mode::Inline => Depth::Full,
             Mode::Disabled => Depth::Plain,
         };
@@ -164,6 +223,10 @@ impl ProducerArgs {
         let batch = self.batch.resolve(problems);
         let attributes = self.attributes.resolve(problems);
         let enrichment = Box::new(ha_assembly::enrichment(depth, attributes));
-        Some(Destination::Sink { sink: sink?, batch, enrichment })
+        Some(Destination::Sink {
+            sink: sink?,
+            batch,
+            enrichment,
+        })
     }
 }

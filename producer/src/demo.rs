@@ -1,7 +1,7 @@
 //! The demo: everything real but the house.
 
-use crate::config::{Config, Destination, Mode};
 use crate::App;
+use crate::config::{Config, Destination, Mode};
 use anyhow::Context;
 use clap::Args;
 use ha_enrich::Options;
@@ -44,7 +44,11 @@ impl DemoArgs {
         let seconds = self.seconds.as_ref();
         let seconds = seconds.map(|text| number(problems, "--seconds", text, 1..=86_400));
         let rate = number(problems, "--rate", &self.rate, 1..=20_000);
-        Some(Demo { seconds, rate, database: self.database.clone() })
+        Some(Demo {
+            seconds,
+            rate,
+            database: self.database.clone(),
+        })
     }
 }
 
@@ -61,7 +65,9 @@ pub async fn run(demo: Demo) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(path);
     }
     let folder = tempfile::tempdir().context("a temporary folder for the spool")?;
-    let house = Simulator::start(SimulatorOptions::default()).await.context("the simulated house")?;
+    let house = Simulator::start(SimulatorOptions::default())
+        .await
+        .context("the simulated house")?;
     println!(
         "A simulated Home Assistant listens on {} and fires {} events a second.\n\
          The producer reads its WebSocket, enriches inline and stores in {}.\n",
@@ -72,7 +78,10 @@ pub async fn run(demo: Demo) -> anyhow::Result<()> {
     let config = config(&demo, &house, folder.path().join("spool.db"))?;
     let metrics = ha_telemetry::install_metrics("producer")?;
     let app = App::build(config, metrics).await?;
-    println!("Look at it while it runs: http://{}/status and /metrics\n", app.admin_address());
+    println!(
+        "Look at it while it runs: http://{}/status and /metrics\n",
+        app.admin_address()
+    );
 
     let stop = ha_telemetry::shutdown_token()?;
     let running = tokio::spawn(app.run(stop.clone()));
@@ -111,7 +120,10 @@ async fn watch(demo: &Demo, house: &Simulator, stop: &CancellationToken) {
             stored - before,
         );
         before = stored;
-        if demo.seconds.is_some_and(|seconds| began.elapsed() >= Duration::from_secs(seconds)) {
+        if demo
+            .seconds
+            .is_some_and(|seconds| began.elapsed() >= Duration::from_secs(seconds))
+        {
             return;
         }
     }
@@ -162,19 +174,31 @@ fn summary(demo: &Demo, house: &Simulator) -> anyhow::Result<()> {
 
 fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result<Config> {
     let mut problems = Problems::default();
-    let tls = TlsArgs { tls_ca_file: None, tls_cert_file: None, tls_key_file: None };
-    let tls = tls.resolve(&mut problems).with_context(|| problems.to_string())?;
+    let tls = TlsArgs {
+        tls_ca_file: None,
+        tls_cert_file: None,
+        tls_key_file: None,
+    };
+    let tls = tls
+        .resolve(&mut problems)
+        .with_context(|| problems.to_string())?;
     Ok(Config {
         mode: Mode::Inline,
         instance: "demo".into(),
         home_assistant: HomeAssistantSettings {
-            url: house.url().parse().context("the simulated house's address")?,
+            url: house
+                .url()
+                .parse()
+                .context("the simulated house's address")?,
             token: Secret::new(house.token()),
             event_types: vec!["state_changed".into()],
         },
         filter: Filter::new(FilterRules::default())?,
         destination: Destination::Sink {
-            sink: SinkChoice::Sqlite(SqliteSettings { path: demo.database.clone(), retention: None }),
+            sink: SinkChoice::Sqlite(SqliteSettings {
+                path: demo.database.clone(),
+                retention: None,
+            }),
             batch: BatchSettings {
                 points_max: 5_000,
                 age_max: Duration::from_millis(10),

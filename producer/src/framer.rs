@@ -51,8 +51,16 @@ impl OpenFrame {
     fn push(&mut self, event: Numbered) {
         let first = self.events.is_empty();
         let time_ns = event.source_time_ns;
-        self.oldest_ns = if first { time_ns } else { self.oldest_ns.min(time_ns) };
-        self.newest_ns = if first { time_ns } else { self.newest_ns.max(time_ns) };
+        self.oldest_ns = if first {
+            time_ns
+        } else {
+            self.oldest_ns.min(time_ns)
+        };
+        self.newest_ns = if first {
+            time_ns
+        } else {
+            self.newest_ns.max(time_ns)
+        };
         self.bytes += event.json.len();
         self.events.push(event);
         self.opened_at.get_or_insert_with(Instant::now);
@@ -66,7 +74,11 @@ impl OpenFrame {
         self.events.len() >= limits.events_max || self.bytes >= limits.bytes_max
     }
 
-    fn encode(self, intake: &Intake, home: Option<HomeFacts<'static>>) -> anyhow::Result<EncodedFrame> {
+    fn encode(
+        self,
+        intake: &Intake,
+        home: Option<HomeFacts<'static>>,
+    ) -> anyhow::Result<EncodedFrame> {
         let envelopes: Vec<_> = self
             .events
             .iter()
@@ -77,7 +89,11 @@ impl OpenFrame {
         frame.home = home;
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
         ha_frame::encode(&frame, &mut payload)?;
-        Ok(EncodedFrame { payload: payload.into(), events, oldest_ns: self.oldest_ns })
+        Ok(EncodedFrame {
+            payload: payload.into(),
+            events,
+            oldest_ns: self.oldest_ns,
+        })
     }
 }
 
@@ -120,7 +136,14 @@ impl Framer {
     /// # Errors
     /// A frame that cannot be encoded: a defect, since events are bounded.
     pub async fn run(mut self, neighbours: Neighbours) -> anyhow::Result<()> {
-        let Neighbours { mut source, mut backfilled, gaps, router, home, mark_ns } = neighbours;
+        let Neighbours {
+            mut source,
+            mut backfilled,
+            gaps,
+            router,
+            home,
+            mark_ns,
+        } = neighbours;
         let mut open = OpenFrame::default();
         let mut under_way = FuturesUnordered::new();
         let mut aside = FuturesUnordered::new();
@@ -138,9 +161,14 @@ impl Framer {
             let at_once = room && (full || ended || under_way.is_empty());
             if due.is_some_and(|due| due <= now || at_once) {
                 let newest_ns = open.newest_ns;
-                let frame = std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
+                let frame =
+                    std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
                 let (events, oldest_ns) = (frame.events as usize, frame.oldest_ns);
-                let safe = Safe { events, oldest_ns, newest_ns };
+                let safe = Safe {
+                    events,
+                    oldest_ns,
+                    newest_ns,
+                };
                 self.low_water.under_way(oldest_ns);
                 let router = Arc::clone(&router);
                 if room {
@@ -226,14 +254,33 @@ impl Framer {
                 Taken::Letter(letter) => letters.push(*letter),
                 Taken::Filtered => {}
             },
-            SourceEvent::Bad { error, excerpt, count, .. } => {
-                self.intake.metrics.totals.unreadable.fetch_add(count, Ordering::Relaxed);
-                tracing::warn!(error, excerpt, count, "Home Assistant sent what is no message");
+            SourceEvent::Bad {
+                error,
+                excerpt,
+                count,
+                ..
+            } => {
+                self.intake
+                    .metrics
+                    .totals
+                    .unreadable
+                    .fetch_add(count, Ordering::Relaxed);
+                tracing::warn!(
+                    error,
+                    excerpt,
+                    count,
+                    "Home Assistant sent what is no message"
+                );
             }
             SourceEvent::Connected { ha_version, .. } => {
                 tracing::info!(ha_version, "connected to Home Assistant, subscribed");
                 if let Some(from) = self.low_water.gap_from_ns() {
-                    gaps.send_modify(|gap| *gap = Gap { number: gap.number + 1, from });
+                    gaps.send_modify(|gap| {
+                        *gap = Gap {
+                            number: gap.number + 1,
+                            from,
+                        }
+                    });
                 }
             }
             SourceEvent::Disconnected { reason, .. } => {
@@ -245,7 +292,9 @@ impl Framer {
 }
 
 fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 

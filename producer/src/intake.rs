@@ -5,11 +5,11 @@ use crate::backfill::BackfilledEvent;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use bytes::Bytes;
+use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
 use ha_pipeline::{Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
-use ha_event::UtcMicros;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
@@ -28,7 +28,10 @@ impl Filtering {
     /// Nothing has come yet.
     #[must_use]
     pub fn new(filter: Filter) -> Self {
-        Self { filter: Arc::new(filter), recent: Arc::default() }
+        Self {
+            filter: Arc::new(filter),
+            recent: Arc::default(),
+        }
     }
 
     /// Whether events of the entity are kept.
@@ -40,7 +43,11 @@ impl Filtering {
     /// Kept entities that events came of.
     #[must_use]
     pub fn seen_entities(&self) -> Vec<String> {
-        self.recent().entities().filter(|entity| self.keeps(entity)).map(str::to_owned).collect()
+        self.recent()
+            .entities()
+            .filter(|entity| self.keeps(entity))
+            .map(str::to_owned)
+            .collect()
     }
 
     fn decide(&self, entity_id: &str) -> Result<(), FilterReason> {
@@ -102,7 +109,10 @@ impl Intake {
     /// where it is parsed whole, in the words of the parser.
     pub fn take(&mut self, event: ReceivedEvent) -> Taken {
         let peek = ha_event::peek(&event.json);
-        let entity = peek.as_ref().ok().and_then(|peek| peek.entity_id.as_deref());
+        let entity = peek
+            .as_ref()
+            .ok()
+            .and_then(|peek| peek.entity_id.as_deref());
         if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;
@@ -119,13 +129,21 @@ impl Intake {
             let error = format!(
                 "{name}: {bytes} bytes are more than EVENT_BYTES_MAX ({}){}",
                 self.event_bytes_max,
-                if bytes > LETTER_BYTES_MAX { "; the letter keeps the beginning" } else { "" }
+                if bytes > LETTER_BYTES_MAX {
+                    "; the letter keeps the beginning"
+                } else {
+                    ""
+                }
             );
             let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
             let numbered = Numbered::live(sequence, &event, source_time_ns, kept);
             let envelope = numbered.envelope(&self.instance, self.epoch);
             let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
-            tracing::warn!(entity = name, bytes, "an oversized event became a dead letter");
+            tracing::warn!(
+                entity = name,
+                bytes,
+                "an oversized event became a dead letter"
+            );
             return Taken::Letter(Box::new(letter));
         }
         let json = event.json.clone();
@@ -134,7 +152,11 @@ impl Intake {
 
     /// The same for an event that gap fill found. One that came before is not taken again: it is
     /// no backfill.
-    pub fn take_backfilled(&mut self, event: BackfilledEvent, received_at_ns: i64) -> Option<Numbered> {
+    pub fn take_backfilled(
+        &mut self,
+        event: BackfilledEvent,
+        received_at_ns: i64,
+    ) -> Option<Numbered> {
         if !self.filtering.keeps(&event.entity_id)
             || event.json.len() > self.event_bytes_max
             || !self.filtering.remember(&event.entity_id, event.time)
@@ -174,7 +196,11 @@ impl Numbered {
             epoch: self.sequence.map(|_| epoch),
             sequence: self.sequence,
             received_at_ns: self.received_at_ns,
-            origin: if self.sequence.is_some() { Origin::Live } else { Origin::Backfill },
+            origin: if self.sequence.is_some() {
+                Origin::Live
+            } else {
+                Origin::Backfill
+            },
             json: self.json.as_ref().into(),
         }
     }

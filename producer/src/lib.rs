@@ -7,11 +7,14 @@
 
 mod app;
 mod backfill;
+mod check;
 pub mod cli;
 mod config;
 mod demo;
+mod direct;
 mod framer;
 mod home;
+mod import;
 mod intake;
 mod low_water;
 mod metrics;

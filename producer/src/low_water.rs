@@ -17,7 +17,11 @@ impl LowWater {
     /// Goes on from the mark of an earlier run: what happened since is a gap.
     #[must_use]
     pub fn resume(mark_ns: Option<i64>) -> Self {
-        Self { gap_from_ns: mark_ns, newest_safe_ns: mark_ns, ..Self::default() }
+        Self {
+            gap_from_ns: mark_ns,
+            newest_safe_ns: mark_ns,
+            ..Self::default()
+        }
     }
 
     /// A frame was handed to the router.
@@ -39,7 +43,14 @@ impl LowWater {
     /// The mark. `open_ns` is the oldest event that is in no frame yet.
     #[must_use]
     pub fn mark_ns(&self, open_ns: Option<i64>) -> Option<i64> {
-        let unsafe_ns = self.under_way.keys().next().copied().into_iter().chain(open_ns).min();
+        let unsafe_ns = self
+            .under_way
+            .keys()
+            .next()
+            .copied()
+            .into_iter()
+            .chain(open_ns)
+            .min();
         let reached = unsafe_ns.or(self.newest_safe_ns);
         match (self.gap_from_ns, reached) {
             (Some(gap), Some(reached)) => Some(gap.min(reached)),
@@ -86,9 +97,17 @@ mod tests {
         low_water.gap_begins(None);
         low_water.under_way(20);
         low_water.safe(20, 21);
-        assert_eq!(low_water.mark_ns(None), Some(9), "later events do not hide the gap");
+        assert_eq!(
+            low_water.mark_ns(None),
+            Some(9),
+            "later events do not hide the gap"
+        );
         low_water.gap_begins(None);
-        assert_eq!(low_water.gap_from_ns(), Some(9), "a second gap does not hide the first");
+        assert_eq!(
+            low_water.gap_from_ns(),
+            Some(9),
+            "a second gap does not hide the first"
+        );
         low_water.gap_filled();
         assert_eq!(low_water.mark_ns(None), Some(21));
     }
@@ -96,6 +115,9 @@ mod tests {
     #[test]
     fn an_earlier_run_leaves_a_gap() {
         let low_water = LowWater::resume(Some(7));
-        assert_eq!((low_water.gap_from_ns(), low_water.mark_ns(Some(30))), (Some(7), Some(7)));
+        assert_eq!(
+            (low_water.gap_from_ns(), low_water.mark_ns(Some(30))),
+            (Some(7), Some(7))
+        );
     }
 }

@@ -24,6 +24,8 @@ pub struct Totals {
     pub spooled: AtomicU64,
     /// Events that left the spool through the route.
     pub drained: AtomicU64,
+    /// Events whose points were written straight to the database.
+    pub direct_written: AtomicU64,
     /// Events that gap fill brought.
     pub backfilled: AtomicU64,
     /// Events lost for good.
@@ -41,6 +43,7 @@ pub struct Metrics {
     spooled: Counter,
     drained: Counter,
     backfilled: Counter,
+    direct_written: Counter,
     lost_to_overflow: Counter,
     spool_failures: Counter,
     spool_events: Gauge,
@@ -58,33 +61,67 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         use metrics::{counter, describe_counter, describe_gauge, gauge};
-        describe_counter!("ha_ingestor_ws_events_received_total", "Events read from Home Assistant");
-        describe_counter!("ha_ingestor_ws_reconnections_total", "Connections after the first");
+        describe_counter!(
+            "ha_ingestor_ws_events_received_total",
+            "Events read from Home Assistant"
+        );
+        describe_counter!(
+            "ha_ingestor_ws_reconnections_total",
+            "Connections after the first"
+        );
         describe_gauge!(
             "ha_ingestor_ws_connection_uptime_seconds",
             Unit::Seconds,
             "Age of the connection to Home Assistant; 0 while there is none"
         );
-        describe_counter!("ha_ingestor_events_published_total", "Events handed to the route, by outcome");
-        describe_counter!("ha_ingestor_events_lost_total", "Events lost for good, by reason");
-        describe_counter!("ha_ingestor_backfilled_events_total", "Events that gap fill brought");
-        describe_counter!("ha_ingestor_spool_failures_total", "Appends that the spool refused");
+        describe_counter!(
+            "ha_ingestor_events_published_total",
+            "Events handed to the route, by outcome"
+        );
+        describe_counter!(
+            "ha_ingestor_events_lost_total",
+            "Events lost for good, by reason"
+        );
+        describe_counter!(
+            "ha_ingestor_events_direct_written_total",
+            "Events whose points went straight to the database while the broker was away"
+        );
+        describe_counter!(
+            "ha_ingestor_backfilled_events_total",
+            "Events that gap fill brought"
+        );
+        describe_counter!(
+            "ha_ingestor_spool_failures_total",
+            "Appends that the spool refused"
+        );
         describe_gauge!("ha_ingestor_spool_events", "Events that wait in the spool");
-        describe_gauge!("ha_ingestor_spool_bytes", Unit::Bytes, "Bytes of frames in the spool");
+        describe_gauge!(
+            "ha_ingestor_spool_bytes",
+            Unit::Bytes,
+            "Bytes of frames in the spool"
+        );
         describe_gauge!(
             "ha_ingestor_spool_oldest_age_seconds",
             Unit::Seconds,
             "Age of the oldest event in the spool, by its source time"
         );
-        describe_gauge!("ha_ingestor_route_state", "1 for the state that the route is in");
-        describe_counter!("ha_ingestor_events_filtered_total", "Events left out, by reason");
-        let published = |outcome| counter!("ha_ingestor_events_published_total", "outcome" => outcome);
+        describe_gauge!(
+            "ha_ingestor_route_state",
+            "1 for the state that the route is in"
+        );
+        describe_counter!(
+            "ha_ingestor_events_filtered_total",
+            "Events left out, by reason"
+        );
+        let published =
+            |outcome| counter!("ha_ingestor_events_published_total", "outcome" => outcome);
         let name = "ha_ingestor_events_filtered_total";
         let metrics = Self {
             totals: Arc::default(),
             confirmed: published("confirmed"),
             spooled: published("spooled"),
             drained: published("drained"),
+            direct_written: counter!("ha_ingestor_events_direct_written_total"),
             backfilled: counter!("ha_ingestor_backfilled_events_total"),
             lost_to_overflow: counter!("ha_ingestor_events_lost_total", "reason" => "spool_overflow"),
             spool_failures: counter!("ha_ingestor_spool_failures_total"),
@@ -106,12 +143,16 @@ impl Metrics {
             &metrics.spooled,
             &metrics.drained,
             &metrics.backfilled,
+            &metrics.direct_written,
             &metrics.lost_to_overflow,
             &metrics.spool_failures,
         ] {
             counter.increment(0);
         }
-        metrics.filtered.iter().for_each(|(_, counter)| counter.increment(0));
+        metrics
+            .filtered
+            .iter()
+            .for_each(|(_, counter)| counter.increment(0));
         metrics
     }
 
@@ -133,6 +174,14 @@ impl Metrics {
         self.drained.increment(events);
     }
 
+    /// Points went straight to the database.
+    pub fn direct_written(&self, events: u64) {
+        self.totals
+            .direct_written
+            .fetch_add(events, Ordering::Relaxed);
+        self.direct_written.increment(events);
+    }
+
     /// Gap fill brought an event.
     pub fn backfilled(&self) {
         self.totals.backfilled.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +193,9 @@ impl Metrics {
         let before = self.totals.lost.fetch_add(events, Ordering::Relaxed);
         self.lost_to_overflow.increment(events);
         if before == 0 {
-            tracing::error!("the spool is full (SPOOL_BYTES_MAX): the oldest events are being lost");
+            tracing::error!(
+                "the spool is full (SPOOL_BYTES_MAX): the oldest events are being lost"
+            );
         }
     }
 
@@ -175,8 +226,10 @@ impl Metrics {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         loop {
             every.tick().await;
-            self.received.absolute(counters.events_received.load(Ordering::Relaxed));
-            self.reconnections.absolute(counters.reconnections.load(Ordering::Relaxed));
+            self.received
+                .absolute(counters.events_received.load(Ordering::Relaxed));
+            self.reconnections
+                .absolute(counters.reconnections.load(Ordering::Relaxed));
             let uptime = match &*state.borrow() {
                 ConnectionState::Connected { since, .. } => {
                     SystemTime::now().duration_since(*since).unwrap_or_default()
@@ -187,8 +240,12 @@ impl Metrics {
             let stats = spool.stats();
             self.spool_events.set(stats.events as f64);
             self.spool_bytes.set(stats.bytes as f64);
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let age = stats.oldest_ns.map_or(0.0, |oldest| now.as_secs_f64() - oldest as f64 / 1e9);
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let age = stats
+                .oldest_ns
+                .map_or(0.0, |oldest| now.as_secs_f64() - oldest as f64 / 1e9);
             self.spool_oldest_age.set(age.max(0.0));
             let current = route_state(router.state());
             for (name, gauge) in &self.route_state {

@@ -31,10 +31,10 @@ impl Recent {
             return false;
         }
         self.order.push_back(identity);
-        if self.order.len() > EVENTS_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.identities.remove(&oldest);
-            }
+        if self.order.len() > EVENTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.identities.remove(&oldest);
         }
         true
     }
@@ -59,7 +59,10 @@ mod tests {
             assert!(recent.insert("a.b", UtcMicros(time)));
         }
         assert_eq!(recent.identities.len(), EVENTS_MAX);
-        assert!(recent.insert("a.b", UtcMicros(1)), "the oldest is forgotten");
+        assert!(
+            recent.insert("a.b", UtcMicros(1)),
+            "the oldest is forgotten"
+        );
         assert_eq!(recent.entities().count(), 2);
     }
 }

@@ -43,7 +43,10 @@ impl RouteError {
     /// Whether the same route may take other frames all the same.
     #[must_use]
     pub fn is_about_the_frame(&self) -> bool {
-        matches!(self, Self::Broker(NotDelivered::Nack | NotDelivered::Returned))
+        matches!(
+            self,
+            Self::Broker(NotDelivered::Nack | NotDelivered::Returned)
+        )
     }
 }
 
@@ -98,9 +101,16 @@ impl PipelineHandle {
             return Err(away);
         }
         let (ticket, settled) = oneshot::channel();
-        let work = Work { payload: frame.payload.clone(), ticket };
+        let work = Work {
+            payload: frame.payload.clone(),
+            replay: None,
+            ticket,
+        };
         let stored = async {
-            self.work.send(work).await.map_err(|_| RouteError::PipelineEnded)?;
+            self.work
+                .send(work)
+                .await
+                .map_err(|_| RouteError::PipelineEnded)?;
             settled.await.map_err(|_| RouteError::PipelineEnded)
         };
         let gone = async {
@@ -138,15 +148,24 @@ impl Route {
     /// [`RouteError`]
     pub async fn offer(&self, frame: &EncodedFrame) -> Result<(), RouteError> {
         match self {
-            Self::Broker { publisher, routing_key } => {
+            Self::Broker {
+                publisher,
+                routing_key,
+            } => {
                 let message = Outgoing {
                     exchange: topology::EVENTS_EXCHANGE,
                     routing_key: routing_key.clone(),
                     payload: frame.payload.clone(),
                     content_type: ha_frame::CONTENT_TYPE,
                     headers: vec![
-                        (ha_frame::HEADER_VERSION.into(), Header::Number(ha_frame::VERSION.into())),
-                        (ha_frame::HEADER_COUNT.into(), Header::Number(frame.events.into())),
+                        (
+                            ha_frame::HEADER_VERSION.into(),
+                            Header::Number(ha_frame::VERSION.into()),
+                        ),
+                        (
+                            ha_frame::HEADER_COUNT.into(),
+                            Header::Number(frame.events.into()),
+                        ),
                     ],
                 };
                 Ok(publisher.publish(message).await?)

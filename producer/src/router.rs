@@ -4,6 +4,7 @@
 
 mod drain;
 
+use crate::direct::DirectWrites;
 use crate::framer::EncodedFrame;
 use crate::metrics::Metrics;
 use crate::route::{Route, RouteError};
@@ -31,17 +32,19 @@ pub struct Router {
     route: Route,
     breaker: Mutex<Breaker>,
     spool: Spool,
+    direct: Option<DirectWrites>,
     letters: LetterStore,
     window_events: usize,
     metrics: Metrics,
 }
 
 impl Router {
-    /// A router over one route, with so many events unconfirmed at one time.
+    /// A router over one route, with direct writes where there are any, and so many events unconfirmed at one time.
     #[must_use]
     pub fn new(
         route: Route,
         spool: Spool,
+        direct: Option<DirectWrites>,
         letters: LetterStore,
         window_events: usize,
         metrics: Metrics,
@@ -51,7 +54,15 @@ impl Router {
             blocked_first: BLOCKED_FIRST,
             blocked_max: BLOCKED_MAX,
         }));
-        Self { route, breaker, spool, letters, window_events, metrics }
+        Self {
+            route,
+            breaker,
+            spool,
+            direct,
+            letters,
+            window_events,
+            metrics,
+        }
     }
 
     /// Events that may be unconfirmed at one time.
@@ -88,7 +99,10 @@ impl Router {
     /// not take them.
     pub async fn dead_letters(&self, letters: Vec<Letter>) {
         let delivered = self.letters.deliver(letters.clone());
-        if tokio::time::timeout(LETTERS_PATIENCE, delivered).await.is_err() {
+        if tokio::time::timeout(LETTERS_PATIENCE, delivered)
+            .await
+            .is_err()
+        {
             SpoolLetters::new(self.spool.clone()).deliver(letters).await;
         }
     }
@@ -106,7 +120,7 @@ impl Router {
             return Err(None);
         }
         let outcome = self.route.offer(frame).await;
-        let failure = outcome.as_ref().map(|()| ()).map_err(RouteError::failure);
+        let failure = outcome.as_ref().copied().map_err(RouteError::failure);
         let mut breaker = self.breaker();
         let before = breaker.state();
         breaker.settled(Instant::now(), decision, failure);
@@ -129,6 +143,9 @@ impl Router {
         match appended {
             Ok(appended) => {
                 self.metrics.spooled(u64::from(frame.events));
+                if let Some(direct) = &self.direct {
+                    direct.offer(appended.id, frame);
+                }
                 let lost = appended.dropped.events - appended.dropped.events_written_direct;
                 if lost > 0 {
                     self.metrics.lost_to_overflow(lost);

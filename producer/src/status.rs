@@ -75,6 +75,7 @@ impl StatusParts {
                 "confirmed": totals.confirmed.load(Relaxed),
                 "spooled": totals.spooled.load(Relaxed),
                 "drained": totals.drained.load(Relaxed),
+                "direct_written": totals.direct_written.load(Relaxed),
                 "backfilled": totals.backfilled.load(Relaxed),
                 "lost": totals.lost.load(Relaxed),
                 "unreadable": totals.unreadable.load(Relaxed),
@@ -83,7 +84,9 @@ impl StatusParts {
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
             "reconnections": counters.reconnections.load(Relaxed),
         });
-        let Some(map) = status.as_object_mut() else { return status };
+        let Some(map) = status.as_object_mut() else {
+            return status;
+        };
         match &self.route {
             RouteWatch::Broker(state) => {
                 map.insert("broker".into(), broker_status(&state.borrow()));
@@ -98,7 +101,9 @@ impl StatusParts {
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 fn connection_status(state: &ConnectionState) -> Value {

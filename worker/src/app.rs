@@ -1,15 +1,15 @@
 //! The worker, put together.
 
 use crate::Config;
-use crate::consume::{End, Stages, consume};
+use crate::consume::{End, Limits, Stages, consume};
+use crate::split::Splitter;
 use anyhow::Context;
 use ha_assembly::BrokerLetters;
-use ha_broker::{
-    Broker, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
-};
+use ha_broker::{Broker, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology};
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_resilience::Backoff;
 use ha_telemetry::{Admin, Health};
+use metrics::Gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ struct Worker {
     latency: Arc<LatencyRecorder>,
     health: Health,
     sink: Arc<ha_assembly::Sink>,
+    splitter: Splitter,
 }
 
 impl App {
@@ -59,14 +60,27 @@ impl App {
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
         let pipeline = Arc::new(Pipeline::new(
             Arc::clone(&sink),
-            Arc::new(BrokerLetters::new(publisher)),
+            Arc::new(BrokerLetters::new(publisher.clone())),
             Arc::new(config.enrichment.clone()),
             ha_assembly::pipeline(&config.batch),
             Arc::clone(&latency),
         ));
-        let health = Health::starting(&["broker"]);
-        let worker = Worker { config, broker, pipeline, latency, health, sink };
-        Ok(Self { metrics, admin, worker })
+        let health = Health::starting(&["broker", "suspects"]);
+        let splitter = Splitter::new(publisher);
+        let worker = Worker {
+            config,
+            broker,
+            pipeline,
+            latency,
+            health,
+            sink,
+            splitter,
+        };
+        Ok(Self {
+            metrics,
+            admin,
+            worker,
+        })
     }
 
     /// Consumes until `shutdown`, for ever through every outage.
@@ -74,14 +88,17 @@ impl App {
     /// # Errors
     /// None at present: what can fail for good has failed in [`build`](Self::build).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { metrics, admin, worker } = self;
+        let Self {
+            metrics,
+            admin,
+            worker,
+        } = self;
         let stop_admin = CancellationToken::new();
         let (status, health) = (worker.status_source(), worker.health.clone());
         let admin = tokio::spawn(admin.serve(metrics, health, status, stop_admin.clone()));
         let retention = tokio::spawn(ha_assembly::keep_retention(Arc::clone(&worker.sink)));
         let sink_state = worker.pipeline.sink_state();
-        let sink_health =
-            tokio::spawn(ha_assembly::follow_sink(sink_state, worker.health.clone()));
+        let sink_health = tokio::spawn(ha_assembly::follow_sink(sink_state, worker.health.clone()));
         worker.consume_until(shutdown).await;
         sink_health.abort();
         retention.abort();
@@ -93,53 +110,74 @@ impl App {
 }
 
 impl Worker {
+    /// Consumes both queues until shutdown.
     async fn consume_until(&self, shutdown: CancellationToken) {
-        let prefetch = (self.config.batch.prefetch_events_max / FRAME_EVENTS)
-            .clamp(2, PREFETCH_MESSAGES_MAX);
-        let options = SubscriptionOptions {
+        let prefetch =
+            (self.config.batch.prefetch_events_max / FRAME_EVENTS).clamp(2, PREFETCH_MESSAGES_MAX);
+        let events = SubscriptionOptions {
             queue: topology::EVENTS_QUEUE,
             prefetch_messages: u16::try_from(prefetch).unwrap_or(u16::MAX),
             consumer_tag: format!("worker-{}", std::process::id()),
         };
-        let in_flight = metrics::gauge!("ha_ingestor_deliveries_in_flight");
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        // One at a time: the event that kills a worker takes no other with it.
+        let suspects = SubscriptionOptions {
+            queue: topology::SUSPECTS_QUEUE,
+            prefetch_messages: 1,
+            consumer_tag: format!("worker-{}-suspects", std::process::id()),
+        };
+        tokio::join!(
+            self.consume_queue(&events, "broker", &shutdown),
+            self.consume_queue(&suspects, "suspects", &shutdown),
+        );
+    }
+
+    /// One queue, through every outage, until shutdown.
+    async fn consume_queue(
+        &self,
+        options: &SubscriptionOptions,
+        part: &'static str,
+        shutdown: &CancellationToken,
+    ) {
+        let queue = options.queue;
+        let in_flight = metrics::gauge!("ha_ingestor_deliveries_in_flight", "queue" => queue);
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         while !shutdown.is_cancelled() {
             let opened = tokio::select! {
-                opened = Subscription::open(Arc::clone(&self.broker), &options) => opened,
+                opened = Subscription::open(Arc::clone(&self.broker), options) => opened,
                 () = shutdown.cancelled() => break,
             };
             let pause = match opened {
                 Err(error) => {
-                    self.broker_is_away(&error.to_string());
+                    self.not_consuming(part, &error.to_string());
                     backoff.next_random()
                 }
-                Ok(mut subscription) => {
-                    tracing::info!(broker = self.broker.address(), prefetch, "consuming");
-                    self.health.ready("broker");
+                Ok(subscription) => {
+                    let prefetch = options.prefetch_messages;
+                    tracing::info!(broker = self.broker.address(), queue, prefetch, "consuming");
+                    self.health.ready(part);
                     backoff.reset();
-                    let (stages, running) = self.start_pipeline(prefetch);
-                    let grace = self.config.grace;
-                    let end =
-                        consume(&mut subscription, stages, &shutdown, grace, &in_flight).await;
-                    running.abort();
-                    in_flight.set(0.0);
-                    match end {
+                    match self
+                        .consume_subscription(subscription, options, shutdown, &in_flight)
+                        .await
+                    {
                         End::Lost(error) => {
-                            self.broker_is_away(&error.to_string());
+                            self.not_consuming(part, &error.to_string());
                             backoff.next_random()
                         }
+                        End::SinkAway => {
+                            self.wait_for_sink(shutdown).await;
+                            Duration::ZERO
+                        }
                         End::NewerVersion(found) => {
-                            subscription.close().await;
-                            self.pause_for_newer_version(found);
+                            self.pause_for_newer_version(part, found);
                             NEWER_VERSION_PAUSE
                         }
-                        End::Drained => {
-                            subscription.close().await;
-                            break;
-                        }
+                        End::Drained => break,
                         End::GraceOver { held } => {
-                            tracing::warn!(held, "the grace is over; deliveries go back to the queue");
-                            subscription.close().await;
+                            tracing::warn!(
+                                held,
+                                "the grace is over; deliveries go back to the queue"
+                            );
                             break;
                         }
                     }
@@ -152,6 +190,53 @@ impl Worker {
         }
     }
 
+    async fn consume_subscription(
+        &self,
+        mut subscription: Subscription,
+        options: &SubscriptionOptions,
+        shutdown: &CancellationToken,
+        in_flight: &Gauge,
+    ) -> End {
+        let (stages, running) = self.start_pipeline(usize::from(options.prefetch_messages));
+        let limits = Limits {
+            grace: self.config.grace,
+            sink_hold: self.config.sink_hold,
+        };
+        let splitter = (options.queue == topology::EVENTS_QUEUE).then_some(&self.splitter);
+        let sink = self.pipeline.sink_state();
+        let end = consume(
+            &mut subscription,
+            stages,
+            splitter,
+            sink,
+            shutdown,
+            limits,
+            in_flight,
+        );
+        let end = end.await;
+        running.abort();
+        in_flight.set(0.0);
+        if !matches!(end, End::Lost(_)) {
+            subscription.close().await;
+        }
+        end
+    }
+
+    /// Nothing is taken off the queue again until the database has answered a probe: an outage,
+    /// however long, costs a message one delivery.
+    async fn wait_for_sink(&self, shutdown: &CancellationToken) {
+        tracing::warn!("the database is away for long; deliveries went back to the queue");
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        while let Err(error) = self.sink.probe().await {
+            tracing::debug!(%error, "the database is still away");
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_random()) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+        self.pipeline.sink_is_back();
+    }
+
     fn start_pipeline(&self, prefetch: usize) -> (Stages, tokio::task::JoinHandle<()>) {
         let (work, input) = mpsc::channel(prefetch);
         let (output, outcomes) = mpsc::channel(prefetch);
@@ -160,19 +245,19 @@ impl Worker {
         (Stages { work, outcomes }, running)
     }
 
-    fn broker_is_away(&self, reason: &str) {
-        tracing::warn!(reason, "not consuming; trying again for ever");
-        self.health.not_ready("broker", reason);
+    fn not_consuming(&self, part: &'static str, reason: &str) {
+        tracing::warn!(part, reason, "not consuming; trying again for ever");
+        self.health.not_ready(part, reason);
     }
 
-    fn pause_for_newer_version(&self, found: u16) {
+    fn pause_for_newer_version(&self, part: &'static str, found: u16) {
         let reason = format!(
             "the queue holds frames of version {found}, and this worker reads up to {}: upgrade \
              the workers before the producers",
             ha_assembly::FRAME_VERSION
         );
         tracing::error!(reason, "paused");
-        self.health.not_ready("broker", reason);
+        self.health.not_ready(part, reason);
     }
 
     fn status_source(&self) -> ha_telemetry::StatusSource {

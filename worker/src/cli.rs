@@ -1,8 +1,10 @@
 //! The command line.
 
+use crate::audit::AuditArgs;
+use crate::dlq::DlqCommand;
 use crate::{App, WorkerArgs};
 use clap::{Parser, Subcommand};
-use ha_settings::{LogArgs, LogFormat, Problems};
+use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems};
 use std::process::ExitCode;
 
 /// Takes Home Assistant's events off RabbitMQ, enriches them and writes them to InfluxDB
@@ -22,12 +24,54 @@ enum Command {
         #[command(flatten)]
         log: LogArgs,
     },
+    /// Look at dead letters, replay them, or put them away
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// What is missing in the database, and why; exit code 1 if something is missing without a
+    /// reason
+    Audit(Box<AuditArgs>),
+    /// Try every connection that run would use; one line each, with the cure
+    Check {
+        #[command(flatten)]
+        worker: Box<WorkerArgs>,
+        /// RabbitMQ's management API, to see that the letters' queue has no delivery limit (needed
+        /// on RabbitMQ 4 only); with user and password of AMQP_URL
+        #[arg(
+            long,
+            env = "RABBITMQ_MANAGEMENT_URL",
+            value_name = "URL",
+            help_heading = "RabbitMQ"
+        )]
+        rabbitmq_management_url: Option<String>,
+    },
+    /// Ask the running worker's /healthz, for a container's HEALTHCHECK
+    Healthcheck {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 /// Runs the command of the command line.
 #[must_use]
 pub fn run() -> ExitCode {
-    let Command::Run { worker, log } = ha_settings::parse::<Cli>().command;
+    let (worker, log) = match ha_settings::parse::<Cli>().command {
+        Command::Run { worker, log } => (worker, log),
+        Command::Dlq(command) => return crate::dlq::run(command),
+        Command::Audit(audit) => return crate::audit::run(&audit),
+        Command::Check {
+            worker,
+            rabbitmq_management_url,
+        } => {
+            return check(&worker, rabbitmq_management_url.as_deref());
+        }
+        Command::Healthcheck { admin } => {
+            let mut problems = Problems::default();
+            return match admin.resolve_address(&mut problems, "127.0.0.1:8200") {
+                Some(address) => ha_assembly::check::healthcheck(address),
+                None => ha_settings::exit_with_problems(&problems),
+            };
+        }
+    };
     let mut problems = Problems::default();
     let format = log.resolve(&mut problems);
     let config = worker.resolve(&mut problems);
@@ -45,6 +89,21 @@ pub fn run() -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn check(worker: &WorkerArgs, management: Option<&str>) -> ExitCode {
+    let mut problems = Problems::default();
+    let config = worker.resolve(&mut problems);
+    let management = management.and_then(|text| {
+        let valid = "a URL such as http://rabbitmq:15672";
+        let url = text.parse::<url::Url>();
+        url.map_err(|_| problems.bad("RABBITMQ_MANAGEMENT_URL", text, valid))
+            .ok()
+    });
+    match config.filter(|_| problems.is_empty()) {
+        Some(config) => crate::check::run(&config, management.as_ref()),
+        None => ha_settings::exit_with_problems(&problems),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
     AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, Problems, SinkArgs, SinkChoice,
-    TlsArgs, TlsSettings,
+    TlsArgs, TlsSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +19,16 @@ pub struct WorkerArgs {
     sink: SinkArgs,
     #[command(flatten)]
     batch: BatchArgs,
+    /// How long deliveries are held while the database is away, such as 10m: less than RabbitMQ's
+    /// consumer_timeout (30 minutes by default)
+    #[arg(
+        long,
+        env = "SINK_HOLD_MAX",
+        default_value = "10m",
+        value_name = "TIME",
+        help_heading = "Batches"
+    )]
+    sink_hold_max: String,
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
@@ -36,6 +46,8 @@ pub struct Config {
     pub sink: SinkChoice,
     /// Batches and prefetch.
     pub batch: BatchSettings,
+    /// How long deliveries are held while the database is away.
+    pub sink_hold: Duration,
     /// What enrichment does.
     pub enrichment: Options,
     /// Certificates.
@@ -54,6 +66,7 @@ impl WorkerArgs {
         let amqp_url = self.broker.resolve(problems);
         let sink = self.sink.resolve(problems, false);
         let batch = self.batch.resolve(problems);
+        let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
         let attributes = self.attributes.resolve(problems);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
@@ -62,6 +75,7 @@ impl WorkerArgs {
             amqp_url: amqp_url?,
             sink: sink?,
             batch,
+            sink_hold,
             enrichment: ha_assembly::enrichment(Depth::Full, attributes),
             tls: tls?,
             admin_address: admin_address?,

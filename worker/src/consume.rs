@@ -2,10 +2,13 @@
 //! acknowledges them.
 
 use crate::settle::Unacknowledged;
+use crate::split::{self, Splitter};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_broker::{BrokerError, Subscription};
-use ha_pipeline::{Outcome, Work};
+use ha_pipeline::{Outcome, SinkState, Work};
 use metrics::Gauge;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +22,8 @@ pub enum End {
         /// Deliveries given back.
         held: usize,
     },
+    /// The database was away for so long that everything goes back to the queue.
+    SinkAway,
     /// The broker closed, or was lost.
     Lost(BrokerError),
     /// A frame of a newer version: everything goes back to the queue, for a newer worker.
@@ -33,26 +38,47 @@ pub struct Stages {
     pub outcomes: mpsc::Receiver<Outcome<u64>>,
 }
 
-/// Takes deliveries until shutdown or loss. `in_flight` is the gauge of deliveries held.
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// After shutdown.
+    pub grace: Duration,
+    /// Deliveries are held so long while the database is away; less than the broker's consumer
+    /// timeout, which would close the channel.
+    pub sink_hold: Duration,
+}
+
+/// Takes deliveries until shutdown or loss. `in_flight` is the gauge of deliveries held; frames
+/// that keep coming back are given to the `splitter`, where there is one.
 pub async fn consume(
     subscription: &mut Subscription,
     stages: Stages,
+    splitter: Option<&Splitter>,
+    mut sink: watch::Receiver<SinkState>,
     shutdown: &CancellationToken,
-    grace: std::time::Duration,
+    limits: Limits,
     in_flight: &Gauge,
 ) -> End {
     let Stages { work, mut outcomes } = stages;
+    let mut splits = FuturesUnordered::new();
+    let mut sink_away_since: Option<Instant> = None;
     let mut work = Some(work);
     let mut unacknowledged = Unacknowledged::default();
     let mut deadline: Option<Instant> = None;
-    let mut look = tokio::time::interval(std::time::Duration::from_millis(500));
+    let mut changed_matters = true;
+    let mut look = tokio::time::interval(Duration::from_millis(500));
     loop {
         in_flight.set(unacknowledged.len() as f64);
         tokio::select! {
             delivery = subscription.next(), if work.is_some() => match delivery {
                 Some(Ok(delivery)) => {
                     unacknowledged.delivered(delivery.tag);
-                    let item = Work { payload: delivery.payload.into(), ticket: delivery.tag };
+                    if let Some(splitter) = splitter.filter(|_| split::is_suspect(&delivery)) {
+                        splits.push(splitter.split(delivery));
+                        continue;
+                    }
+                    let replay = ha_assembly::replay(&delivery);
+                    let item = Work { payload: delivery.payload.into(), replay, ticket: delivery.tag };
                     // Never waits: the channel is as wide as the prefetch.
                     let Some(work) = &work else { continue };
                     if work.send(item).await.is_err() {
@@ -66,6 +92,14 @@ pub async fn consume(
             },
             outcome = outcomes.recv() => {
                 let Some(outcome) = outcome else {
+                    while let Some(tag) = splits.next().await {
+                        unacknowledged.settle(tag);
+                    }
+                    if let Some(tag) = unacknowledged.acknowledge_up_to()
+                        && let Err(error) = subscription.acknowledge(tag, true).await
+                    {
+                        return End::Lost(error);
+                    }
                     return if unacknowledged.len() == 0 {
                         End::Drained
                     } else {
@@ -80,14 +114,30 @@ pub async fn consume(
                     }
                     next = outcomes.try_recv().ok();
                 }
-                if let Some(tag) = unacknowledged.acknowledge_up_to() {
-                    if let Err(error) = subscription.acknowledge(tag, true).await {
-                        return End::Lost(error);
-                    }
+                if let Some(tag) = unacknowledged.acknowledge_up_to()
+                    && let Err(error) = subscription.acknowledge(tag, true).await
+                {
+                    return End::Lost(error);
                 }
             }
+            Some(tag) = splits.next(), if !splits.is_empty() => {
+                unacknowledged.settle(tag);
+                if let Some(tag) = unacknowledged.acknowledge_up_to()
+                    && let Err(error) = subscription.acknowledge(tag, true).await
+                {
+                    return End::Lost(error);
+                }
+            }
+            changed = sink.changed(), if changed_matters => {
+                changed_matters = changed.is_ok();
+                let away = *sink.borrow_and_update() != SinkState::Available;
+                sink_away_since = away.then(|| sink_away_since.unwrap_or_else(Instant::now));
+            }
+            () = passed(sink_away_since.map(|since| since + limits.sink_hold)) => {
+                return End::SinkAway;
+            }
             () = shutdown.cancelled(), if deadline.is_none() => {
-                deadline = Some(Instant::now() + grace);
+                deadline = Some(Instant::now() + limits.grace);
                 if let Err(error) = subscription.cancel().await {
                     return End::Lost(error);
                 }

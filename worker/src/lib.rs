@@ -8,10 +8,15 @@
 //! ```
 
 mod app;
+mod audit;
+mod check;
 pub mod cli;
 mod config;
 mod consume;
+mod dlq;
+mod moment;
 mod settle;
+mod split;
 
 pub use app::App;
 pub use config::{Config, WorkerArgs};

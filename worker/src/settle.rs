@@ -21,7 +21,9 @@ impl Unacknowledged {
 
     /// Every event of a delivery is stored or a dead letter.
     pub fn settle(&mut self, tag: u64) {
-        let place = tag.checked_sub(self.first_tag).and_then(|place| usize::try_from(place).ok());
+        let place = tag
+            .checked_sub(self.first_tag)
+            .and_then(|place| usize::try_from(place).ok());
         if let Some(settled) = place.and_then(|place| self.settled.get_mut(place)) {
             *settled = true;
         }

@@ -1,5 +1,6 @@
 //! The parts that the producer and the worker both put together from their settings.
 
+pub mod check;
 mod letters;
 
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
@@ -18,7 +19,7 @@ mod status;
 
 pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
-pub use letters::{BrokerLetters, LetterStore, SpoolLetters};
+pub use letters::{BrokerLetters, LetterStore, SpoolLetters, letter_message, replay};
 pub use status::{follow_sink, latency_status, sink_status};
 
 /// A part that cannot be made.
@@ -78,8 +79,15 @@ pub fn broker(
     connection_name: String,
     tls: &TlsSettings,
 ) -> Result<Arc<Broker>, AssemblyError> {
-    let tls = TlsFiles { ca_pem: tls.ca_pem.clone(), identity_pem: tls.identity_pem.clone() };
-    Ok(Arc::new(Broker::new(BrokerOptions { url, connection_name, tls })?))
+    let tls = TlsFiles {
+        ca_pem: tls.ca_pem.clone(),
+        identity_pem: tls.identity_pem.clone(),
+    };
+    Ok(Arc::new(Broker::new(BrokerOptions {
+        url,
+        connection_name,
+        tls,
+    })?))
 }
 
 /// What enrichment does.
@@ -93,7 +101,13 @@ pub fn enrichment(
         AttributeChoice::All => AttributePolicy::All,
         AttributeChoice::None => AttributePolicy::None,
     };
-    Options { depth, attributes, exclude_attributes, context_fields }
+    Options {
+        depth,
+        attributes,
+        exclude_attributes,
+        context_fields,
+        ..Options::default()
+    }
 }
 
 /// Limits of the pipeline.

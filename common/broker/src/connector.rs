@@ -54,7 +54,9 @@ pub enum BrokerError {
         what: &'static str,
     },
     /// The user, password or virtual host is not accepted.
-    #[error("the broker at {address} refused the login of AMQP_URL: {reason}; check user, password and virtual host")]
+    #[error(
+        "the broker at {address} refused the login of AMQP_URL: {reason}; check user, password and virtual host"
+    )]
     Login {
         /// The address without user and password.
         address: String,
@@ -77,13 +79,17 @@ pub struct Broker {
 
 impl fmt::Debug for BrokerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BrokerOptions").field("address", &self.address()).finish_non_exhaustive()
+        f.debug_struct("BrokerOptions")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +98,11 @@ impl BrokerOptions {
     #[must_use]
     pub fn address(&self) -> String {
         let host = self.url.host_str().unwrap_or("localhost");
-        let default = if self.url.scheme() == "amqps" { 5671 } else { 5672 };
+        let default = if self.url.scheme() == "amqps" {
+            5671
+        } else {
+            5672
+        };
         let port = self.url.port().unwrap_or(default);
         format!("{}://{host}:{port}{}", self.url.scheme(), self.url.path())
     }
@@ -150,7 +160,11 @@ impl Broker {
     /// No runtime.
     pub fn new(options: BrokerOptions) -> Result<Self, BrokerError> {
         // deadpool-lapin has no way to hand certificates on, so private TLS goes around it.
-        let pool = if options.has_private_tls() { None } else { Some(pool(&options)?) };
+        let pool = if options.has_private_tls() {
+            None
+        } else {
+            Some(pool(&options)?)
+        };
         Ok(Self { options, pool })
     }
 
@@ -183,12 +197,14 @@ impl Broker {
         match pool.get().await {
             Ok(object) => Ok(PublishingConnection::Pooled(object)),
             Err(PoolError::Backend(error)) => Err(self.error(&error)),
-            Err(PoolError::Timeout(_)) => {
-                Err(BrokerError::Timeout { address: self.address(), what: "the connection" })
-            }
-            Err(error) => {
-                Err(BrokerError::Unreachable { address: self.address(), reason: error.to_string() })
-            }
+            Err(PoolError::Timeout(_)) => Err(BrokerError::Timeout {
+                address: self.address(),
+                what: "the connection",
+            }),
+            Err(error) => Err(BrokerError::Unreachable {
+                address: self.address(),
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -200,7 +216,10 @@ impl Broker {
     ) -> Result<T, BrokerError> {
         match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(result) => result.map_err(|error| self.error(&error)),
-            Err(_) => Err(BrokerError::Timeout { address: self.address(), what }),
+            Err(_) => Err(BrokerError::Timeout {
+                address: self.address(),
+                what,
+            }),
         }
     }
 
@@ -208,19 +227,29 @@ impl Broker {
         let reason = error.to_string();
         match error.kind() {
             ErrorKind::ProtocolError(amqp) if matches!(amqp.get_id(), 403 | 530) => {
-                BrokerError::Login { address: self.address(), reason: amqp.to_string() }
+                BrokerError::Login {
+                    address: self.address(),
+                    reason: amqp.to_string(),
+                }
             }
-            ErrorKind::AuthProviderError(_) => {
-                BrokerError::Login { address: self.address(), reason }
-            }
+            ErrorKind::AuthProviderError(_) => BrokerError::Login {
+                address: self.address(),
+                reason,
+            },
             ErrorKind::ProtocolError(amqp) => BrokerError::Closed(amqp.to_string()),
-            _ => BrokerError::Unreachable { address: self.address(), reason },
+            _ => BrokerError::Unreachable {
+                address: self.address(),
+                reason,
+            },
         }
     }
 }
 
 fn pool(options: &BrokerOptions) -> Result<Pool, BrokerError> {
-    let unusable = |reason: String| BrokerError::Unreachable { address: options.address(), reason };
+    let unusable = |reason: String| BrokerError::Unreachable {
+        address: options.address(),
+        reason,
+    };
     let runtime = default_runtime().map_err(|error| unusable(error.to_string()))?;
     let of = options.clone();
     let manager =
@@ -228,7 +257,11 @@ fn pool(options: &BrokerOptions) -> Result<Pool, BrokerError> {
     let limit = Some(CALL_TIMEOUT);
     let config = PoolConfig {
         max_size: PUBLISHING_CONNECTIONS_MAX,
-        timeouts: Timeouts { wait: limit, create: limit, recycle: limit },
+        timeouts: Timeouts {
+            wait: limit,
+            create: limit,
+            recycle: limit,
+        },
         ..PoolConfig::default()
     };
     Pool::builder(manager)

@@ -7,12 +7,14 @@
 //! stops reading from connections that publish, and acknowledgements must not stop with them.
 
 mod connector;
+mod letters;
 mod message;
 mod publisher;
 mod subscription;
 pub mod topology;
 
 pub use connector::{Broker, BrokerError, BrokerOptions, TlsFiles};
+pub use letters::{Death, LetterReader};
 pub use message::{Header, Outgoing};
 pub use publisher::{NotDelivered, Publisher, PublisherOptions, PublisherState};
 pub use subscription::{Delivery, Subscription, SubscriptionOptions};

@@ -35,7 +35,9 @@ impl Outgoing {
     pub(crate) fn properties(&self, id: Uuid) -> BasicProperties {
         let mut headers = FieldTable::default();
         for (name, value) in &self.headers {
-            let Ok(name) = ShortString::try_new(name.as_str()) else { continue };
+            let Ok(name) = ShortString::try_new(name.as_str()) else {
+                continue;
+            };
             let value = match value {
                 Header::Text(text) => AMQPValue::LongString(text.as_str().into()),
                 Header::Number(number) => AMQPValue::LongLongInt(*number),

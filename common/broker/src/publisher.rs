@@ -33,7 +33,7 @@ impl Default for PublisherOptions {
             window_messages: 1_000,
             confirm_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(500),
-            backoff_max: Duration::from_secs(30),
+            backoff_max: Duration::from_secs(10),
         }
     }
 }
@@ -103,7 +103,10 @@ impl Publisher {
     pub async fn publish(&self, message: Outgoing) -> Result<(), NotDelivered> {
         let (answer, answered) = oneshot::channel();
         let request = Request { message, answer };
-        self.requests.send(request).await.map_err(|_| NotDelivered::Disconnected)?;
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| NotDelivered::Disconnected)?;
         answered.await.unwrap_or(Err(NotDelivered::Lost))
     }
 
@@ -119,7 +122,9 @@ impl Publisher {
     ) -> Result<(), NotDelivered> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
-            let Err(reason) = self.publish(message.clone()).await else { return Ok(()) };
+            let Err(reason) = self.publish(message.clone()).await else {
+                return Ok(());
+            };
             tokio::select! {
                 () = stop.cancelled() => return Err(reason),
                 () = tokio::time::sleep(backoff.next_random()) => {}
@@ -143,19 +148,19 @@ async fn run(
     let mut backoff = Backoff::new(options.backoff_min, options.backoff_max);
     loop {
         match open(&broker, &mut incoming).await {
-            Opening::Ready(connection, channel) => {
+            Opening::Ready(opened) => {
+                let (connection, channel) = *opened;
                 tracing::info!(broker = broker.address(), "publishing to the broker");
                 state.send_replace(PublisherState::Connected);
                 let end = serve(&connection, &channel, &options, &mut incoming).await;
                 match end {
                     End::HandlesGone => {
-                        let _ = tokio::time::timeout(CALL_TIMEOUT, channel.close(200, "bye".into()))
-                            .await;
-                        let _ = tokio::time::timeout(
-                            CALL_TIMEOUT,
-                            connection.close(200, "bye".into()),
-                        )
-                        .await;
+                        let _ =
+                            tokio::time::timeout(CALL_TIMEOUT, channel.close(200, "bye".into()))
+                                .await;
+                        let _ =
+                            tokio::time::timeout(CALL_TIMEOUT, connection.close(200, "bye".into()))
+                                .await;
                         return;
                     }
                     End::Broken(reason) => {
@@ -191,7 +196,7 @@ async fn run(
 }
 
 enum Opening {
-    Ready(PublishingConnection, Channel),
+    Ready(Box<(PublishingConnection, Channel)>),
     Failed(BrokerError),
     HandlesGone,
 }
@@ -206,7 +211,9 @@ async fn open(broker: &Broker, incoming: &mut mpsc::Receiver<Request>) -> Openin
     let opening = async {
         let connection = broker.publishing_connection().await?;
         topology::ensure(broker, &connection).await?;
-        let channel = broker.within("channel.open", connection.create_channel()).await?;
+        let channel = broker
+            .within("channel.open", connection.create_channel())
+            .await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         broker.within("confirm.select", select).await?;
         Ok((connection, channel))
@@ -215,7 +222,7 @@ async fn open(broker: &Broker, incoming: &mut mpsc::Receiver<Request>) -> Openin
     loop {
         tokio::select! {
             opened = &mut opening => return match opened {
-                Ok((connection, channel)) => Opening::Ready(connection, channel),
+                Ok(opened) => Opening::Ready(Box::new(opened)),
                 Err(error) => Opening::Failed(error),
             },
             request = incoming.recv() => match request {
@@ -295,7 +302,10 @@ async fn publish(
     message: &Outgoing,
     id: Uuid,
 ) -> Result<PublisherConfirm, String> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
     let key = lapin::types::ShortString::try_new(message.routing_key.as_str())
         .map_err(|_| "a routing key of more than 255 bytes".to_owned())?;
     let sending = channel.basic_publish(
@@ -329,15 +339,18 @@ fn verdict(
         Some(Ok(Confirmation::Nack(carried))) => (false, carried),
         Some(Ok(Confirmation::NotRequested)) => return Err(NotDelivered::Lost),
     };
-    if let Some(message) = carried {
-        if let Some(id) = message.properties.message_id() {
-            returned.insert(id.to_string());
-        }
-    }
+    let carried = carried
+        .as_ref()
+        .and_then(|message| message.properties.message_id().as_ref());
+    returned.extend(carried.map(ToString::to_string));
     if returned.remove(&id.to_string()) {
         return Err(NotDelivered::Returned);
     }
-    if acknowledged { Ok(()) } else { Err(NotDelivered::Nack) }
+    if acknowledged {
+        Ok(())
+    } else {
+        Err(NotDelivered::Nack)
+    }
 }
 
 fn refuse(request: Request, reason: NotDelivered) {

@@ -53,7 +53,9 @@ impl Subscription {
     ) -> Result<Self, BrokerError> {
         let connection = broker.connect().await?;
         topology::ensure(&broker, &connection).await?;
-        let channel = broker.within("channel.open", connection.create_channel()).await?;
+        let channel = broker
+            .within("channel.open", connection.create_channel())
+            .await?;
         let qos = channel.basic_qos(options.prefetch_messages, BasicQosOptions::default());
         broker.within("basic.qos", qos).await?;
         let consume = channel.basic_consume(
@@ -64,7 +66,13 @@ impl Subscription {
         );
         let consumer = broker.within("basic.consume", consume).await?;
         let tag = options.consumer_tag.clone();
-        Ok(Self { broker, connection, channel, consumer, tag })
+        Ok(Self {
+            broker,
+            connection,
+            channel,
+            consumer,
+            tag,
+        })
     }
 
     /// The next delivery; `None` after [`cancel`](Self::cancel), once everything that had already
@@ -85,7 +93,9 @@ impl Subscription {
     /// [`BrokerError`]: the channel is gone; what was not acknowledged comes again.
     pub async fn acknowledge(&self, tag: u64, multiple: bool) -> Result<(), BrokerError> {
         let options = BasicAckOptions { multiple };
-        self.broker.within("basic.ack", self.channel.basic_ack(tag, options)).await
+        self.broker
+            .within("basic.ack", self.channel.basic_ack(tag, options))
+            .await
     }
 
     /// Asks for no more deliveries. Those that have arrived can still be taken and acknowledged.
@@ -93,8 +103,9 @@ impl Subscription {
     /// # Errors
     /// [`BrokerError`]
     pub async fn cancel(&self) -> Result<(), BrokerError> {
-        let cancel =
-            self.channel.basic_cancel(self.tag.as_str().into(), BasicCancelOptions::default());
+        let cancel = self
+            .channel
+            .basic_cancel(self.tag.as_str().into(), BasicCancelOptions::default());
         self.broker.within("basic.cancel", cancel).await
     }
 
@@ -121,7 +132,7 @@ impl Subscription {
     }
 }
 
-fn received(delivery: LapinDelivery) -> Delivery {
+pub(crate) fn received(delivery: LapinDelivery) -> Delivery {
     let headers = delivery.properties.headers().clone().unwrap_or_default();
     let delivery_count = match headers.inner().get("x-delivery-count") {
         Some(AMQPValue::LongLongInt(count)) => u64::try_from(*count).unwrap_or(0),
@@ -131,5 +142,10 @@ fn received(delivery: LapinDelivery) -> Delivery {
         Some(AMQPValue::ShortShortInt(count)) => u64::try_from(*count).unwrap_or(0),
         _ => 0,
     };
-    Delivery { tag: delivery.delivery_tag, payload: delivery.data, delivery_count, headers }
+    Delivery {
+        tag: delivery.delivery_tag,
+        payload: delivery.data,
+        delivery_count,
+        headers,
+    }
 }

@@ -56,7 +56,10 @@ static QUEUES: [QueueDefinition; 3] = [
 
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
     arguments
 }
 
@@ -76,7 +79,10 @@ fn dead_lettering() -> FieldTable {
 
 fn suspects() -> FieldTable {
     let mut arguments = dead_lettering();
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(SUSPECTS_DELIVERY_LIMIT));
+    arguments.insert(
+        "x-delivery-limit".into(),
+        AMQPValue::LongLongInt(SUSPECTS_DELIVERY_LIMIT),
+    );
     arguments
 }
 
@@ -107,17 +113,26 @@ impl Thing {
                     durable: true,
                     ..ExchangeDeclareOptions::default()
                 };
-                channel.exchange_declare((*name).into(), kind.clone(), options, none).await?;
+                channel
+                    .exchange_declare((*name).into(), kind.clone(), options, none)
+                    .await?;
             }
             Self::Queue(queue) => {
-                let options =
-                    QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
+                let options = QueueDeclareOptions {
+                    passive,
+                    durable: true,
+                    ..QueueDeclareOptions::default()
+                };
                 let name = queue.name;
-                channel.queue_declare(name.into(), options, (queue.arguments)()).await?;
+                channel
+                    .queue_declare(name.into(), options, (queue.arguments)())
+                    .await?;
                 if let (Some(exchange), false) = (queue.exchange, passive) {
                     let options = QueueBindOptions::default();
                     let key = queue.routing_key.into();
-                    channel.queue_bind(name.into(), exchange.into(), key, options, none).await?;
+                    channel
+                        .queue_bind(name.into(), exchange.into(), key, options, none)
+                        .await?;
                 }
             }
         }
@@ -135,7 +150,9 @@ pub async fn ensure(broker: &Broker, connection: &Connection) -> Result<(), Brok
         Thing::Exchange(EVENTS_EXCHANGE, ExchangeKind::Topic),
     ];
     for thing in exchanges.into_iter().chain(QUEUES.iter().map(Thing::Queue)) {
-        let Err(error) = limited(broker, &thing, connection, false).await? else { continue };
+        let Err(error) = limited(broker, &thing, connection, false).await? else {
+            continue;
+        };
         let what = thing.description();
         match reply_code(&error) {
             Some(406) => {
@@ -169,7 +186,10 @@ async fn limited(
 ) -> Result<lapin::Result<()>, BrokerError> {
     tokio::time::timeout(CALL_TIMEOUT, thing.declare(connection, passive))
         .await
-        .map_err(|_| BrokerError::Timeout { address: broker.address(), what: "a declaration" })
+        .map_err(|_| BrokerError::Timeout {
+            address: broker.address(),
+            what: "a declaration",
+        })
 }
 
 /// Messages that are ready in a queue, as the broker counts at this moment.
@@ -177,9 +197,15 @@ async fn limited(
 /// # Errors
 /// [`BrokerError`], also where the queue does not exist.
 pub async fn depth(broker: &Broker, channel: &Channel, queue: &str) -> Result<u32, BrokerError> {
-    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
     let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
-    Ok(broker.within("queue.declare", declared).await?.message_count())
+    Ok(broker
+        .within("queue.declare", declared)
+        .await?
+        .message_count())
 }
 
 fn reply_code(error: &lapin::Error) -> Option<u16> {

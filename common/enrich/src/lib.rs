@@ -4,16 +4,28 @@
 //!
 //! A point's measurement, tags and time are a function of the event's JSON and the instance name
 //! alone. A field's value never depends on the way that the event took; a way may only leave
-//! fields out, so that the same event written twice, in any order, merges to the same point.
+//! fields out, so that the same event written twice, in any order, merges to the same point. The
+//! one exception is `origin` itself: of two ways that are not live, the field names the last that
+//! wrote. What depends on when the event was received (`clock_flags`) is written for live events
+//! only, which arrive once, and stands in a field of its own.
 
+mod explain;
+mod facts;
 mod options;
+mod report;
+mod rules;
 mod stages;
+mod units;
+mod value;
 
 use ha_event::{Event, EventError};
 use ha_frame::{Envelope, HomeFacts};
 use ha_point::Point;
 
+pub use explain::{Explanation, StageOutcome, explain};
 pub use options::{AttributePolicy, Depth, Options};
+pub use report::{Flags, Report, WeatherOutcome};
+pub use rules::{AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact};
 
 /// Measurement of state changes.
 pub const EVENTS: &str = "home_assistant_events";
@@ -30,9 +42,21 @@ pub fn enrich<'a>(
     home: Option<&'a HomeFacts<'_>>,
     options: &Options,
 ) -> Result<Point<'a>, EventError> {
+    enrich_with_report(envelope, home, options).map(|(point, _)| point)
+}
+
+/// Makes the point of one event, and says what was found on the way: what metrics count.
+///
+/// # Errors
+/// As [`enrich`].
+pub fn enrich_with_report<'a>(
+    envelope: &'a Envelope<'_>,
+    home: Option<&'a HomeFacts<'_>>,
+    options: &Options,
+) -> Result<(Point<'a>, Report), EventError> {
     match ha_event::parse(&envelope.json)? {
         Event::StateChanged(event) => stages::state_changed(&event, envelope, home, options),
-        Event::Bus(event) => Ok(stages::bus(&event, envelope)),
+        Event::Bus(event) => Ok((stages::bus(&event, envelope), Report::default())),
     }
 }
 

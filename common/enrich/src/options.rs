@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 /// Which fields are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
     /// Only what the event itself says: `ENRICHMENT_MODE=disabled`, and direct writes.
     Plain,
@@ -34,6 +34,11 @@ pub struct Options {
     pub exclude_attributes: HashSet<String>,
     /// Whether `context_id`, `context_parent_id` and `context_user_id` are written.
     pub context_fields: bool,
+    /// Whether `value_normalized` and `unit_normalized` are written.
+    pub normalize_units: bool,
+    /// Whether the weather that travels with the event is written; on by default, since it only
+    /// travels where somebody asked for it.
+    pub weather: bool,
 }
 
 impl Default for Options {
@@ -43,6 +48,8 @@ impl Default for Options {
             attributes: AttributePolicy::default(),
             exclude_attributes: HashSet::new(),
             context_fields: false,
+            normalize_units: false,
+            weather: true,
         }
     }
 }

@@ -1,3 +1,8 @@
+mod capture;
+mod merge;
+mod rules;
+mod stages;
+
 use super::*;
 use ha_frame::Origin;
 use proptest::prelude::*;
@@ -21,8 +26,8 @@ fn line(json: &str, change: impl Fn(&mut Envelope<'_>, &mut Options)) -> String 
 }
 
 const SENSOR: &str = r#"{"event_type":"state_changed","data":{"entity_id":"sensor.a",
- "old_state":{"state":"20","attributes":{"unit":"°C","n":1,"device_class":"temperature"},"last_changed":"1970-01-01T00:00:01+00:00","last_updated":"1970-01-01T00:00:01+00:00"},
- "new_state":{"state":"21.5","attributes":{"unit":"°C","n":2,"on":true,"none":null,"list":[1,"x"],"device_class":"temperature"},"last_changed":"1970-01-01T00:00:03.5+00:00","last_updated":"1970-01-01T00:00:03.5+00:00"}},
+ "old_state":{"state":"20","attributes":{"unit_of_measurement":"°C","n":1,"device_class":"temperature"},"last_changed":"1970-01-01T00:00:01+00:00","last_updated":"1970-01-01T00:00:01+00:00"},
+ "new_state":{"state":"21.5","attributes":{"unit_of_measurement":"°C","n":2,"on":true,"none":null,"list":[1,"x"],"device_class":"temperature"},"last_changed":"1970-01-01T00:00:03.5+00:00","last_updated":"1970-01-01T00:00:03.5+00:00"}},
  "time_fired":"1970-01-01T00:00:04+00:00","context":{"id":"c1","parent_id":null,"user_id":"u1"}}"#;
 
 #[test]
@@ -33,7 +38,7 @@ fn a_state_change_becomes_one_point() {
     insta::assert_snapshot!(line(SENSOR, |_, options| {
         options.attributes = AttributePolicy::All;
         options.exclude_attributes.insert("list".into());
-    }), @r#"home_assistant_events,device_class=temperature,domain=sensor,entity_id=sensor.a,instance=home attr_n=2.0,attr_on=1.0,duration_in_state_s=2.5,enriched=true,epoch=9i,sequence=4i,state="21.5",text_device_class="temperature",text_unit="°C",value=21.5 3500000000"#);
+    }), @r#"home_assistant_events,device_class=temperature,domain=sensor,entity_id=sensor.a,instance=home attr_n=2.0,attr_on=1.0,duration_in_state_s=2.5,enriched=true,epoch=9i,sequence=4i,state="21.5",text_device_class="temperature",text_unit_of_measurement="°C",value=21.5 3500000000"#);
     insta::assert_snapshot!(line(SENSOR, |envelope, options| {
         options.attributes = AttributePolicy::None;
         options.context_fields = true;
@@ -55,7 +60,7 @@ fn creation_removal_unavailability_and_attribute_only_updates() {
             r#"{{"event_type":"state_changed","data":{{"entity_id":"binary_sensor.d","old_state":{old},"new_state":{new}}},"time_fired":"1970-01-01T00:00:30+00:00"}}"#
         )
     };
-    insta::assert_snapshot!(line(&event("null", &state("on", 2, 2)), same), @r#"home_assistant_events,device_class=door,domain=binary_sensor,entity_id=binary_sensor.d,instance=home attr_x=2.0,enriched=true,epoch=9i,sequence=4i,state="on",text_device_class="door",value=1.0 2000000000"#);
+    insta::assert_snapshot!(line(&event("null", &state("on", 2, 2)), same), @r#"home_assistant_events,device_class=door,domain=binary_sensor,entity_id=binary_sensor.d,instance=home attr_x=2.0,attributes_complete=true,enriched=true,epoch=9i,sequence=4i,state="on",text_device_class="door",value=1.0 2000000000"#);
     insta::assert_snapshot!(line(&event(&state("on", 2, 2), "null"), same), @r#"home_assistant_events,device_class=door,domain=binary_sensor,entity_id=binary_sensor.d,instance=home duration_in_state_s=28.0,enriched=true,epoch=9i,removed=true,sequence=4i 30000000000"#);
     insta::assert_snapshot!(line(&event(&state("on", 2, 2), &state("unavailable", 5, 5)), same), @r#"home_assistant_events,device_class=door,domain=binary_sensor,entity_id=binary_sensor.d,instance=home attr_x=5.0,available=false,duration_in_state_s=3.0,enriched=true,epoch=9i,sequence=4i,state="unavailable" 5000000000"#);
     insta::assert_snapshot!(line(&event(&state("on", 2, 2), &state("on", 2, 7)), same), @r#"home_assistant_events,device_class=door,domain=binary_sensor,entity_id=binary_sensor.d,instance=home attr_x=7.0,enriched=true,epoch=9i,sequence=4i,state="on",value=1.0 7000000000"#);

@@ -1,10 +1,12 @@
 //! A state's attributes: any JSON object, read lazily and typed per value.
 
+mod entries;
+
+pub use entries::Entries;
+
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
 
 /// The attributes of one state, as the JSON text that came.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,7 +25,7 @@ pub enum Scalar<'a> {
     Number(f64),
     /// A string.
     Text(Cow<'a, str>),
-    /// A list or an object, as its JSON text.
+    /// A list or an object, as its JSON text; also a number that no float can hold (`1e999`).
     Json(&'a str),
 }
 
@@ -34,34 +36,50 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// The attributes in a text that travelled on its own, such as those of the weather facts. A
+    /// text that is no JSON object has no entries, or those before its first defect.
+    #[must_use]
+    pub fn of_text(json: &'a str) -> Self {
+        Self {
+            json: json.trim_ascii(),
+        }
+    }
+
     /// The JSON text; empty where the state had no attributes.
     #[must_use]
     pub fn json(&self) -> &'a str {
         self.json
     }
 
-    /// Names and values in the order in which they came, values still as JSON text. Attributes that
-    /// are no object (or cannot be read) are no entries: the state itself is still worth storing.
+    /// Whether the attributes are an object, null or absent, as Home Assistant's are. Others are
+    /// no entries: the state itself is still worth storing.
     #[must_use]
-    pub fn entries(&self) -> Vec<(Cow<'a, str>, &'a str)> {
-        serde_json::from_str::<Entries<'a>>(self.json)
-            .map(|entries| entries.0)
-            .unwrap_or_default()
+    pub fn is_object(&self) -> bool {
+        matches!(self.json.as_bytes().first(), Some(b'{' | b'n') | None)
     }
 
-    /// The text of one attribute, without reading the others into memory.
+    /// Names and values in the order in which they came, values still as JSON text. Attributes that
+    /// are no object are no entries.
+    #[must_use]
+    pub fn entries(&self) -> Entries<'a> {
+        Entries::new(self.json)
+    }
+
+    /// One attribute, without reading the others into memory.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Scalar<'a>> {
+        self.entries()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| Scalar::parse(value))
+    }
+
+    /// The text of one attribute.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        if !self.json.contains(name) {
-            return None;
+        match self.get(name)? {
+            Scalar::Text(text) => Some(text),
+            _ => None,
         }
-        self.entries()
-            .into_iter()
-            .find(|(key, _)| key == name)
-            .and_then(|(_, value)| match Scalar::parse(value) {
-                Scalar::Text(text) => Some(text),
-                _ => None,
-            })
     }
 }
 
@@ -70,8 +88,7 @@ impl<'a> Scalar<'a> {
     #[must_use]
     pub fn parse(json: &'a str) -> Self {
         match json.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<Text<'a>>(json)
-                .map_or(Self::Json(json), |text| Self::Text(text.0)),
+            Some(b'"') => text_of(json).map_or(Self::Json(json), Self::Text),
             Some(b't') => Self::Boolean(true),
             Some(b'f') => Self::Boolean(false),
             Some(b'n') | None => Self::Null,
@@ -82,33 +99,29 @@ impl<'a> Scalar<'a> {
             },
         }
     }
+
+    /// The number, if it is one.
+    #[must_use]
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
 }
 
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+/// The text that a JSON string stands for; borrowed where nothing is escaped.
+fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct Entries<'a>(Vec<(Cow<'a, str>, &'a str)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of attributes")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::with_capacity(16);
-                while let Some(key) = map.next_key::<Text<'de>>()? {
-                    entries.push((key.0, map.next_value::<&'de RawValue>()?.get()));
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(EntriesVisitor)
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
     }
+    serde_json::from_str::<Text<'_>>(json)
+        .ok()
+        .map(|text| text.0)
 }
 
 #[cfg(test)]
@@ -121,10 +134,9 @@ mod tests {
 
     #[test]
     fn values_are_typed_by_their_json_type() {
-        let json = r#"{"a":1,"b":-2.5e3,"c":true,"d":null,"e":"x\"y","f":[1,{"g":null}],"h":{}}"#;
+        let json = r#"{"a":1,"b":-2.5e3,"c":true,"d":null,"e":"x\"y","f":[1,{"g":null}],"h":{},"i":1e999}"#;
         let typed: Vec<_> = attributes(json)
             .entries()
-            .into_iter()
             .map(|(_, value)| Scalar::parse(value))
             .collect();
         assert_eq!(
@@ -137,14 +149,22 @@ mod tests {
                 Scalar::Text("x\"y".into()),
                 Scalar::Json(r#"[1,{"g":null}]"#),
                 Scalar::Json("{}"),
+                Scalar::Json("1e999"),
             ]
         );
     }
 
     #[test]
     fn attributes_that_are_no_object_are_no_entries() {
-        for json in ["", "null", "[1]", "7", "\"x\""] {
-            assert!(attributes(json).entries().is_empty(), "{json}");
+        for (json, is_object) in [
+            ("", true),
+            ("null", true),
+            ("[1]", false),
+            ("7", false),
+            ("\"x\"", false),
+        ] {
+            assert_eq!(attributes(json).entries().count(), 0, "{json}");
+            assert_eq!(attributes(json).is_object(), is_object, "{json}");
         }
     }
 
@@ -153,6 +173,7 @@ mod tests {
         let all = attributes(r#"{"x":"device_class","device_class":"motion","n":1}"#);
         assert_eq!(all.text("device_class").as_deref(), Some("motion"));
         assert_eq!(all.text("n"), None);
+        assert_eq!(all.get("n").and_then(|n| n.number()), Some(1.0));
         assert_eq!(all.text("absent"), None);
     }
 }

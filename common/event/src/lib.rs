@@ -9,9 +9,9 @@ mod peek;
 mod state_changed;
 mod time;
 
-pub use attributes::{Attributes, Scalar};
+pub use attributes::{Attributes, Entries, Scalar};
 pub use peek::{Peek, peek};
-pub use state_changed::{BusEvent, Context, Event, State, StateChanged, parse};
+pub use state_changed::{BusEvent, Context, Event, RawContext, State, StateChanged, parse};
 pub use time::{ParseTimeError, UtcMicros};
 
 /// Why bytes are not an event. Each one ends as a dead letter with the reason `invalid_event`.

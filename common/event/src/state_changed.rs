@@ -1,9 +1,11 @@
 //! The whole event, borrowed.
 
-use crate::{Attributes, EventError, UtcMicros};
-use serde::Deserialize;
+mod wire;
+
+use crate::{Attributes, EventError, ParseTimeError, UtcMicros};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use wire::{Data, Text, Wire, WireContext, WireState};
 
 /// An event of any type.
 #[derive(Debug, Clone)]
@@ -25,18 +27,21 @@ pub struct StateChanged<'a> {
     pub new_state: Option<State<'a>>,
     /// When the event was fired, if the event says.
     pub time_fired: Option<UtcMicros>,
-    /// Who caused it.
-    pub context: Context<'a>,
+    /// Who caused it; read when asked for.
+    pub context: RawContext<'a>,
 }
 
 /// One state of an entity.
 #[derive(Debug, Clone)]
 pub struct State<'a> {
+    /// The entity that the state says it is of; Home Assistant repeats it in every state.
+    pub entity_id: Option<Cow<'a, str>>,
     /// The state as Home Assistant gives it, at most 255 characters there.
     pub state: Cow<'a, str>,
     /// Its attributes, not yet typed.
     pub attributes: Attributes<'a>,
-    /// When the state last took another value.
+    /// When the state last took another value; absent too where it cannot be read, since nothing
+    /// of the point's identity depends on it.
     pub last_changed: Option<UtcMicros>,
     /// When the state or an attribute last took another value.
     pub last_updated: Option<UtcMicros>,
@@ -53,6 +58,10 @@ pub struct Context<'a> {
     pub user_id: Option<Cow<'a, str>>,
 }
 
+/// A context that is read only where it is written: by default it is not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RawContext<'a>(Option<&'a RawValue>);
+
 /// An event of another type than `state_changed`.
 #[derive(Debug, Clone)]
 pub struct BusEvent<'a> {
@@ -62,8 +71,8 @@ pub struct BusEvent<'a> {
     pub data: Option<&'a RawValue>,
     /// When it was fired.
     pub time_fired: UtcMicros,
-    /// Who caused it.
-    pub context: Context<'a>,
+    /// Who caused it; read when asked for.
+    pub context: RawContext<'a>,
 }
 
 impl StateChanged<'_> {
@@ -85,52 +94,19 @@ impl StateChanged<'_> {
     }
 }
 
-/// A text that borrows where it can, also behind an `Option` (serde borrows a bare `Cow` only).
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    event_type: Cow<'a, str>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    time_fired: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    context: Option<WireContext<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    entity_id: Cow<'a, str>,
-    #[serde(borrow, default)]
-    old_state: Option<WireState<'a>>,
-    #[serde(borrow, default)]
-    new_state: Option<WireState<'a>>,
-}
-
-#[derive(Deserialize)]
-struct WireState<'a> {
-    #[serde(borrow)]
-    state: Cow<'a, str>,
-    #[serde(borrow, default)]
-    attributes: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    last_changed: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    last_updated: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct WireContext<'a> {
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    parent_id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    user_id: Option<Text<'a>>,
+impl<'a> RawContext<'a> {
+    /// The context; empty where there is none, or another shape than Home Assistant's.
+    #[must_use]
+    pub fn read(&self) -> Context<'a> {
+        let wire = self
+            .0
+            .and_then(|raw| serde_json::from_str::<WireContext<'a>>(raw.get()).ok());
+        wire.map_or_else(Context::default, |wire| Context {
+            id: wire.id.map(|text| text.0),
+            parent_id: wire.parent_id.map(|text| text.0),
+            user_id: wire.user_id.map(|text| text.0),
+        })
+    }
 }
 
 /// Parses one event, borrowing from `json`.
@@ -138,20 +114,30 @@ struct WireContext<'a> {
 /// # Errors
 /// [`EventError`]: what is not an event, in the words that its dead letter will carry.
 pub fn parse(json: &[u8]) -> Result<Event<'_>, EventError> {
-    let envelope: Envelope<'_> = serde_json::from_slice(json)?;
-    let context = envelope.context.map(context).unwrap_or_default();
-    let time_fired = time("time_fired", envelope.time_fired)?;
-    if envelope.event_type != "state_changed" {
-        let time_fired = time_fired.ok_or_else(|| missing("time_fired"))?;
-        return Ok(Event::Bus(BusEvent {
-            event_type: envelope.event_type,
-            data: envelope.data,
-            time_fired,
-            context,
-        }));
+    // Checked once as a whole; serde_json would check it string by string.
+    let wire: Wire<'_> = match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text)?,
+        // For the error that names the place.
+        Err(_) => serde_json::from_slice(json)?,
+    };
+    let context = RawContext(wire.context);
+    if let Some(data) = wire.state_changed {
+        return state_changed(data, wire.time_fired, context);
     }
-    let raw = envelope.data.ok_or_else(|| missing("data"))?;
-    let data: Data<'_> = serde_json::from_str(raw.get())?;
+    let time_fired = time("time_fired", wire.time_fired)?;
+    Ok(Event::Bus(BusEvent {
+        event_type: wire.event_type,
+        data: wire.data,
+        time_fired: time_fired.ok_or_else(|| missing("time_fired"))?,
+        context,
+    }))
+}
+
+fn state_changed<'a>(
+    data: Data<'a>,
+    time_fired: Option<Text<'a>>,
+    context: RawContext<'a>,
+) -> Result<Event<'a>, EventError> {
     if !is_entity_id(&data.entity_id) {
         return Err(EventError::EntityId(
             data.entity_id.chars().take(255).collect(),
@@ -162,10 +148,28 @@ pub fn parse(json: &[u8]) -> Result<Event<'_>, EventError> {
             entity_id: data.entity_id.into_owned(),
         });
     }
+    // The point's time must be read or refused; the other times are facts like any other.
+    let new_state = match data.new_state {
+        Some(mut wire) => {
+            let updated = time("last_updated", wire.last_updated.take())?;
+            Some(State {
+                last_updated: updated,
+                ..state(wire)
+            })
+        }
+        None => None,
+    };
+    let time_fired = match &new_state {
+        Some(State {
+            last_updated: Some(_),
+            ..
+        }) => lenient(time_fired),
+        _ => time("time_fired", time_fired)?,
+    };
     let event = StateChanged {
         entity_id: data.entity_id,
-        old_state: data.old_state.map(state).transpose()?,
-        new_state: data.new_state.map(state).transpose()?,
+        old_state: data.old_state.map(state),
+        new_state,
         time_fired,
         context,
     };
@@ -180,25 +184,21 @@ fn missing(field: &'static str) -> EventError {
 }
 
 fn time(field: &'static str, text: Option<Text<'_>>) -> Result<Option<UtcMicros>, EventError> {
-    text.map(|text| UtcMicros::parse(&text.0))
-        .transpose()
-        .map_err(|source| EventError::Time { field, source })
+    let parsed = text.map(|text| UtcMicros::parse(&text.0)).transpose();
+    parsed.map_err(|source: ParseTimeError| EventError::Time { field, source })
 }
 
-fn state(wire: WireState<'_>) -> Result<State<'_>, EventError> {
-    Ok(State {
+fn lenient(text: Option<Text<'_>>) -> Option<UtcMicros> {
+    text.and_then(|text| UtcMicros::parse(&text.0).ok())
+}
+
+fn state(wire: WireState<'_>) -> State<'_> {
+    State {
+        entity_id: wire.entity_id.map(|text| text.0),
         state: wire.state,
         attributes: Attributes::new(wire.attributes),
-        last_changed: time("last_changed", wire.last_changed)?,
-        last_updated: time("last_updated", wire.last_updated)?,
-    })
-}
-
-fn context(wire: WireContext<'_>) -> Context<'_> {
-    Context {
-        id: wire.id.map(|text| text.0),
-        parent_id: wire.parent_id.map(|text| text.0),
-        user_id: wire.user_id.map(|text| text.0),
+        last_changed: lenient(wire.last_changed),
+        last_updated: lenient(wire.last_updated),
     }
 }
 
@@ -233,9 +233,9 @@ mod tests {
         assert_eq!(event.source_time(), Some(UtcMicros(2_000_003)));
         assert_eq!(event.new_state.as_ref().unwrap().state, "o\"n");
         assert!(event.old_state.is_none());
-        assert_eq!(event.context.user_id.as_deref(), Some("u"));
+        assert_eq!(event.context.read().user_id.as_deref(), Some("u"));
         assert!(
-            matches!(event.context.id, Some(Cow::Borrowed("01"))),
+            matches!(event.context.read().id, Some(Cow::Borrowed("01"))),
             "borrowed, not copied"
         );
     }
@@ -266,10 +266,33 @@ mod tests {
                 "RFC 3339",
             ),
             (r#"{"event_type":"call_service","data":{}}"#, "time_fired"),
+            (
+                r#"{"event_type":"a","data":{},"event_type":"state_changed"}"#,
+                "duplicate",
+            ),
+            (
+                r#"{"data":{"entity_id":"nodot","new_state":null},"event_type":"state_changed"}"#,
+                "domain.object_id",
+            ),
         ] {
             let error = parse(json.as_bytes()).expect_err(json).to_string();
             assert!(error.contains(says), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn only_the_time_of_the_point_must_be_readable() {
+        let json = LIGHT
+            .replace("1970-01-01T00:00:01+00:00", "yesterday")
+            .replace("1970-01-01T00:00:03+00:00", "")
+            .replace(r#""context":{"id""#, r#""context":[{"id""#)
+            .replace(r#""user_id":"u"}"#, r#""user_id":"u"}]"#);
+        let Event::StateChanged(event) = parse(json.as_bytes()).unwrap() else {
+            panic!("type")
+        };
+        assert_eq!(event.source_time(), Some(UtcMicros(2_000_003)));
+        assert_eq!(event.new_state.as_ref().unwrap().last_changed, None);
+        assert_eq!((event.time_fired, event.context.read().id), (None, None));
     }
 
     proptest! {

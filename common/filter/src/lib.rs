@@ -47,8 +47,12 @@ pub enum FilterReason {
 
 impl FilterReason {
     /// All reasons.
-    pub const ALL: [Self; 4] =
-        [Self::ExcludedEntity, Self::ExcludedGlob, Self::ExcludedDomain, Self::NotIncluded];
+    pub const ALL: [Self; 4] = [
+        Self::ExcludedEntity,
+        Self::ExcludedGlob,
+        Self::ExcludedDomain,
+        Self::NotIncluded,
+    ];
 
     /// The word in metrics.
     #[must_use]
@@ -100,7 +104,9 @@ impl Filter {
         if self.exclude_entities.contains(entity_id) {
             return Err(FilterReason::ExcludedEntity);
         }
-        let domain = entity_id.split_once('.').map_or(entity_id, |(domain, _)| domain);
+        let domain = entity_id
+            .split_once('.')
+            .map_or(entity_id, |(domain, _)| domain);
         if !self.include_domains.is_empty() || !self.include_globs.is_empty() {
             if self.include_globs.is_match(entity_id) {
                 return Ok(());
@@ -109,17 +115,29 @@ impl Filter {
                 return Err(FilterReason::ExcludedGlob);
             }
             let included = self.include_domains.contains(domain);
-            return if included { Ok(()) } else { Err(FilterReason::NotIncluded) };
+            return if included {
+                Ok(())
+            } else {
+                Err(FilterReason::NotIncluded)
+            };
         }
         if !self.exclude_domains.is_empty() || !self.exclude_globs.is_empty() {
             if self.exclude_globs.is_match(entity_id) {
                 return Err(FilterReason::ExcludedGlob);
             }
             let excluded = self.exclude_domains.contains(domain);
-            return if excluded { Err(FilterReason::ExcludedDomain) } else { Ok(()) };
+            return if excluded {
+                Err(FilterReason::ExcludedDomain)
+            } else {
+                Ok(())
+            };
         }
         let nothing_included = self.include_entities.is_empty();
-        if nothing_included { Ok(()) } else { Err(FilterReason::NotIncluded) }
+        if nothing_included {
+            Ok(())
+        } else {
+            Err(FilterReason::NotIncluded)
+        }
     }
 }
 
@@ -171,11 +189,27 @@ mod tests {
             ("+d:light +e:sensor.x +g:switch.k_*", "light.a", Ok(())),
             ("+d:light +e:sensor.x +g:switch.k_*", "sensor.x", Ok(())),
             ("+d:light +e:sensor.x +g:switch.k_*", "switch.k_1", Ok(())),
-            ("+d:light +e:sensor.x +g:switch.k_*", "sensor.y", Err(NotIncluded)),
+            (
+                "+d:light +e:sensor.x +g:switch.k_*",
+                "sensor.y",
+                Err(NotIncluded),
+            ),
             // 3: excludes only.
-            ("-d:light -e:sensor.x -g:switch.k_*", "light.a", Err(ExcludedDomain)),
-            ("-d:light -e:sensor.x -g:switch.k_*", "sensor.x", Err(ExcludedEntity)),
-            ("-d:light -e:sensor.x -g:switch.k_*", "switch.k_1", Err(ExcludedGlob)),
+            (
+                "-d:light -e:sensor.x -g:switch.k_*",
+                "light.a",
+                Err(ExcludedDomain),
+            ),
+            (
+                "-d:light -e:sensor.x -g:switch.k_*",
+                "sensor.x",
+                Err(ExcludedEntity),
+            ),
+            (
+                "-d:light -e:sensor.x -g:switch.k_*",
+                "switch.k_1",
+                Err(ExcludedGlob),
+            ),
             ("-d:light -e:sensor.x -g:switch.k_*", "sensor.y", Ok(())),
             // 4: domain or glob includes, with excludes.
             ("+d:light -e:light.a", "light.a", Err(ExcludedEntity)),
@@ -208,9 +242,16 @@ mod tests {
             ("*", "sensor.b", true),
             ("sensor.{a,b}", "sensor.a", false),
         ] {
-            assert_eq!(filter(&format!("+g:{pattern}")).decide(entity).is_ok(), matches, "{pattern}");
+            assert_eq!(
+                filter(&format!("+g:{pattern}")).decide(entity).is_ok(),
+                matches,
+                "{pattern}"
+            );
         }
-        let rules = FilterRules { include_globs: vec!["sensor.[a".into()], ..FilterRules::default() };
+        let rules = FilterRules {
+            include_globs: vec!["sensor.[a".into()],
+            ..FilterRules::default()
+        };
         assert_eq!(Filter::new(rules).unwrap_err().pattern, "sensor.[a");
     }
 }

@@ -83,9 +83,23 @@ pub struct Frame<'a> {
     /// What the registries say of the entities in this frame.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub entities: Vec<EntityFacts<'a>>,
+    /// Set when the frame is a dead letter that is sent again through the spool, which keeps no
+    /// headers; at the broker the headers of the message say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// The events, oldest first.
     #[serde(borrow)]
     pub envelopes: Vec<Envelope<'a>>,
+}
+
+/// What a dead letter that is sent again carries on, so that one that fails again can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// How often it has been sent again, this time included.
+    pub count: u32,
+    /// When it failed for the first time, nanoseconds since the epoch.
+    #[serde(rename = "first_failed_at")]
+    pub first_failed_at_ns: i64,
 }
 
 impl<'a> Frame<'a> {
@@ -96,6 +110,7 @@ impl<'a> Frame<'a> {
             version: crate::VERSION,
             home: None,
             entities: Vec::new(),
+            replay: None,
             envelopes,
         }
     }
@@ -121,7 +136,7 @@ mod bytes {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::borrow::Cow;
 
-    pub fn serialize<S: Serializer>(bytes: &Cow<'_, [u8]>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes)
     }
 

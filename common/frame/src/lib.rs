@@ -9,7 +9,7 @@ mod envelope;
 mod facts;
 
 pub use codec::{DecodeError, decode, encode, version};
-pub use envelope::{Envelope, Frame, Origin};
+pub use envelope::{Envelope, Frame, Origin, Replay};
 pub use facts::{EntityFacts, HomeFacts, WeatherFacts};
 
 /// The frame layout that this build writes, and the newest that it reads.

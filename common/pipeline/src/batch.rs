@@ -2,9 +2,10 @@
 
 use crate::letter::{Letter, Reason};
 use crate::metrics::Metrics;
+use crate::run::{Ticket, Work};
 use bytes::Bytes;
 use ha_enrich::Options;
-use ha_frame::{DecodeError, Frame, Origin};
+use ha_frame::{DecodeError, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::time::Instant;
@@ -36,9 +37,10 @@ pub(crate) struct Source {
 pub(crate) struct HeldFrame<T> {
     pub ticket: T,
     pub payload: Bytes,
+    pub replay: Option<Replay>,
 }
 
-impl<T> Batch<T> {
+impl<T: Ticket> Batch<T> {
     pub fn new(format: Format) -> Self {
         Self {
             points: PointBuffer::new(format),
@@ -57,23 +59,45 @@ impl<T> Batch<T> {
     /// untouched, with its version; everything else ends here as points and letters.
     pub fn add(
         &mut self,
-        payload: Bytes,
-        ticket: T,
+        work: Work<T>,
         now: Instant,
         options: &Options,
         metrics: &Metrics,
     ) -> Result<(), (T, u16)> {
+        let Work {
+            payload,
+            mut replay,
+            mut ticket,
+        } = work;
         match ha_frame::decode(&payload) {
-            Ok(frame) => self.add_events(&frame, options, metrics),
+            Ok(frame) => {
+                replay = replay.or(frame.replay);
+                self.add_events(&frame, replay, &mut ticket, options, metrics);
+            }
             Err(DecodeError::NewerVersion { found }) => return Err((ticket, found)),
-            Err(error) => self.letters.push(Letter::undecodable(payload.clone(), &error)),
+            Err(error) => {
+                let letter = Letter::undecodable(payload.clone(), &error).replayed(replay);
+                ticket.became_letter(0, &letter);
+                self.letters.push(letter);
+            }
         }
-        self.frames.push(HeldFrame { ticket, payload });
+        self.frames.push(HeldFrame {
+            ticket,
+            payload,
+            replay,
+        });
         self.opened_at.get_or_insert(now);
         Ok(())
     }
 
-    fn add_events(&mut self, frame: &Frame<'_>, options: &Options, metrics: &Metrics) {
+    fn add_events(
+        &mut self,
+        frame: &Frame<'_>,
+        replay: Option<Replay>,
+        ticket: &mut T,
+        options: &Options,
+        metrics: &Metrics,
+    ) {
         let (mut enriched, mut invalid, mut panicked, mut without_fields) = (0, 0, 0, 0);
         for (index, envelope) in frame.envelopes.iter().enumerate() {
             let before = self.points.len();
@@ -98,13 +122,19 @@ impl<T> Batch<T> {
                 Ok(Err(error)) => {
                     invalid += 1;
                     let reason = Reason::InvalidEvent;
-                    self.letters.push(Letter::of_event(reason, "enrich", &error, envelope));
+                    let letter = Letter::of_event(reason, "enrich", &error, envelope);
+                    let letter = letter.replayed(replay);
+                    ticket.became_letter(index, &letter);
+                    self.letters.push(letter);
                 }
                 Err(panic) => {
                     panicked += 1;
                     self.points.truncate(before);
                     let what = panic_text(panic.as_ref());
-                    self.letters.push(Letter::of_event(Reason::Poison, "enrich", &what, envelope));
+                    let letter = Letter::of_event(Reason::Poison, "enrich", &what, envelope);
+                    let letter = letter.replayed(replay);
+                    ticket.became_letter(index, &letter);
+                    self.letters.push(letter);
                 }
             }
         }
@@ -114,17 +144,24 @@ impl<T> Batch<T> {
         metrics.without_fields.increment(without_fields);
     }
 
-    /// The letter for a point that the database refused.
-    pub fn letter_for(&self, point: usize, error: &str) -> Option<Letter> {
+    /// The letter for a point that the database refused; its frame's ticket is told.
+    pub fn letter_for(&mut self, point: usize, error: &str) -> Option<Letter> {
         let source = self.sources.get(point)?;
-        let frame = ha_frame::decode(&self.frames.get(source.frame as usize)?.payload).ok()?;
+        let held = self.frames.get_mut(source.frame as usize)?;
+        let frame = ha_frame::decode(&held.payload).ok()?;
         let envelope = frame.envelopes.get(source.envelope as usize)?;
-        Some(Letter::of_event(Reason::SinkRejected, "sink", &error, envelope))
+        let letter = Letter::of_event(Reason::SinkRejected, "sink", &error, envelope);
+        let letter = letter.replayed(held.replay);
+        held.ticket.became_letter(source.envelope as usize, &letter);
+        Some(letter)
     }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("enrichment panicked: {}", text.unwrap_or_else(|| "no message".into()))
+    format!(
+        "enrichment panicked: {}",
+        text.unwrap_or_else(|| "no message".into())
+    )
 }

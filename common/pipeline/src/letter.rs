@@ -1,7 +1,7 @@
 //! Dead letters: what could not be stored, and why.
 
 use bytes::Bytes;
-use ha_frame::{Envelope, Frame};
+use ha_frame::{Envelope, Frame, Replay};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why an event is a dead letter; the value of the header `x-ha-reason`.
@@ -59,9 +59,30 @@ pub struct Letter {
     pub domain: String,
     /// A frame of one envelope; foreign bytes as they came.
     pub payload: Bytes,
-    /// When it first failed, nanoseconds since the epoch.
+    /// When it failed, nanoseconds since the epoch.
+    pub failed_at_ns: i64,
+    /// When it first failed: earlier than that for one that was replayed.
     pub first_failed_at_ns: i64,
+    /// How often it was replayed.
+    pub replays: u32,
 }
+
+/// Header: why, see [`Reason`].
+pub const HEADER_REASON: &str = "x-ha-reason";
+/// Header: where it failed.
+pub const HEADER_STAGE: &str = "x-ha-stage";
+/// Header: the words of whatever refused it.
+pub const HEADER_ERROR: &str = "x-ha-error";
+/// Header: see [`Letter::fingerprint`].
+pub const HEADER_FINGERPRINT: &str = "x-ha-fingerprint";
+/// Header: when it first failed, nanoseconds since the epoch. Carried by replays.
+pub const HEADER_FIRST_FAILED_AT: &str = "x-ha-first-failed-at";
+/// Header: when it failed last, nanoseconds since the epoch.
+pub const HEADER_FAILED_AT: &str = "x-ha-failed-at";
+/// Header: how often it was tried.
+pub const HEADER_ATTEMPTS: &str = "x-ha-attempts";
+/// Header: how often it was replayed. Carried by replays.
+pub const HEADER_REPLAYS: &str = "x-ha-replays";
 
 /// Longer errors are cut: they stand in a header.
 const ERROR_BYTES_MAX: usize = 1_024;
@@ -104,57 +125,90 @@ impl Letter {
     ) -> Self {
         let mut error = error.to_string();
         if error.len() > ERROR_BYTES_MAX {
-            let cut = (0..=ERROR_BYTES_MAX).rev().find(|at| error.is_char_boundary(*at));
+            let cut = (0..=ERROR_BYTES_MAX)
+                .rev()
+                .find(|at| error.is_char_boundary(*at));
             error.truncate(cut.unwrap_or(0));
         }
-        Self { reason, stage, error, domain, payload, first_failed_at_ns: now_ns() }
+        let now_ns = now_ns();
+        Self {
+            reason,
+            stage,
+            error,
+            domain,
+            payload,
+            failed_at_ns: now_ns,
+            first_failed_at_ns: now_ns,
+            replays: 0,
+        }
+    }
+
+    /// The same letter of a frame that was a letter before: it keeps its history.
+    #[must_use]
+    pub fn replayed(mut self, replay: Option<Replay>) -> Self {
+        if let Some(Replay {
+            count,
+            first_failed_at_ns,
+        }) = replay
+        {
+            self.replays = count;
+            self.first_failed_at_ns = first_failed_at_ns;
+        }
+        self
     }
 
     /// Reason, stage, shape of the error and domain: letters that failed for one cause share it.
     /// Digits and quoted parts of the error vary from event to event and do not count.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut shape = String::with_capacity(self.error.len());
-        let mut quote = None;
-        for letter in self.error.chars() {
-            match quote {
-                Some(open) if letter == open => quote = None,
-                Some(_) => {}
-                None if matches!(letter, '"' | '\'' | '`') => {
-                    quote = Some(letter);
-                    shape.push('…');
-                }
-                None if letter.is_ascii_digit() => {
-                    if !shape.ends_with('#') {
-                        shape.push('#');
-                    }
-                }
-                None => shape.push(letter),
-            }
-        }
-        let hash = format!("{}|{}|{shape}|{}", self.reason.as_str(), self.stage, self.domain)
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-        format!("{hash:016x}")
+        fingerprint(self.reason.as_str(), self.stage, &self.error, &self.domain)
     }
 
     /// The headers that every letter carries, as texts.
     #[must_use]
     pub fn headers(&self) -> Vec<(String, String)> {
         [
-            ("x-ha-reason", self.reason.as_str().to_owned()),
-            ("x-ha-stage", self.stage.to_owned()),
-            ("x-ha-error", self.error.clone()),
-            ("x-ha-fingerprint", self.fingerprint()),
-            ("x-ha-first-failed-at", self.first_failed_at_ns.to_string()),
-            ("x-ha-attempts", "1".to_owned()),
-            ("x-ha-replays", "0".to_owned()),
+            (HEADER_REASON, self.reason.as_str().to_owned()),
+            (HEADER_STAGE, self.stage.to_owned()),
+            (HEADER_ERROR, self.error.clone()),
+            (HEADER_FINGERPRINT, self.fingerprint()),
+            (HEADER_FIRST_FAILED_AT, self.first_failed_at_ns.to_string()),
+            (HEADER_FAILED_AT, self.failed_at_ns.to_string()),
+            (HEADER_ATTEMPTS, self.replays.saturating_add(1).to_string()),
+            (HEADER_REPLAYS, self.replays.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
     }
+}
+
+/// The fingerprint of a letter by its parts, for letters that the broker wrote.
+#[must_use]
+pub fn fingerprint(reason: &str, stage: &str, error: &str, domain: &str) -> String {
+    let mut shape = String::with_capacity(error.len());
+    let mut quote = None;
+    for letter in error.chars() {
+        match quote {
+            Some(open) if letter == open => quote = None,
+            Some(_) => {}
+            None if matches!(letter, '"' | '\'' | '`') => {
+                quote = Some(letter);
+                shape.push('…');
+            }
+            None if letter.is_ascii_digit() => {
+                if !shape.ends_with('#') {
+                    shape.push('#');
+                }
+            }
+            None => shape.push(letter),
+        }
+    }
+    let hash = format!("{reason}|{stage}|{shape}|{domain}")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("{hash:016x}")
 }
 
 /// Where letters go: the broker's dead-letter exchange, or the spool database.
@@ -165,7 +219,9 @@ pub trait DeadLetters: Send + Sync + 'static {
 
 /// Nanoseconds since the epoch, now.
 pub(crate) fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -174,13 +230,22 @@ mod tests {
     use super::*;
 
     fn letter(error: &str) -> Letter {
-        Letter::new(Reason::SinkRejected, "sink", &error, "sensor".into(), Bytes::new())
+        Letter::new(
+            Reason::SinkRejected,
+            "sink",
+            &error,
+            "sensor".into(),
+            Bytes::new(),
+        )
     }
 
     #[test]
     fn letters_of_one_cause_share_a_fingerprint() {
         let one = letter("field \"value\" on line 12 is 3.5").fingerprint();
-        assert_eq!(one, letter("field \"state\" on line 7 is 99.1").fingerprint());
+        assert_eq!(
+            one,
+            letter("field \"state\" on line 7 is 99.1").fingerprint()
+        );
         assert_ne!(one, letter("point beyond retention").fingerprint());
     }
 

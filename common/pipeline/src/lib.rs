@@ -4,7 +4,7 @@
 
 mod batch;
 mod latency;
-mod letter;
+pub mod letter;
 mod metrics;
 mod run;
 mod write;
@@ -12,5 +12,5 @@ mod write;
 pub use latency::LatencyRecorder;
 pub use letter::{DeadLetters, Letter, Reason};
 pub use metrics::describe;
-pub use run::{Outcome, Pipeline, PipelineOptions, Work};
+pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
 pub use write::SinkState;

@@ -6,21 +6,36 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 /// Registers names, units and help texts, once a process.
 pub fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!("ha_ingestor_enrich_events_total", "Events that left enrichment, by outcome");
+    describe_counter!(
+        "ha_ingestor_enrich_events_total",
+        "Events that left enrichment, by outcome"
+    );
     describe_histogram!(
         "ha_ingestor_enrich_normalization_duration_seconds",
         Unit::Seconds,
         "Decoding and enriching one frame"
     );
-    describe_counter!("ha_ingestor_sink_points_written_total", "Points that the database stored");
+    describe_counter!(
+        "ha_ingestor_sink_points_written_total",
+        "Points that the database stored"
+    );
     describe_histogram!(
         "ha_ingestor_sink_write_duration_seconds",
         Unit::Seconds,
         "One write to the database, its answer included"
     );
-    describe_counter!("ha_ingestor_sink_retries_total", "Writes made again, by reason");
-    describe_gauge!("ha_ingestor_sink_available", "1 while the database takes writes, else 0");
-    describe_counter!("ha_ingestor_dead_letters_total", "Dead letters written, by reason");
+    describe_counter!(
+        "ha_ingestor_sink_retries_total",
+        "Writes made again, by reason"
+    );
+    describe_gauge!(
+        "ha_ingestor_sink_available",
+        "1 while the database takes writes, else 0"
+    );
+    describe_counter!(
+        "ha_ingestor_dead_letters_total",
+        "Dead letters written, by reason"
+    );
     describe_histogram!(
         "ha_ingestor_event_latency_seconds",
         Unit::Seconds,

@@ -2,11 +2,12 @@
 
 use crate::batch::Batch;
 use crate::latency::LatencyRecorder;
-use crate::letter::DeadLetters;
+use crate::letter::{DeadLetters, Letter};
 use crate::metrics::Metrics;
 use crate::write::{SinkState, Writer};
 use bytes::Bytes;
 use ha_enrich::Options;
+use ha_frame::Replay;
 use ha_sink::Sink;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,27 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 pub struct Work<T> {
     /// An encoded frame.
     pub payload: Bytes,
+    /// Set when the frame is a dead letter that was sent again; a frame may also say so itself.
+    pub replay: Option<Replay>,
     /// Given back in the [`Outcome`].
     pub ticket: T,
 }
+
+/// What its sender gives along with a frame and gets back when every event of it is settled. Most
+/// need no more than that; those who must answer for each event are told of letters on the way.
+pub trait Ticket: Send + 'static {
+    /// The event at this place of the frame is about to become a dead letter. It is one, safely,
+    /// when the ticket comes back.
+    fn became_letter(&mut self, envelope: usize, letter: &Letter) {
+        let _ = (envelope, letter);
+    }
+}
+
+/// A delivery tag.
+impl Ticket for u64 {}
+
+/// Somebody who waits for the frame as a whole.
+impl<T: Send + 'static> Ticket for tokio::sync::oneshot::Sender<T> {}
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,8 +86,18 @@ impl<D: DeadLetters> Pipeline<D> {
     ) -> Self {
         let state = watch::Sender::new(SinkState::Available);
         let metrics = Metrics::new();
-        let writer = Arc::new(Writer { sink, dead_letters, state, metrics, latency });
-        Self { writer, enrichment, options }
+        let writer = Arc::new(Writer {
+            sink,
+            dead_letters,
+            state,
+            metrics,
+            latency,
+        });
+        Self {
+            writer,
+            enrichment,
+            options,
+        }
     }
 
     /// Whether the database takes writes, to watch.
@@ -77,11 +106,16 @@ impl<D: DeadLetters> Pipeline<D> {
         self.writer.state.subscribe()
     }
 
+    /// A probe found the database answering again, while nothing was being written.
+    pub fn sink_is_back(&self) {
+        self.writer.set_state(SinkState::Available);
+    }
+
     /// Runs until `input` is closed and everything taken from it is settled. Outcomes come in the
     /// order in which writes end, not in the order of the frames.
     ///
     /// Whoever sends must also receive: outcomes that nobody takes stop the pipeline.
-    pub async fn run<T: Send + 'static>(
+    pub async fn run<T: Ticket>(
         &self,
         mut input: mpsc::Receiver<Work<T>>,
         output: mpsc::Sender<Outcome<T>>,
@@ -94,7 +128,9 @@ impl<D: DeadLetters> Pipeline<D> {
             let full = open.points.len() >= self.options.batch_points_max
                 || open.points.bytes_len() >= BATCH_BYTES_MAX
                 || open.frames.len() >= self.options.batch_points_max;
-            let due = open.opened_at.map(|opened| opened + self.options.batch_age_max);
+            let due = open
+                .opened_at
+                .map(|opened| opened + self.options.batch_age_max);
             if slot_free
                 && !open.is_empty()
                 && (full || closed || due.is_some_and(|due| due <= Instant::now()))
@@ -126,7 +162,7 @@ impl<D: DeadLetters> Pipeline<D> {
         }
     }
 
-    async fn take<T>(
+    async fn take<T: Ticket>(
         &self,
         open: &mut Batch<T>,
         work: Work<T>,
@@ -134,9 +170,7 @@ impl<D: DeadLetters> Pipeline<D> {
     ) {
         let began = Instant::now();
         let metrics = &self.writer.metrics;
-        if let Err((ticket, found)) =
-            open.add(work.payload, work.ticket, began, &self.enrichment, metrics)
-        {
+        if let Err((ticket, found)) = open.add(work, began, &self.enrichment, metrics) {
             let _ = output.send(Outcome::NewerVersion(ticket, found)).await;
             return;
         }

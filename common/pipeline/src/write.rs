@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::latency::LatencyRecorder;
 use crate::letter::{DeadLetters, now_ns};
 use crate::metrics::Metrics;
+use crate::run::Ticket;
 use ha_resilience::Backoff;
 use ha_sink::{Sink, WriteOutcome};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub(crate) struct Writer<D> {
 
 impl<D: DeadLetters> Writer<D> {
     /// Returns the tickets of the batch's frames when all their events are settled.
-    pub async fn settle<T>(&self, mut batch: Batch<T>) -> Vec<T> {
+    pub async fn settle<T: Ticket>(&self, mut batch: Batch<T>) -> Vec<T> {
         if !batch.points.is_empty() {
             self.write(&mut batch).await;
         }
@@ -49,7 +50,7 @@ impl<D: DeadLetters> Writer<D> {
         batch.frames.into_iter().map(|frame| frame.ticket).collect()
     }
 
-    async fn write<T>(&self, batch: &mut Batch<T>) {
+    async fn write<T: Ticket>(&self, batch: &mut Batch<T>) {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         // What settings must cure, nobody cures within a second.
         let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
@@ -65,13 +66,17 @@ impl<D: DeadLetters> Writer<D> {
                 WriteOutcome::Rejected(rejected) => {
                     let mut refused = Vec::with_capacity(rejected.len());
                     for point in rejected {
-                        batch.letters.extend(batch.letter_for(point.index, &point.error));
+                        let letter = batch.letter_for(point.index, &point.error);
+                        batch.letters.extend(letter);
                         refused.push(point.index);
                     }
                     self.written(batch, &refused);
                     return;
                 }
-                WriteOutcome::Unavailable { reason, retry_after } => {
+                WriteOutcome::Unavailable {
+                    reason,
+                    retry_after,
+                } => {
                     self.metrics.retries_unavailable.increment(1);
                     self.set_state(SinkState::Unavailable(reason));
                     retry_after.unwrap_or_default().max(backoff.next_random())
@@ -88,7 +93,9 @@ impl<D: DeadLetters> Writer<D> {
 
     fn written<T>(&self, batch: &Batch<T>, refused: &[usize]) {
         self.set_state(SinkState::Available);
-        self.metrics.points_written.increment((batch.points.len() - refused.len()) as u64);
+        self.metrics
+            .points_written
+            .increment((batch.points.len() - refused.len()) as u64);
         let now = now_ns();
         let latencies_us = batch
             .sources
@@ -102,7 +109,7 @@ impl<D: DeadLetters> Writer<D> {
         }));
     }
 
-    fn set_state(&self, state: SinkState) {
+    pub fn set_state(&self, state: SinkState) {
         let changed = self.state.send_if_modified(|current| {
             let changed = *current != state;
             *current = state.clone();
@@ -111,14 +118,22 @@ impl<D: DeadLetters> Writer<D> {
         if !changed {
             return;
         }
-        self.metrics.sink_available.set(f64::from(u8::from(state == SinkState::Available)));
+        self.metrics
+            .sink_available
+            .set(f64::from(u8::from(state == SinkState::Available)));
         match state {
             SinkState::Available => tracing::info!("the database takes writes"),
             SinkState::Unavailable(reason) => {
-                tracing::warn!(reason, "the database is away; holding events and trying again");
+                tracing::warn!(
+                    reason,
+                    "the database is away; holding events and trying again"
+                );
             }
             SinkState::Refused(reason) => {
-                tracing::error!(reason, "the database refuses writes; holding events until that changes");
+                tracing::error!(
+                    reason,
+                    "the database refuses writes; holding events until that changes"
+                );
             }
         }
     }

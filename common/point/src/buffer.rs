@@ -86,7 +86,10 @@ impl PointBuffer {
     pub fn bytes_len(&self) -> usize {
         match self {
             Self::Lines(lines) => lines.bytes.len(),
-            Self::Rows(rows) => rows.iter().map(|row| row.tags.len() + row.fields.len()).sum(),
+            Self::Rows(rows) => rows
+                .iter()
+                .map(|row| row.tags.len() + row.fields.len())
+                .sum(),
         }
     }
 

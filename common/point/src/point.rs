@@ -46,6 +46,17 @@ impl<'a> FieldKey<'a> {
         format!("{}{}", self.prefix, self.name)
     }
 
+    /// The first bytes of the joined name as one number that orders as they do.
+    fn head(&self) -> u128 {
+        let mut head = [0; 16];
+        let (prefix, name) = (self.prefix.as_bytes(), self.name.as_bytes());
+        let prefix_bytes = prefix.len().min(head.len());
+        let name_bytes = name.len().min(head.len() - prefix_bytes);
+        head[..prefix_bytes].copy_from_slice(&prefix[..prefix_bytes]);
+        head[prefix_bytes..prefix_bytes + name_bytes].copy_from_slice(&name[..name_bytes]);
+        u128::from_be_bytes(head)
+    }
+
     /// Orders by the joined name. Names without a prefix never begin with one, so comparing the
     /// heads first is the same as comparing the joined names, and much cheaper.
     fn order(&self, other: &Self) -> Ordering {
@@ -117,8 +128,31 @@ impl<'a> Point<'a> {
         self.tags.dedup_by(|later, earlier| later.0 == earlier.0);
         self.fields
             .retain(|(_, value)| !matches!(value, Value::Float(number) if !number.is_finite()));
-        self.fields.sort_by(|a, b| a.0.order(&b.0));
-        self.fields.dedup_by(|later, earlier| later.0 == earlier.0);
+        self.sort_fields();
+        self.fields.dedup_by(|later, earlier| {
+            later.0.name == earlier.0.name && later.0.prefix == earlier.0.prefix
+        });
         !self.fields.is_empty()
+    }
+
+    /// Sorts the fields by name; of two with one name the earlier stays in front. Sorting them where
+    /// they stand took a third of all time: whole names were compared, and whole fields moved, a few
+    /// times each. Numbers are compared here, and every field moves at most once or twice.
+    fn sort_fields(&mut self) {
+        let heads = self.fields.iter().map(|(key, _)| key.head());
+        let mut order: Vec<(u128, usize)> = heads.zip(0..).collect();
+        let fields = &mut self.fields;
+        order.sort_unstable_by(|(a_head, a), (b_head, b)| {
+            let by_name = || fields[*a].0.order(&fields[*b].0);
+            a_head.cmp(b_head).then_with(by_name).then(a.cmp(b))
+        });
+        for place in 0..order.len() {
+            // What belongs here may have been moved away by an earlier swap; follow it.
+            let mut from = order[place].1;
+            while from < place {
+                from = order[from].1;
+            }
+            fields.swap(place, from);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The broker's address.
 
+use crate::Problems;
 use crate::home_assistant::url;
 use crate::secret::secret;
-use crate::Problems;
 use clap::Args;
 use url::Url;
 
@@ -21,14 +21,27 @@ pub struct BrokerArgs {
 impl BrokerArgs {
     /// Checks the address; `None` after a problem.
     pub fn resolve(&self, problems: &mut Problems) -> Option<Url> {
-        let text =
-            secret(problems, "AMQP_URL", self.amqp_url.as_ref(), self.amqp_url_file.as_ref());
+        let text = secret(
+            problems,
+            "AMQP_URL",
+            self.amqp_url.as_ref(),
+            self.amqp_url_file.as_ref(),
+        );
         let example = "amqp://user:password@rabbitmq:5672/%2f";
         let Some(text) = text else {
-            problems.missing("AMQP_URL", format_args!("the address of RabbitMQ, such as {example}"));
+            problems.missing(
+                "AMQP_URL",
+                format_args!("the address of RabbitMQ, such as {example}"),
+            );
             return None;
         };
-        let mut url = url(problems, "AMQP_URL", text.reveal(), &["amqp", "amqps"], example)?;
+        let mut url = url(
+            problems,
+            "AMQP_URL",
+            text.reveal(),
+            &["amqp", "amqps"],
+            example,
+        )?;
         // `amqp://host` and `amqp://host/` both mean the default virtual host to everyone but
         // the AMQP URI specification, which reads the second as a nameless one.
         if matches!(url.path(), "" | "/") {

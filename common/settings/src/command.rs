@@ -9,7 +9,9 @@ use std::process::ExitCode;
 #[must_use]
 pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
     let command = without_empty_variables(C::command());
-    let result = command.try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+    let result = command
+        .try_get_matches()
+        .and_then(|matches| C::from_arg_matches(&matches));
     result.unwrap_or_else(|error| error.exit())
 }
 
@@ -23,9 +25,9 @@ pub fn exit_with_problems(problems: &Problems) -> ExitCode {
 /// clap takes an empty variable for a value; compose files set empty variables to say "not set".
 fn without_empty_variables(command: Command) -> Command {
     let command = command.mut_args(|arg| {
-        let empty = arg.get_env().is_some_and(|name| {
-            std::env::var_os(name).is_some_and(|value| value.is_empty())
-        });
+        let empty = arg
+            .get_env()
+            .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
         if empty { arg.env(None::<&str>) } else { arg }
     });
     command.mut_subcommands(without_empty_variables)

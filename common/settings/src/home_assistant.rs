@@ -15,13 +15,23 @@ pub struct HomeAssistantArgs {
     #[arg(long, env = "HOME_ASSISTANT_URL", value_name = "URL")]
     pub home_assistant_url: Option<String>,
     /// Long-lived access token (Home Assistant: your profile, Security)
-    #[arg(long, env = "HOME_ASSISTANT_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "HOME_ASSISTANT_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub home_assistant_token: Option<String>,
     /// File that holds the token
     #[arg(long, env = "HOME_ASSISTANT_TOKEN_FILE", value_name = "FILE")]
     pub home_assistant_token_file: Option<String>,
     /// Event types to subscribe to, comma-separated
-    #[arg(long, env = "EVENT_TYPES", default_value = "state_changed", value_name = "TYPES")]
+    #[arg(
+        long,
+        env = "EVENT_TYPES",
+        default_value = "state_changed",
+        value_name = "TYPES"
+    )]
     pub event_types: String,
 }
 
@@ -54,20 +64,35 @@ impl HomeAssistantArgs {
         }
         let url = match &self.home_assistant_url {
             None => {
-                let example = "the address of your Home Assistant, such as http://homeassistant.local:8123";
+                let example =
+                    "the address of your Home Assistant, such as http://homeassistant.local:8123";
                 problems.missing("HOME_ASSISTANT_URL", example);
                 None
             }
             Some(text) => {
                 let schemes = &["http", "https", "ws", "wss"];
-                url(problems, "HOME_ASSISTANT_URL", text, schemes, "http://homeassistant.local:8123")
+                url(
+                    problems,
+                    "HOME_ASSISTANT_URL",
+                    text,
+                    schemes,
+                    "http://homeassistant.local:8123",
+                )
             }
         };
         let event_types = list(&self.event_types);
         if event_types.is_empty() {
-            problems.bad("EVENT_TYPES", &self.event_types, "a comma list such as state_changed");
+            problems.bad(
+                "EVENT_TYPES",
+                &self.event_types,
+                "a comma list such as state_changed",
+            );
         }
-        Some(HomeAssistantSettings { url: url?, token: token?, event_types })
+        Some(HomeAssistantSettings {
+            url: url?,
+            token: token?,
+            event_types,
+        })
     }
 }
 
@@ -76,7 +101,12 @@ impl HomeAssistantArgs {
 #[command(next_help_heading = "Home Assistant")]
 pub struct InstanceArgs {
     /// Name of this home: a tag on every point, so that homes can share a database
-    #[arg(long, env = "INSTANCE_NAME", default_value = "home", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "INSTANCE_NAME",
+        default_value = "home",
+        value_name = "NAME"
+    )]
     pub instance_name: String,
 }
 
@@ -98,22 +128,58 @@ impl InstanceArgs {
 #[command(next_help_heading = "Filters (Home Assistant's precedence; comma lists)")]
 pub struct FilterArgs {
     /// Domains to keep
-    #[arg(long, env = "INCLUDE_DOMAINS", value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "INCLUDE_DOMAINS",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub include_domains: String,
     /// Entity ids to keep
-    #[arg(long, env = "INCLUDE_ENTITIES", value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "INCLUDE_ENTITIES",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub include_entities: String,
     /// Patterns of entity ids to keep, such as sensor.weather_*
-    #[arg(long, env = "INCLUDE_GLOBS", value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "INCLUDE_GLOBS",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub include_globs: String,
     /// Domains to leave out
-    #[arg(long, env = "EXCLUDE_DOMAINS", value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "EXCLUDE_DOMAINS",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub exclude_domains: String,
     /// Entity ids to leave out
-    #[arg(long, env = "EXCLUDE_ENTITIES", value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "EXCLUDE_ENTITIES",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub exclude_entities: String,
     /// Patterns of entity ids to leave out
-    #[arg(long, env = "EXCLUDE_GLOBS", value_name = "LIST", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "EXCLUDE_GLOBS",
+        value_name = "LIST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub exclude_globs: String,
 }
 

@@ -1,7 +1,7 @@
 //! Framing, batching and what becomes a field.
 
-use crate::problems::{list, number};
 use crate::Problems;
+use crate::problems::{list, number};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,16 +11,31 @@ use std::time::Duration;
 #[command(next_help_heading = "Frames")]
 pub struct FramingArgs {
     /// Events in one message at most
-    #[arg(long, env = "FRAME_EVENTS_MAX", default_value = "100", value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "FRAME_EVENTS_MAX",
+        default_value = "100",
+        value_name = "COUNT"
+    )]
     pub frame_events_max: String,
     /// Bytes of event JSON in one message at most (one larger event travels alone)
-    #[arg(long, env = "FRAME_BYTES_MAX", default_value = "1048576", value_name = "BYTES")]
+    #[arg(
+        long,
+        env = "FRAME_BYTES_MAX",
+        default_value = "1048576",
+        value_name = "BYTES"
+    )]
     pub frame_bytes_max: String,
     /// Milliseconds that an event waits for company while earlier messages are unconfirmed
     #[arg(long, env = "FRAME_AGE_MS_MAX", default_value = "5", value_name = "MS")]
     pub frame_age_ms_max: String,
     /// Larger events become dead letters
-    #[arg(long, env = "EVENT_BYTES_MAX", default_value = "262144", value_name = "BYTES")]
+    #[arg(
+        long,
+        env = "EVENT_BYTES_MAX",
+        default_value = "262144",
+        value_name = "BYTES"
+    )]
     pub event_bytes_max: String,
 }
 
@@ -40,10 +55,25 @@ pub struct FramingSettings {
 impl FramingArgs {
     /// Checks the settings.
     pub fn resolve(&self, problems: &mut Problems) -> FramingSettings {
-        let age_ms = number(problems, "FRAME_AGE_MS_MAX", &self.frame_age_ms_max, 0..=1_000_u64);
+        let age_ms = number(
+            problems,
+            "FRAME_AGE_MS_MAX",
+            &self.frame_age_ms_max,
+            0..=1_000_u64,
+        );
         FramingSettings {
-            events_max: number(problems, "FRAME_EVENTS_MAX", &self.frame_events_max, 1..=100),
-            bytes_max: number(problems, "FRAME_BYTES_MAX", &self.frame_bytes_max, 1..=16 << 20),
+            events_max: number(
+                problems,
+                "FRAME_EVENTS_MAX",
+                &self.frame_events_max,
+                1..=100,
+            ),
+            bytes_max: number(
+                problems,
+                "FRAME_BYTES_MAX",
+                &self.frame_bytes_max,
+                1..=16 << 20,
+            ),
             age_max: Duration::from_millis(age_ms),
             event_bytes_max: number(
                 problems,
@@ -60,16 +90,36 @@ impl FramingArgs {
 #[command(next_help_heading = "Batches")]
 pub struct BatchArgs {
     /// Points in one write at most
-    #[arg(long, env = "BATCH_POINTS_MAX", default_value = "5000", value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "BATCH_POINTS_MAX",
+        default_value = "5000",
+        value_name = "COUNT"
+    )]
     pub batch_points_max: String,
     /// Milliseconds that a point waits for company while a write slot is free
-    #[arg(long, env = "BATCH_AGE_MS_MAX", default_value = "10", value_name = "MS")]
+    #[arg(
+        long,
+        env = "BATCH_AGE_MS_MAX",
+        default_value = "10",
+        value_name = "MS"
+    )]
     pub batch_age_ms_max: String,
     /// Events held at one time
-    #[arg(long, env = "PREFETCH_EVENTS_MAX", default_value = "20000", value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "PREFETCH_EVENTS_MAX",
+        default_value = "20000",
+        value_name = "COUNT"
+    )]
     pub prefetch_events_max: String,
     /// Writes to the database at one time
-    #[arg(long, env = "WRITES_IN_FLIGHT_MAX", default_value = "4", value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "WRITES_IN_FLIGHT_MAX",
+        default_value = "4",
+        value_name = "COUNT"
+    )]
     pub writes_in_flight_max: String,
 }
 
@@ -89,7 +139,12 @@ pub struct BatchSettings {
 impl BatchArgs {
     /// Checks the settings, and that they fit each other.
     pub fn resolve(&self, problems: &mut Problems) -> BatchSettings {
-        let points_max = number(problems, "BATCH_POINTS_MAX", &self.batch_points_max, 1..=100_000);
+        let points_max = number(
+            problems,
+            "BATCH_POINTS_MAX",
+            &self.batch_points_max,
+            1..=100_000,
+        );
         let prefetch = &self.prefetch_events_max;
         let prefetch_events_max =
             number(problems, "PREFETCH_EVENTS_MAX", prefetch, 100..=1_000_000);
@@ -99,7 +154,12 @@ impl BatchArgs {
                  ({prefetch_events_max}): no batch would ever be full; lower the one or raise the other"
             ));
         }
-        let age_ms = number(problems, "BATCH_AGE_MS_MAX", &self.batch_age_ms_max, 0..=60_000_u64);
+        let age_ms = number(
+            problems,
+            "BATCH_AGE_MS_MAX",
+            &self.batch_age_ms_max,
+            0..=60_000_u64,
+        );
         let writes = &self.writes_in_flight_max;
         BatchSettings {
             points_max,
@@ -115,13 +175,29 @@ impl BatchArgs {
 #[command(next_help_heading = "Fields")]
 pub struct AttributeArgs {
     /// Attributes to store: those that changed, all, or none
-    #[arg(long, env = "ATTRIBUTES", default_value = "changed", value_name = "changed|all|none")]
+    #[arg(
+        long,
+        env = "ATTRIBUTES",
+        default_value = "changed",
+        value_name = "changed|all|none"
+    )]
     pub attributes: String,
     /// Names of attributes never to store, comma-separated
-    #[arg(long, env = "EXCLUDE_ATTRIBUTES", default_value = "", hide_default_value = true, value_name = "LIST")]
+    #[arg(
+        long,
+        env = "EXCLUDE_ATTRIBUTES",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
     pub exclude_attributes: String,
     /// Store context_id, context_parent_id and context_user_id
-    #[arg(long, env = "CONTEXT_FIELDS", default_value = "false", value_name = "true|false")]
+    #[arg(
+        long,
+        env = "CONTEXT_FIELDS",
+        default_value = "false",
+        value_name = "true|false"
+    )]
     pub context_fields: String,
 }
 
@@ -156,6 +232,10 @@ impl AttributeArgs {
                 false
             }
         };
-        (choice, list(&self.exclude_attributes).into_iter().collect(), context)
+        (
+            choice,
+            list(&self.exclude_attributes).into_iter().collect(),
+            context,
+        )
     }
 }

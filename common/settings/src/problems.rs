@@ -12,12 +12,14 @@ pub struct Problems(Vec<String>);
 impl Problems {
     /// A setting with an unusable value.
     pub fn bad(&mut self, name: &str, value: &str, valid: impl Display) {
-        self.0.push(format!("{name}: {value:?} is not valid; {valid}"));
+        self.0
+            .push(format!("{name}: {value:?} is not valid; {valid}"));
     }
 
     /// A secret setting with an unusable value, which is not repeated.
     pub fn bad_secret(&mut self, name: &str, valid: impl Display) {
-        self.0.push(format!("{name}: its value is not valid; {valid}"));
+        self.0
+            .push(format!("{name}: its value is not valid; {valid}"));
     }
 
     /// A setting that is needed and not there.
@@ -41,7 +43,9 @@ impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, s) = (self.0.len(), if self.0.len() == 1 { "" } else { "s" });
         write!(f, "{count} setting{s} must change:")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -55,7 +59,11 @@ where
         Ok(number) if range.contains(&number) => number,
         _ => {
             let (low, high) = (range.start(), range.end());
-            problems.bad(name, value, format_args!("a whole number from {low} to {high}"));
+            problems.bad(
+                name,
+                value,
+                format_args!("a whole number from {low} to {high}"),
+            );
             *low
         }
     }
@@ -86,7 +94,12 @@ pub fn seconds(problems: &mut Problems, name: &str, value: &str) -> Duration {
 
 /// The parts of a comma list, without blanks and empty parts.
 pub(crate) fn list(value: &str) -> Vec<String> {
-    value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]
@@ -97,7 +110,10 @@ mod tests {
     fn numbers_and_times_are_read_or_named() {
         let mut problems = Problems::default();
         assert_eq!(number(&mut problems, "A", "5_000", 1..=9_999), 5_000);
-        assert_eq!(seconds(&mut problems, "T", "30d"), Duration::from_secs(30 * 86_400));
+        assert_eq!(
+            seconds(&mut problems, "T", "30d"),
+            Duration::from_secs(30 * 86_400)
+        );
         assert_eq!(seconds(&mut problems, "T", "25"), Duration::from_secs(25));
         assert!(problems.is_empty());
         number(&mut problems, "A", "many", 1..=10);
@@ -107,6 +123,9 @@ mod tests {
         }
         let text = problems.to_string();
         assert!(text.starts_with("9 settings must change:"), "{text}");
-        assert!(text.contains(r#"A: "many" is not valid; a whole number from 1 to 10"#), "{text}");
+        assert!(
+            text.contains(r#"A: "many" is not valid; a whole number from 1 to 10"#),
+            "{text}"
+        );
     }
 }

@@ -13,7 +13,12 @@ pub struct AdminArgs {
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDRESS")]
     pub admin_addr: Option<String>,
     /// Seconds to finish what is held after SIGTERM
-    #[arg(long, env = "SHUTDOWN_GRACE_S", default_value = "25", value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "SHUTDOWN_GRACE_S",
+        default_value = "25",
+        value_name = "SECONDS"
+    )]
     pub shutdown_grace_s: String,
 }
 

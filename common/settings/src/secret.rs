@@ -37,14 +37,18 @@ pub(crate) fn secret(
 ) -> Option<Secret> {
     match (value, file) {
         (Some(_), Some(_)) => {
-            problems.other(format!("{name} and {name}_FILE are both set; keep one of them"));
+            problems.other(format!(
+                "{name} and {name}_FILE are both set; keep one of them"
+            ));
             None
         }
         (Some(value), None) => Some(Secret::new(value.trim())),
         (None, Some(path)) => match std::fs::read_to_string(path) {
             Ok(text) if !text.trim().is_empty() => Some(Secret::new(text.trim())),
             Ok(_) => {
-                problems.other(format!("{name}_FILE: {path:?} is empty; it must hold the secret"));
+                problems.other(format!(
+                    "{name}_FILE: {path:?} is empty; it must hold the secret"
+                ));
                 None
             }
             Err(error) => {

@@ -17,16 +17,31 @@ pub struct InfluxArgs {
     #[arg(long, env = "INFLUXDB_URL", value_name = "URL")]
     pub influxdb_url: Option<String>,
     /// API token
-    #[arg(long, env = "INFLUXDB_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "INFLUXDB_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub influxdb_token: Option<String>,
     /// File that holds the token
     #[arg(long, env = "INFLUXDB_TOKEN_FILE", value_name = "FILE")]
     pub influxdb_token_file: Option<String>,
     /// Organisation (API v2)
-    #[arg(long, env = "INFLUXDB_ORG", default_value = "home", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "INFLUXDB_ORG",
+        default_value = "home",
+        value_name = "NAME"
+    )]
     pub influxdb_org: String,
     /// Bucket; with API v1 the database
-    #[arg(long, env = "INFLUXDB_BUCKET", default_value = "home_assistant", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "INFLUXDB_BUCKET",
+        default_value = "home_assistant",
+        value_name = "NAME"
+    )]
     pub influxdb_bucket: String,
     /// v2 for InfluxDB 2.x, 3.x and 1.8; v1 for 1.x's /write
     #[arg(long, env = "INFLUXDB_API", default_value = "v2", value_name = "v1|v2")]
@@ -35,7 +50,12 @@ pub struct InfluxArgs {
     #[arg(long, env = "INFLUXDB_USERNAME", value_name = "NAME")]
     pub influxdb_username: Option<String>,
     /// Password (API v1)
-    #[arg(long, env = "INFLUXDB_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    #[arg(
+        long,
+        env = "INFLUXDB_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
     pub influxdb_password: Option<String>,
     /// File that holds the password
     #[arg(long, env = "INFLUXDB_PASSWORD_FILE", value_name = "FILE")]
@@ -78,10 +98,20 @@ pub struct SinkArgs {
     #[arg(long, env = "SINK", value_name = "influxdb|sqlite|null")]
     pub sink: Option<String>,
     /// File of the embedded database
-    #[arg(long, env = "SQLITE_PATH", default_value = "./ha-ingestor.db", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "SQLITE_PATH",
+        default_value = "./ha-ingestor.db",
+        value_name = "FILE"
+    )]
     pub sqlite_path: PathBuf,
     /// How long the embedded database keeps points, such as 30d; 0 keeps them for ever
-    #[arg(long, env = "SQLITE_RETENTION", default_value = "30d", value_name = "TIME")]
+    #[arg(
+        long,
+        env = "SQLITE_RETENTION",
+        default_value = "30d",
+        value_name = "TIME"
+    )]
     pub sqlite_retention: String,
     /// InfluxDB.
     #[command(flatten)]
@@ -109,6 +139,12 @@ pub enum SinkChoice {
 }
 
 impl SinkArgs {
+    /// Whether the user named a database at all.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.sink.is_some() || self.influx.influxdb_url.is_some()
+    }
+
     /// Checks the choice; `None` after a problem. `embedded_by_default`: whether nothing set means
     /// the embedded database, as it does for one process by itself.
     pub fn resolve(
@@ -144,7 +180,10 @@ impl SinkArgs {
             "0" | "off" => None,
             text => Some(seconds(problems, "SQLITE_RETENTION", text)),
         };
-        SinkChoice::Sqlite(SqliteSettings { path: self.sqlite_path.clone(), retention })
+        SinkChoice::Sqlite(SqliteSettings {
+            path: self.sqlite_path.clone(),
+            retention,
+        })
     }
 }
 
@@ -154,7 +193,10 @@ impl InfluxArgs {
         let example = "http://influxdb:8086";
         let url = match &self.influxdb_url {
             None => {
-                problems.missing("INFLUXDB_URL", format_args!("InfluxDB's address, such as {example}"));
+                problems.missing(
+                    "INFLUXDB_URL",
+                    format_args!("InfluxDB's address, such as {example}"),
+                );
                 None
             }
             Some(text) => url(problems, "INFLUXDB_URL", text, &["http", "https"], example),
@@ -163,7 +205,11 @@ impl InfluxArgs {
             "v1" => InfluxVersion::V1,
             "v2" => InfluxVersion::V2,
             other => {
-                problems.bad("INFLUXDB_API", other, "v1 (InfluxDB 1.x) or v2 (2.x, 3.x, 1.8)");
+                problems.bad(
+                    "INFLUXDB_API",
+                    other,
+                    "v1 (InfluxDB 1.x) or v2 (2.x, 3.x, 1.8)",
+                );
                 InfluxVersion::V2
             }
         };

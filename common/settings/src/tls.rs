@@ -38,7 +38,9 @@ pub struct TlsSettings {
 
 impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsSettings").field("is_private", &self.is_private).finish_non_exhaustive()
+        f.debug_struct("TlsSettings")
+            .field("is_private", &self.is_private)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,7 +50,9 @@ impl TlsArgs {
         let read = |problems: &mut Problems, name: &str, path: &Option<String>| {
             path.as_ref().and_then(|path| {
                 std::fs::read(path)
-                    .map_err(|error| problems.other(format!("{name}: {path:?} cannot be read: {error}")))
+                    .map_err(|error| {
+                        problems.other(format!("{name}: {path:?} cannot be read: {error}"))
+                    })
                     .ok()
             })
         };
@@ -63,11 +67,16 @@ impl TlsArgs {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let (Some(pem), Some(path)) = (&ca, &self.tls_ca_file) {
-            let certificates: Vec<_> =
-                CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+            let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+                .filter_map(Result::ok)
+                .collect();
             let (added, _) = roots.add_parsable_certificates(certificates);
             if added == 0 {
-                problems.bad("TLS_CA_FILE", path, "a PEM file with at least one certificate");
+                problems.bad(
+                    "TLS_CA_FILE",
+                    path,
+                    "a PEM file with at least one certificate",
+                );
             }
         }
         let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -75,19 +84,29 @@ impl TlsArgs {
         let client = match &identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
-                let chain: Vec<_> =
-                    CertificateDer::pem_slice_iter(cert).filter_map(Result::ok).collect();
+                let chain: Vec<_> = CertificateDer::pem_slice_iter(cert)
+                    .filter_map(Result::ok)
+                    .collect();
                 let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| error.to_string());
                 let built = key.and_then(|key| {
-                    builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())
+                    builder
+                        .with_client_auth_cert(chain, key)
+                        .map_err(|error| error.to_string())
                 });
                 built
-                    .map_err(|error| problems.other(format!("TLS_CERT_FILE, TLS_KEY_FILE: {error}")))
+                    .map_err(|error| {
+                        problems.other(format!("TLS_CERT_FILE, TLS_KEY_FILE: {error}"))
+                    })
                     .ok()?
             }
         };
         let ca_pem = ca.map(|pem| String::from_utf8_lossy(&pem).into_owned());
         let is_private = ca_pem.is_some() || identity.is_some();
-        Some(TlsSettings { client: Arc::new(client), is_private, ca_pem, identity_pem: identity })
+        Some(TlsSettings {
+            client: Arc::new(client),
+            is_private,
+            ca_pem,
+            identity_pem: identity,
+        })
     }
 }

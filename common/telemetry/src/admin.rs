@@ -17,7 +17,9 @@ pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// The address cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("ADMIN_ADDR: cannot listen on {address}: {source}; free it, or set ADMIN_ADDR to another address")]
+#[error(
+    "ADMIN_ADDR: cannot listen on {address}: {source}; free it, or set ADMIN_ADDR to another address"
+)]
 pub struct AdminError {
     address: SocketAddr,
     source: std::io::Error,
@@ -68,8 +70,15 @@ impl Admin {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(prometheus))
-            .route("/status", get(|State(shared): State<Shared>| async move { Json((shared.status)()) }))
-            .with_state(Shared { metrics, health, status });
+            .route(
+                "/status",
+                get(|State(shared): State<Shared>| async move { Json((shared.status)()) }),
+            )
+            .with_state(Shared {
+                metrics,
+                health,
+                status,
+            });
         let served = axum::serve(self.listener, router)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = served.await {
@@ -117,7 +126,10 @@ mod tests {
         assert_eq!(get("/healthz").await.0, 200);
         assert_eq!(get("/status").await.1, r#"{"mode":"inline"}"#);
         let (_, text) = get("/metrics").await;
-        assert!(text.contains("ha_ingestor_events_lost_total{reason=\"x\"} 0"), "{text}");
+        assert!(
+            text.contains("ha_ingestor_events_lost_total{reason=\"x\"} 0"),
+            "{text}"
+        );
         assert!(text.contains("ha_ingestor_build_info"), "{text}");
         stop.cancel();
         served.await.unwrap();

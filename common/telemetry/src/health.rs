@@ -33,7 +33,10 @@ impl Health {
     /// `part: reason`, one a part; empty when ready.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
-        self.lock().iter().map(|(part, reason)| format!("{part}: {reason}")).collect()
+        self.lock()
+            .iter()
+            .map(|(part, reason)| format!("{part}: {reason}"))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {

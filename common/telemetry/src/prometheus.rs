@@ -10,8 +10,9 @@ const LATENCY_BUCKETS_S: [f64; 18] = [
 ];
 
 /// Seconds, for work within the process.
-const DURATION_BUCKETS_S: [f64; 10] =
-    [0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0];
+const DURATION_BUCKETS_S: [f64; 10] = [
+    0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0,
+];
 
 /// The recorder could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +30,14 @@ pub enum MetricsError {
 pub fn install_metrics(binary: &'static str) -> Result<PrometheusHandle, MetricsError> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&DURATION_BUCKETS_S)?
-        .set_buckets_for_metric(Matcher::Suffix("latency_seconds".into()), &LATENCY_BUCKETS_S)?
-        .set_buckets_for_metric(Matcher::Suffix("write_duration_seconds".into()), &LATENCY_BUCKETS_S)?
+        .set_buckets_for_metric(
+            Matcher::Suffix("latency_seconds".into()),
+            &LATENCY_BUCKETS_S,
+        )?
+        .set_buckets_for_metric(
+            Matcher::Suffix("write_duration_seconds".into()),
+            &LATENCY_BUCKETS_S,
+        )?
         .install_recorder()?;
     metrics::describe_gauge!("ha_ingestor_build_info", "1, with the version as a label");
     let version = env!("CARGO_PKG_VERSION");

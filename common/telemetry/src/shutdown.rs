@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 /// The system does not let signals be handled.
 pub fn shutdown_token() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let cancelled = token.clone();
     tokio::spawn(async move {
         tokio::select! {

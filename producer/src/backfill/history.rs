@@ -45,7 +45,11 @@ pub fn events_of(json: &[u8]) -> Result<Vec<BackfilledEvent>, serde_json::Error>
             });
             if new.is_some() || old.is_some() {
                 let json = event(&entity_id, old.as_deref(), new.as_deref(), &updated);
-                events.push(BackfilledEvent { entity_id: entity_id.clone(), time, json: json.into() });
+                events.push(BackfilledEvent {
+                    entity_id: entity_id.clone(),
+                    time,
+                    json: json.into(),
+                });
             }
             old = new;
         }
@@ -113,7 +117,10 @@ mod tests {
             {"s":"2","a":{},"lu":1795300132.0}],
             "sensor.b":[{"s":"","a":{},"lu":1795300131.0}]}"#;
         let events = events_of(json).unwrap();
-        let times: Vec<_> = events.iter().map(|event| event.time.0 % 100_000_000).collect();
+        let times: Vec<_> = events
+            .iter()
+            .map(|event| event.time.0 % 100_000_000)
+            .collect();
         assert_eq!(times, [29_118_132, 30_500_000, 31_000_001, 32_000_000]);
         let parsed: Vec<_> = events
             .iter()
@@ -125,8 +132,20 @@ mod tests {
         assert!(parsed[0].old_state.is_none());
         assert_eq!(parsed[0].new_state.as_ref().unwrap().state, "1");
         let updated = parsed[1].new_state.as_ref().unwrap();
-        assert_eq!(updated.last_changed, parsed[0].new_state.as_ref().unwrap().last_changed);
-        assert_eq!(parsed[1].old_state.as_ref().unwrap().attributes.text("u").unwrap(), "W \"x\"");
+        assert_eq!(
+            updated.last_changed,
+            parsed[0].new_state.as_ref().unwrap().last_changed
+        );
+        assert_eq!(
+            parsed[1]
+                .old_state
+                .as_ref()
+                .unwrap()
+                .attributes
+                .text("u")
+                .unwrap(),
+            "W \"x\""
+        );
         assert!(parsed[2].new_state.is_none(), "an empty row is a removal");
         assert_eq!(parsed[2].source_time().unwrap(), events[2].time);
         assert!(parsed[3].old_state.is_none());
@@ -134,8 +153,12 @@ mod tests {
 
     #[test]
     fn every_microsecond_survives_the_double() {
-        for micros_ in (1_795_300_129_000_000_i64..1_795_300_129_002_000).chain([4_102_444_799_999_999]) {
-            let seconds: f64 = format!("{}.{:06}", micros_ / 1_000_000, micros_ % 1_000_000).parse().unwrap();
+        for micros_ in
+            (1_795_300_129_000_000_i64..1_795_300_129_002_000).chain([4_102_444_799_999_999])
+        {
+            let seconds: f64 = format!("{}.{:06}", micros_ / 1_000_000, micros_ % 1_000_000)
+                .parse()
+                .unwrap();
             assert_eq!(micros(seconds), UtcMicros(micros_));
         }
     }

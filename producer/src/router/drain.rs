@@ -3,11 +3,11 @@
 
 use super::Router;
 use crate::framer::EncodedFrame;
+use futures_util::future::join_all;
 use ha_frame::Frame;
 use ha_pipeline::{Letter, Reason};
 use ha_resilience::State;
 use ha_spool::{SpoolError, SpooledFrame};
-use futures_util::future::join_all;
 use std::time::Duration;
 
 /// Frames offered together: about half of the publisher's window when they are full.
@@ -45,7 +45,11 @@ impl Router {
     /// One page; whether any frame got through.
     async fn drain_page(&self) -> Result<bool, SpoolError> {
         // While the route is being tried, one frame is the probe; the others would be refused.
-        let frames_max = if self.state() == State::Passing { PAGE_FRAMES_MAX } else { 1 };
+        let frames_max = if self.state() == State::Passing {
+            PAGE_FRAMES_MAX
+        } else {
+            1
+        };
         let page = self.spool.oldest(0, frames_max, PAGE_BYTES_MAX).await?;
         let offers = page.iter().map(|spooled| {
             let frame = EncodedFrame {
@@ -72,7 +76,8 @@ impl Router {
         let passing = !done.is_empty();
         for (spooled, error) in refused {
             if passing && self.spool.count_refusal(spooled.id).await? >= REFUSALS_MAX {
-                self.dead_letters(letters_of(&spooled, &error.to_string())).await;
+                self.dead_letters(letters_of(&spooled, &error.to_string()))
+                    .await;
                 done.push(spooled.id);
             } else {
                 kept.push(spooled.id);

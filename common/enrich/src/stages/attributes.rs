@@ -1,45 +1,94 @@
 //! Attributes as fields: numbers and booleans as `attr_<name>`, everything else as `text_<name>`,
 //! so that a field's type is a function of its name.
+//!
+//! An attribute that is null has no value, as one that is absent has none. What an attribute is at
+//! any time is what the last point says that speaks of it:
+//! - its `attr_` or `text_` field, whichever is the newer: it may change between number and text;
+//! - `attributes_removed`, a JSON list of the names that had a value in the event's old state and
+//!   have none in the new one;
+//! - `attributes_complete=true`, on the point of an event without an old state (a new entity, or any
+//!   after a restart): every attribute that is not a field of this point has no value;
+//! - `removed=true`: nothing has.
 
-use crate::{AttributePolicy, Options};
-use ha_event::{Scalar, StateChanged};
+use super::Outcome;
+use crate::AttributePolicy;
+use crate::facts::Facts;
+use ha_event::Scalar;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
 
-pub(super) fn attributes<'a>(point: &mut Point<'a>, event: &StateChanged<'a>, options: &Options) {
-    let Some(new) = &event.new_state else { return };
-    let old = match options.attributes {
-        AttributePolicy::None => return,
-        AttributePolicy::All => Vec::new(),
-        AttributePolicy::Changed => match &event.old_state {
-            // Most updates change the state alone; equal texts are equal attributes.
-            Some(old) if old.attributes.json() == new.attributes.json() => return,
-            Some(old) => old.attributes.entries(),
-            None => Vec::new(),
-        },
+pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
+    let point = &mut outcome.point;
+    let policy = facts.options.attributes;
+    let Some(new) = facts
+        .event
+        .new_state
+        .as_ref()
+        .filter(|_| policy != AttributePolicy::None)
+    else {
+        return;
     };
-    for (index, (name, value)) in new.attributes.entries().into_iter().enumerate() {
-        if is_unchanged(&old, index, &name, value) || options.exclude_attributes.contains(&*name) {
-            continue;
+    let old = facts.event.old_state.as_ref().map(|old| old.attributes);
+    if old.is_none() {
+        point.field("attributes_complete", Value::Boolean(true));
+    }
+    // Most updates change the state alone; equal texts are equal attributes.
+    let is_equal = old.is_some_and(|old| old.json() == new.attributes.json());
+    if is_equal && policy == AttributePolicy::Changed {
+        return;
+    }
+    let old: Vec<_> = match old {
+        Some(old) if !is_equal => old.entries().collect(),
+        _ => Vec::new(),
+    };
+    let excluded = &facts.options.exclude_attributes;
+    let mut place = 0;
+    for (name, value) in &facts.attributes {
+        let of_old = find(&old, &mut place, name);
+        let is_unchanged = policy == AttributePolicy::Changed && of_old == Some(value);
+        if !is_unchanged && !excluded.contains(name.as_ref()) {
+            write(point, name.clone(), value);
         }
-        match Scalar::parse(value) {
-            Scalar::Null => {}
-            Scalar::Boolean(value) => {
-                point.prefixed("attr_", name, Value::Float(f64::from(u8::from(value))));
-            }
-            Scalar::Number(number) => point.prefixed("attr_", name, Value::Float(number)),
-            Scalar::Text(text) => point.prefixed("text_", name, Value::Text(text)),
-            Scalar::Json(json) => point.prefixed("text_", name, Value::Text(Cow::Borrowed(json))),
-        }
+    }
+    let mut place = 0;
+    let mut removed = old.iter().filter(|(name, value)| {
+        has_value(value)
+            && !find(&facts.attributes, &mut place, name).is_some_and(|new| has_value(new))
+            && !excluded.contains(name.as_ref())
+    });
+    if let Some(first) = removed.next() {
+        let names: serde_json::Value = std::iter::once(first)
+            .chain(removed)
+            .map(|(name, _)| name.as_ref())
+            .collect();
+        point.field("attributes_removed", Value::Text(names.to_string().into()));
     }
 }
 
-/// Home Assistant keeps the order of attributes, so the same place is looked at first.
-fn is_unchanged(old: &[(Cow<'_, str>, &str)], index: usize, name: &str, value: &str) -> bool {
-    match old.get(index) {
-        Some((old_name, old_value)) if old_name == name => *old_value == value,
-        _ => old
-            .iter()
-            .any(|(old_name, old_value)| old_name == name && *old_value == value),
-    }
+type Entry<'a> = (Cow<'a, str>, &'a str);
+
+fn has_value(json: &str) -> bool {
+    json != "null"
+}
+
+/// The value of a name. Home Assistant keeps the order of attributes, so the place behind the last
+/// one found is looked at first.
+fn find<'x, 'a>(entries: &'x [Entry<'a>], place: &mut usize, name: &str) -> Option<&'x &'a str> {
+    let at = match entries.get(*place) {
+        Some((found, _)) if found == name => *place,
+        _ => entries.iter().position(|(found, _)| found == name)?,
+    };
+    *place = at + 1;
+    entries.get(at).map(|(_, value)| value)
+}
+
+fn write<'a>(point: &mut Point<'a>, name: Cow<'a, str>, value: &'a str) {
+    let (prefix, value) = match Scalar::parse(value) {
+        Scalar::Null => return,
+        Scalar::Boolean(value) => ("attr_", Value::Float(f64::from(u8::from(value)))),
+        Scalar::Number(number) => ("attr_", Value::Float(number)),
+        Scalar::Text(text) => ("text_", Value::Text(text)),
+        Scalar::Json(json) => ("text_", Value::Text(Cow::Borrowed(json))),
+    };
+    point.prefixed(prefix, name, value);
 }

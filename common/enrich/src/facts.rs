@@ -1,0 +1,113 @@
+//! What the stages look at: the event, read once, and what travelled with it.
+
+use crate::Options;
+use crate::value::numeric_value;
+use ha_event::{Attributes, Scalar, StateChanged, UtcMicros};
+use ha_frame::{Envelope, HomeFacts, Origin};
+use std::borrow::Cow;
+
+/// Everything that a stage may depend on.
+pub(crate) struct Facts<'a, 'f> {
+    pub event: &'f StateChanged<'a>,
+    pub domain: &'f str,
+    /// The point's time.
+    pub time: UtcMicros,
+    pub arrival: Arrival<'a>,
+    pub weather: Option<Weather<'a>>,
+    pub options: &'f Options,
+    /// Attributes of the new state, in their order; values as JSON text.
+    pub attributes: Vec<(Cow<'a, str>, &'a str)>,
+    /// Of the new state; the old state's on removal.
+    pub device_class: Option<Cow<'a, str>>,
+    pub unit: Option<Cow<'a, str>>,
+    pub is_total_increasing: bool,
+    /// The number that the new state stands for.
+    pub value: Option<f64>,
+}
+
+/// How the event came here.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub instance: &'a str,
+    pub origin: Origin,
+    pub epoch: Option<u64>,
+    pub sequence: Option<u64>,
+    pub received_at: UtcMicros,
+}
+
+/// The home's weather as it travelled with the event.
+#[derive(Clone, Copy)]
+pub(crate) struct Weather<'a> {
+    pub observed_at: UtcMicros,
+    pub condition: &'a str,
+    pub attributes: &'a str,
+}
+
+impl<'a, 'f> Facts<'a, 'f> {
+    /// None for an event without a time, which `ha_event::parse` refuses.
+    pub fn gather(
+        event: &'f StateChanged<'a>,
+        envelope: &'a Envelope<'_>,
+        home: Option<&'a HomeFacts<'_>>,
+        options: &'f Options,
+    ) -> Option<Self> {
+        let mut facts = Self {
+            time: event.source_time()?,
+            event,
+            domain: event.domain(),
+            arrival: Arrival {
+                instance: &envelope.instance,
+                origin: envelope.origin,
+                epoch: envelope.epoch,
+                sequence: envelope.sequence,
+                received_at: UtcMicros(envelope.received_at_ns.div_euclid(1_000)),
+            },
+            weather: home
+                .and_then(|home| home.weather.as_ref())
+                .map(|weather| Weather {
+                    observed_at: UtcMicros(weather.observed_at_us),
+                    condition: &weather.condition,
+                    attributes: &weather.attributes,
+                }),
+            options,
+            attributes: Vec::new(),
+            device_class: None,
+            unit: None,
+            is_total_increasing: false,
+            value: None,
+        };
+        match (&event.new_state, &event.old_state) {
+            (Some(new), _) => {
+                facts.read_attributes(new.attributes);
+                let class = facts.device_class.as_deref();
+                facts.value = numeric_value(facts.domain, class, &new.state);
+            }
+            (None, Some(old)) => facts.device_class = old.attributes.text("device_class"),
+            (None, None) => {}
+        }
+        Some(facts)
+    }
+
+    fn read_attributes(&mut self, attributes: Attributes<'a>) {
+        self.attributes.reserve(16);
+        for (name, value) in attributes.entries() {
+            let text = || match Scalar::parse(value) {
+                Scalar::Text(text) => Some(text),
+                _ => None,
+            };
+            match name.as_ref() {
+                "device_class" => self.device_class = text(),
+                "unit_of_measurement" => self.unit = text(),
+                "state_class" => self.is_total_increasing = value == "\"total_increasing\"",
+                _ => {}
+            }
+            self.attributes.push((name, value));
+        }
+    }
+
+    /// One attribute of the new state.
+    pub fn attribute(&self, name: &str) -> Option<Scalar<'a>> {
+        let found = self.attributes.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| Scalar::parse(value))
+    }
+}

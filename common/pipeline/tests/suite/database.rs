@@ -1,0 +1,210 @@
+//! With a server that answers as InfluxDB does on a bad day.
+
+use crate::suite::support::{Running, frame, options, state_changed};
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use ha_pipeline::{Outcome, PipelineOptions, Reason, SinkState};
+use ha_sink::{Api, InfluxDb, InfluxDbOptions, Sink};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What the server stored, a line each.
+type Stored = Arc<Mutex<BTreeSet<String>>>;
+
+/// A server whose n-th answer (from 0) is what the function says of the body's lines: their text,
+/// or the answer after which nothing is stored.
+async fn server<F>(answer: F) -> (Sink, Stored)
+where
+    F: Fn(usize, &[String]) -> Option<(StatusCode, String)> + Clone + Send + Sync + 'static,
+{
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let stored = Stored::default();
+    let (log, count) = (Arc::clone(&stored), Arc::new(Mutex::new(0)));
+    let handler = move |body: Bytes| {
+        let lines: Vec<String> = std::str::from_utf8(&body)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        let mut count = count.lock().unwrap();
+        let answered = answer(*count, &lines);
+        *count += 1;
+        if answered.is_none() {
+            log.lock().unwrap().extend(lines);
+        }
+        let answered = answered.unwrap_or((StatusCode::NO_CONTENT, String::new()));
+        async move { answered }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+    let options = InfluxDbOptions {
+        token: Some("sekret".into()),
+        org: Some("o".into()),
+        gzip_bytes_min: usize::MAX,
+        timeout: Duration::from_millis(500),
+        ..InfluxDbOptions::new(url, Api::V2, "b")
+    };
+    (Sink::InfluxDb(InfluxDb::new(options).unwrap()), stored)
+}
+
+fn events(count: u32) -> Vec<String> {
+    (0..count)
+        .map(|n| state_changed(&format!("sensor.s{n}"), "1", n))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_for_a_while_loses_nothing() {
+    let away = (
+        StatusCode::SERVICE_UNAVAILABLE,
+        r#"{"code":"unavailable","message":"busy"}"#,
+    );
+    let (sink, stored) = server(move |n, _| (n < 2).then(|| (away.0, away.1.to_owned()))).await;
+    let mut running = Running::start(
+        sink,
+        PipelineOptions {
+            writes_in_flight_max: 1,
+            ..options()
+        },
+    );
+    running.send(1, frame(&events(10))).await;
+    let state = running
+        .wait_for_state(|state| *state != SinkState::Available)
+        .await;
+    assert!(
+        matches!(&state, SinkState::Unavailable(reason) if reason.contains("busy")),
+        "{state:?}"
+    );
+    assert_eq!(running.outcome().await, Outcome::Settled(1));
+    running
+        .wait_for_state(|state| *state == SinkState::Available)
+        .await;
+    let (rest, letters) = running.finish().await;
+    assert!(
+        rest.is_empty() && letters.is_empty(),
+        "{rest:?} {letters:?}"
+    );
+    assert_eq!(stored.lock().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn a_line_that_the_database_refuses_is_a_letter_and_the_others_are_stored() {
+    let refused = |lines: &[String]| lines.iter().any(|line| line.contains("sensor.s3,"));
+    let (sink, stored) = server(move |_, lines| {
+        let words =
+            r#"{"code":"invalid","message":"partial write: field type conflict dropped=1"}"#;
+        refused(lines).then(|| (StatusCode::BAD_REQUEST, words.to_owned()))
+    })
+    .await;
+    let mut running = Running::start(sink, options());
+    running.send(1, frame(&events(20))).await;
+    running
+        .send(2, frame(&[state_changed("light.l", "on", 50)]))
+        .await;
+    let both = [running.outcome().await, running.outcome().await];
+    assert!(
+        both.contains(&Outcome::Settled(1)) && both.contains(&Outcome::Settled(2)),
+        "{both:?}"
+    );
+    assert_eq!(*running.state.borrow(), SinkState::Available);
+    let (_, letters) = running.finish().await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter = &letters[0];
+    assert_eq!(
+        (letter.reason, letter.stage),
+        (Reason::SinkRejected, "sink")
+    );
+    assert_eq!(letter.domain, "sensor");
+    assert!(
+        letter.error.contains("field type conflict"),
+        "{}",
+        letter.error
+    );
+    let of = ha_frame::decode(&letter.payload).unwrap();
+    assert_eq!(of.envelopes[0].json, events(4)[3].as_bytes());
+    assert_eq!(stored.lock().unwrap().len(), 20, "19 and the light");
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_given_up_and_tried_again() {
+    // Accepts and never answers, until it is replaced by one that does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let options_of_sink = InfluxDbOptions {
+        token: Some("sekret".into()),
+        timeout: Duration::from_millis(300),
+        ..InfluxDbOptions::new(format!("http://{address}"), Api::V2, "b")
+    };
+    let sink = Sink::InfluxDb(InfluxDb::new(options_of_sink).unwrap());
+    let mut running = Running::start(sink, options());
+    running.send(1, frame(&events(10))).await;
+    let state = running
+        .wait_for_state(|state| *state != SinkState::Available)
+        .await;
+    assert!(
+        matches!(&state, SinkState::Unavailable(reason) if reason.contains("INFLUXDB_URL")),
+        "{state:?}"
+    );
+
+    let app = Router::new().fallback(|| async { StatusCode::NO_CONTENT });
+    let serving = tokio::spawn(async move { axum::serve(silent, app).await });
+    assert_eq!(running.outcome().await, Outcome::Settled(1));
+    let (_, letters) = running.finish().await;
+    assert!(letters.is_empty());
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_setting_and_drops_nothing() {
+    let (sink, stored) = server(|_, _| {
+        let words = r#"{"code":"unauthorized","message":"unauthorized access"}"#;
+        Some((StatusCode::UNAUTHORIZED, words.to_owned()))
+    })
+    .await;
+    let mut running = Running::start(sink, options());
+    running.send(1, frame(&events(10))).await;
+    let state = running
+        .wait_for_state(|state| *state != SinkState::Available)
+        .await;
+    let SinkState::Refused(reason) = state else {
+        panic!("{state:?}")
+    };
+    assert!(
+        reason.contains("INFLUXDB_TOKEN") && !reason.contains("sekret"),
+        "{reason}"
+    );
+    assert!(running.letters.all().is_empty());
+    assert!(stored.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn no_more_is_taken_than_the_limits_allow_while_the_database_hangs() {
+    let (sink, stored) =
+        server(|n, _| (n < 4).then(|| (StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned()))).await;
+    let limits = PipelineOptions {
+        batch_points_max: 10,
+        writes_in_flight_max: 2,
+        ..options()
+    };
+    let mut running = Running::start(sink, limits);
+    for ticket in 0..50 {
+        let n = u32::try_from(ticket).unwrap() * 10;
+        let events: Vec<_> = (n..n + 10)
+            .map(|n| state_changed("sensor.s", "1", n))
+            .collect();
+        running.send(ticket, frame(&events)).await;
+    }
+    let mut tickets = BTreeSet::new();
+    while tickets.len() < 50 {
+        let Outcome::Settled(ticket) = running.outcome().await else {
+            panic!()
+        };
+        assert!(tickets.insert(ticket), "{ticket} twice");
+    }
+    running.finish().await;
+    assert_eq!(stored.lock().unwrap().len(), 500);
+}

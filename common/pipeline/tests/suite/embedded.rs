@@ -1,0 +1,161 @@
+//! With the embedded database: what becomes a point, and what a letter.
+
+use crate::suite::support::{
+    Running, SOON, embedded, encoded, frame, frame_of, newer_frame, options, state_changed, stored,
+};
+use ha_frame::Frame;
+use ha_pipeline::{Outcome, PipelineOptions, Reason};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+#[tokio::test]
+async fn each_event_is_a_point_or_a_letter_and_each_frame_is_settled() {
+    let (_dir, path, sink) = embedded().await;
+    let running = Running::start(sink, options());
+    let invalid = [
+        "no json".to_owned(),
+        r#"{"event_type":"state_changed","data":{}}"#.to_owned(),
+        state_changed("no_dot", "1", 5),
+        state_changed("light.kitchen", "on", 6).replace("2026-01-01", "yesterday"),
+    ];
+    let good = |n: u32| state_changed("sensor.a", &n.to_string(), n);
+    let mixed = [good(1), invalid[0].clone(), good(2), invalid[1].clone()];
+    running.send(1, frame(&mixed)).await;
+    running.send(2, b"rubbish".to_vec()).await;
+    running
+        .send(3, frame(&[invalid[2].clone(), invalid[3].clone()]))
+        .await;
+    let whole = frame(&[good(8)]);
+    running.send(4, whole[..whole.len() - 1].to_vec()).await;
+    running.send(5, [whole.clone(), vec![0]].concat()).await;
+    running.send(6, encoded(&Frame::new(Vec::new()))).await;
+    running.send(7, frame(&[good(9)])).await;
+    let (outcomes, letters) = running.finish().await;
+
+    let mut tickets: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Settled(ticket) => *ticket,
+            Outcome::NewerVersion(..) => panic!("{outcome:?}"),
+        })
+        .collect();
+    tickets.sort_unstable();
+    assert_eq!(tickets, [1, 2, 3, 4, 5, 6, 7]);
+    let expected = ["1", "2", "9"].map(|state| ("sensor.a".to_owned(), state.to_owned()));
+    assert_eq!(stored(&path), expected);
+
+    let of = |reason| letters.iter().filter(move |letter| letter.reason == reason);
+    assert_eq!(letters.len(), 8);
+    let foreign: Vec<_> = of(Reason::Undecodable)
+        .map(|letter| letter.payload.to_vec())
+        .collect();
+    assert_eq!(foreign.len(), 4);
+    assert_eq!(foreign[0], b"rubbish");
+    assert!(of(Reason::Undecodable).all(|letter| letter.stage == "decode"));
+    // A letter of one event is a frame that can be sent again.
+    for (letter, json) in of(Reason::InvalidEvent).zip(&invalid) {
+        assert_eq!(letter.stage, "enrich");
+        assert!(!letter.error.is_empty());
+        let frame = ha_frame::decode(&letter.payload).unwrap();
+        assert_eq!(frame.envelopes.len(), 1);
+        assert_eq!(frame.envelopes[0].json, json.as_bytes());
+    }
+    assert_eq!(of(Reason::InvalidEvent).count(), invalid.len());
+    let domains: Vec<_> = of(Reason::InvalidEvent)
+        .map(|letter| letter.domain.as_str())
+        .collect();
+    assert_eq!(domains, ["", "", "", "light"]);
+}
+
+#[tokio::test]
+async fn a_newer_frame_is_handed_back_and_its_neighbours_are_stored() {
+    let (_dir, path, sink) = embedded().await;
+    let running = Running::start(sink, options());
+    running
+        .send(1, frame(&[state_changed("sensor.a", "1", 1)]))
+        .await;
+    running.send(2, newer_frame()).await;
+    running
+        .send(3, frame(&[state_changed("sensor.a", "3", 3)]))
+        .await;
+    let (outcomes, letters) = running.finish().await;
+    assert!(letters.is_empty(), "{letters:?}");
+    assert_eq!(outcomes.len(), 3);
+    assert!(
+        outcomes.contains(&Outcome::NewerVersion(2, ha_frame::VERSION + 1)),
+        "{outcomes:?}"
+    );
+    assert_eq!(stored(&path).len(), 2);
+}
+
+#[tokio::test]
+async fn the_same_frame_twice_is_one_point_each() {
+    let (_dir, path, sink) = embedded().await;
+    let running = Running::start(sink, options());
+    let events = [
+        state_changed("sensor.a", "1", 1),
+        state_changed("sensor.b", "2", 1),
+    ];
+    running.send(1, frame(&events)).await;
+    running.send(2, frame(&events)).await;
+    let (outcomes, _) = running.finish().await;
+    assert_eq!(outcomes.len(), 2);
+    assert_eq!(stored(&path).len(), 2);
+}
+
+#[tokio::test]
+async fn a_lonely_frame_waits_for_company_no_longer_than_the_age() {
+    let (_dir, path, sink) = embedded().await;
+    let age = Duration::from_millis(300);
+    let options = PipelineOptions {
+        batch_age_max: age,
+        batch_points_max: 2,
+        ..options()
+    };
+    let mut running = Running::start(sink, options);
+    let began = Instant::now();
+    running
+        .send(1, frame(&[state_changed("sensor.a", "1", 1)]))
+        .await;
+    assert_eq!(running.outcome().await, Outcome::Settled(1));
+    assert!(began.elapsed() >= age, "{:?}", began.elapsed());
+    assert_eq!(stored(&path).len(), 1, "the input is still open");
+
+    // A full batch does not wait at all.
+    let began = Instant::now();
+    running
+        .send(
+            2,
+            frame(&[
+                state_changed("sensor.a", "2", 2),
+                state_changed("sensor.a", "3", 3),
+            ]),
+        )
+        .await;
+    assert_eq!(
+        timeout(SOON, running.outcome()).await.unwrap(),
+        Outcome::Settled(2)
+    );
+    assert!(began.elapsed() < age, "{:?}", began.elapsed());
+    let (count, ..) = running.latency.summary();
+    assert_eq!(count, 3);
+    running.finish().await;
+}
+
+#[tokio::test]
+async fn imports_and_backfill_have_no_latency() {
+    let (_dir, path, sink) = embedded().await;
+    let running = Running::start(sink, options());
+    let latency = std::sync::Arc::clone(&running.latency);
+    let events = [
+        state_changed("sensor.a", "1", 1),
+        state_changed("sensor.a", "2", 2),
+    ];
+    let mut of = frame_of(&events);
+    of.envelopes[0].origin = ha_frame::Origin::Import;
+    of.envelopes[1].origin = ha_frame::Origin::Backfill;
+    running.send(1, encoded(&of)).await;
+    running.finish().await;
+    assert_eq!(stored(&path).len(), 2);
+    assert_eq!(latency.summary().0, 0);
+}

@@ -1,0 +1,20 @@
+//! Everything under `deploy/` and `k8s/`, checked by the tools that read it, and by assertions for
+//! what those tools miss. `deploy/checks/install.sh` installs the tools.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking, and so do their helpers"
+)]
+
+mod suite {
+    mod compose;
+    mod grafana;
+    mod kubernetes;
+    mod prometheus;
+    mod rabbitmq;
+    mod scaling;
+    mod settings;
+    mod tools;
+}

@@ -1,0 +1,204 @@
+//! Driving: fire at one rate, interrupt as planned, wait until everything sent is stored.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::harness::Harness;
+use super::report::{ConnectionReport, Fault, rounded};
+use super::settings::{Load, Plan};
+use crate::progress::Progress;
+
+/// How long a restarting Home Assistant is away.
+const HOME_DOWN: Duration = Duration::from_millis(500);
+/// Nothing more will come when the count has not moved for so long.
+const STALLED: Duration = Duration::from_secs(20);
+/// The same where a killed connection leaves open how many there are to come.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// What happened while events were fired and stored.
+#[derive(Debug)]
+pub struct Drive {
+    pub(super) seconds: f64,
+    pub(super) drain_s: f64,
+    /// Events that the rate asked for.
+    pub(super) asked: f64,
+    /// Events that could not be sent because of restarts on request.
+    pub(super) excused: f64,
+    pub(super) faults: Vec<Fault>,
+    pub(super) killed: BTreeSet<u32>,
+    pub(super) connections: ConnectionReport,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Interruption {
+    RestartProcesses,
+    CloseHome,
+    KillHome,
+}
+
+/// Fires events, interrupts as planned, waits until everything sent is stored.
+///
+/// # Errors
+/// When something does not come back, or the database cannot be read.
+pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result<Drive> {
+    let plan = harness.plan().clone();
+    let duration = match &plan.load {
+        Load::House(duration) | Load::LoopedCapture(_, duration) => *duration,
+        Load::Capture(capture) => Duration::from_secs_f64(capture.events() as f64 / plan.rate),
+    };
+    let begun = Instant::now();
+    let mut firing = harness.fire();
+    let (mut faults, mut killed, mut excused) = (Vec::new(), BTreeSet::new(), 0.0);
+    for (at, interruption) in interruptions(&plan, duration) {
+        while begun.elapsed() < at {
+            show(harness, progress, begun);
+            tokio::time::sleep((at - begun.elapsed().min(at)).min(Duration::from_millis(200)))
+                .await;
+        }
+        let fault = interrupt(harness, interruption, begun, &mut killed).await?;
+        progress.step(&fault.to_string());
+        excused += fault.events_not_sent as f64;
+        if interruption == Interruption::CloseHome {
+            // Nothing fires while it is away.
+            excused += plan.rate * HOME_DOWN.as_secs_f64();
+        }
+        faults.push(fault);
+    }
+    loop {
+        show(harness, progress, begun);
+        match tokio::time::timeout(Duration::from_millis(200), &mut firing).await {
+            Ok(fired) => {
+                fired?;
+                break;
+            }
+            Err(_) => continue,
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let asked = match plan.load {
+        // Captured events of other types than state_changed are fired, and not in the ledger.
+        Load::Capture(_) | Load::LoopedCapture(..) => harness.ledger().fired() as f64,
+        Load::House(_) => plan.rate * duration.as_secs_f64(),
+    };
+    let drain_s = drain(harness, progress, !killed.is_empty()).await?;
+    let connections = connections(harness, &faults);
+    Ok(Drive {
+        seconds,
+        drain_s,
+        asked,
+        excused,
+        faults,
+        killed,
+        connections,
+    })
+}
+
+fn interruptions(plan: &Plan, duration: Duration) -> Vec<(Duration, Interruption)> {
+    let restarts = plan
+        .restarts_at
+        .iter()
+        .map(|at| (*at, Interruption::RestartProcesses));
+    let step = duration / (plan.home_restarts + 1);
+    let home = (1..=plan.home_restarts).map(|number| {
+        let odd = number % 2 == 1;
+        let what = if odd {
+            Interruption::CloseHome
+        } else {
+            Interruption::KillHome
+        };
+        (step * number, what)
+    });
+    let mut all: Vec<_> = restarts.chain(home).collect();
+    all.sort_by_key(|(at, _)| *at);
+    all
+}
+
+async fn interrupt(
+    harness: &mut Harness,
+    interruption: Interruption,
+    begun: Instant,
+    killed: &mut BTreeSet<u32>,
+) -> anyhow::Result<Fault> {
+    let not_sent = |harness: &Harness| {
+        let ledger = harness.ledger();
+        let sent = ledger.sent();
+        ledger.fired().saturating_sub(sent)
+    };
+    let (at_s, not_sent_before) = (begun.elapsed().as_secs_f64(), not_sent(harness));
+    let since = Instant::now();
+    let (fault, exits) = match interruption {
+        Interruption::RestartProcesses => ("restart", harness.restart_processes().await?),
+        Interruption::CloseHome => {
+            harness.restart_home(false, HOME_DOWN).await?;
+            ("home-close", Vec::new())
+        }
+        Interruption::KillHome => {
+            killed.insert(harness.restart_home(true, HOME_DOWN).await?);
+            ("home-kill", Vec::new())
+        }
+    };
+    Ok(Fault {
+        fault,
+        at_s: rounded(at_s),
+        subscribed_after_s: rounded(since.elapsed().as_secs_f64()),
+        events_not_sent: not_sent(harness).saturating_sub(not_sent_before),
+        exits,
+    })
+}
+
+fn show(harness: &Harness, progress: &Progress, begun: Instant) {
+    progress.show(|| {
+        let (ledger, queues) = (harness.ledger(), harness.queues());
+        let waiting = queues.map_or(String::new(), |queues| {
+            format!(", {} frames waiting", queues.depth())
+        });
+        let elapsed = begun.elapsed().as_secs();
+        format!(
+            "{elapsed:>4} s: fired {}, sent {}{waiting}",
+            ledger.fired(),
+            ledger.sent()
+        )
+    });
+}
+
+/// Waits until as many points are stored as events were sent; returns how long that took, in
+/// seconds.
+async fn drain(
+    harness: &Harness,
+    progress: &Progress,
+    may_fall_short: bool,
+) -> anyhow::Result<f64> {
+    let (begun, ledger) = (Instant::now(), harness.ledger());
+    let (mut last, mut moved, mut sent_before) = ((0, 0), Instant::now(), u64::MAX);
+    loop {
+        let asked = Instant::now();
+        let (sent, stored) = (ledger.sent(), harness.stored().await?);
+        progress.show(|| format!("stored {stored} of {sent}"));
+        // Twice the same number: what the home had fired is on the socket.
+        if stored >= sent && sent == sent_before {
+            break;
+        }
+        sent_before = sent;
+        if last != (sent, stored) {
+            (last, moved) = ((sent, stored), Instant::now());
+        }
+        let patience = if may_fall_short { SETTLED } else { STALLED };
+        if moved.elapsed() > patience || begun.elapsed() > harness.plan().drain_max {
+            progress.step(&format!("no longer waiting: {stored} of {sent} stored"));
+            break;
+        }
+        // Counting must not become a load of its own.
+        tokio::time::sleep((asked.elapsed() * 4).max(Duration::from_millis(100))).await;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+fn connections(harness: &Harness, faults: &[Fault]) -> ConnectionReport {
+    let stats = harness.home_stats();
+    ConnectionReport {
+        authentications: stats.authentications,
+        authentications_expected: 1 + faults.len() as u64,
+        connections_open: stats.connections_open,
+        subscriptions: stats.subscriptions.values().sum(),
+    }
+}

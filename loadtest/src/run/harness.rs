@@ -1,0 +1,361 @@
+//! Everything that a run needs, started and stopped: services, the simulated home, the processes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::future::join_all;
+use ha_services::Services;
+use ha_simulator::{Ledger, SimulatorStats};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::backend::{Environment, broker, database, start_services, watch_services};
+use super::database::Database;
+use super::latency::{Latencies, LatencyMs, stored_by};
+use super::process::{Exit, GRACE, Launch, Process};
+use super::queues::Queues;
+use super::settings::{Mode, Plan};
+use super::simulated_home::SimulatedHome;
+use super::usage::{Role, Usage};
+
+/// Ports of admin addresses; the private services have theirs above, both below the ephemeral
+/// range.
+const PORTS: std::ops::Range<u16> = 20_000..25_600;
+const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A system that is ready to be driven. Dropping it stops it by force; [`Harness::stop`] in good
+/// order.
+#[derive(Debug)]
+pub struct Harness {
+    // Dropped in this order: processes before what they are connected to.
+    processes: Vec<Process>,
+    queues: Option<Queues>,
+    home: SimulatedHome,
+    database: Database,
+    usage: Usage,
+    latencies: Latencies,
+    client: reqwest::Client,
+    services: Option<Services>,
+    folder: TempDir,
+    plan: Plan,
+    notes: Vec<String>,
+}
+
+impl Harness {
+    /// Starts everything and waits until the producer is subscribed and all processes are ready.
+    ///
+    /// # Errors
+    /// What could not be started, and the cure; what was started is stopped again.
+    pub async fn start(plan: Plan, on_step: impl Fn(&str)) -> anyhow::Result<Self> {
+        let binaries = Binaries::find(&plan)?;
+        let folder = tempfile::Builder::new().prefix("ha-loadtest-").tempdir()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(HTTP_TIMEOUT)
+            .build()?;
+        let services = start_services(&plan, &on_step).await?;
+        let instance = Services::unique_name("loadtest");
+        let mut environment = vec![
+            ("INSTANCE_NAME", instance.clone()),
+            ("SHUTDOWN_GRACE_S", GRACE.as_secs().to_string()),
+            ("LOG_FORMAT", "json".to_owned()),
+        ];
+        let broker = broker(&plan, services.as_ref()).await?;
+        let queues = match broker {
+            None => None,
+            Some((amqp_url, management)) => {
+                environment.push(("AMQP_URL", amqp_url.to_string()));
+                Some(Queues::watch(amqp_url, management, &plan.tls, &client).await?)
+            }
+        };
+        let database = database(
+            &plan,
+            services.as_ref(),
+            &instance,
+            &folder,
+            &mut environment,
+        )
+        .await?;
+        let usage = Usage::start();
+        watch_services(services.as_ref(), &usage);
+        let home = SimulatedHome::start(plan.entities).await?;
+        let (latencies, processes) = (Latencies::new()?, Vec::new());
+        let mut harness = Self {
+            processes,
+            queues,
+            home,
+            database,
+            usage,
+            latencies,
+            client,
+            services,
+            folder,
+            plan,
+            notes: Vec::new(),
+        };
+        on_step("starting the processes");
+        let launches = harness.launches(&binaries, &environment)?;
+        harness.launch(&launches).await?;
+        Ok(harness)
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What was fired and sent.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.home.simulator().ledger()
+    }
+
+    /// What the simulated Home Assistant sees of the producer.
+    #[must_use]
+    pub fn home_stats(&self) -> SimulatorStats {
+        self.home.simulator().stats()
+    }
+
+    /// Where the points are.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The private services, if any were started.
+    #[must_use]
+    pub fn services(&self) -> Option<&Services> {
+        self.services.as_ref()
+    }
+
+    /// Where logs, spool and embedded database of the run are.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Keeps the folder beyond the run.
+    pub fn keep_folder(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
+    /// The measured time begins, and events are fired; the handle gives their number.
+    #[must_use]
+    pub fn fire(&self) -> JoinHandle<u64> {
+        self.usage.begin();
+        self.home.fire(self.plan.load.clone(), self.plan.rate)
+    }
+
+    /// SIGTERM to all processes at once; they are started again and the producer is subscribed
+    /// when this returns.
+    ///
+    /// # Errors
+    /// When a process does not come up again.
+    pub async fn restart_processes(&mut self) -> anyhow::Result<Vec<Exit>> {
+        self.collect_latencies().await;
+        let processes = std::mem::take(&mut self.processes);
+        let launches: Vec<Launch> = processes
+            .iter()
+            .map(|process| process.launch().clone())
+            .collect();
+        let exits = join_all(
+            processes
+                .into_iter()
+                .map(|process| process.terminate(&self.usage)),
+        );
+        let exits = exits.await;
+        self.launch(&launches).await?;
+        Ok(exits)
+    }
+
+    /// Home Assistant restarts: closed in good order or killed. The producer is subscribed again
+    /// when this returns. Gives the number of the connection that ended.
+    ///
+    /// # Errors
+    /// When the producer does not come back.
+    pub async fn restart_home(&self, kill: bool, down_for: Duration) -> anyhow::Result<u32> {
+        let connection = self.home_stats().connections_accepted;
+        if kill {
+            self.home.kill(down_for).await?;
+        } else {
+            self.home.restart(down_for).await?;
+        }
+        self.home.subscribed().await?;
+        Ok(u32::try_from(connection).unwrap_or(u32::MAX))
+    }
+
+    /// Points of live events in the database, or, where they are discarded, what the processes say
+    /// that they have written.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn stored(&self) -> anyhow::Result<u64> {
+        if !matches!(self.database, Database::Nowhere) {
+            return self.database.live_points().await;
+        }
+        let mut stored = self.latencies.count();
+        for process in &self.processes {
+            stored += stored_by(process, &self.client).await?;
+        }
+        Ok(stored)
+    }
+
+    /// SIGTERM to the producer, then to the workers; how they ended. Latencies and the use of the
+    /// machine are final then.
+    pub async fn stop(&mut self) -> Vec<Exit> {
+        self.collect_latencies().await;
+        let mut workers = std::mem::take(&mut self.processes).into_iter();
+        let mut exits = Vec::new();
+        if let Some(producer) = workers.next() {
+            exits.push(producer.terminate(&self.usage).await);
+        }
+        exits.extend(join_all(workers.map(|worker| worker.terminate(&self.usage))).await);
+        exits
+    }
+
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    pub(super) fn latency(&self) -> Option<LatencyMs> {
+        self.latencies.summary()
+    }
+
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    pub(super) fn queues(&self) -> Option<&Queues> {
+        self.queues.as_ref()
+    }
+
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    async fn collect_latencies(&mut self) {
+        for process in &self.processes {
+            if let Err(error) = self.latencies.add(process, &self.client).await {
+                // It has ended, or hangs; the audit goes on without its latencies.
+                self.notes
+                    .push(format!("no latencies of {}: {error:#}", process.name()));
+            }
+        }
+    }
+
+    async fn launch(&mut self, launches: &[Launch]) -> anyhow::Result<()> {
+        for launch in launches {
+            self.processes.push(launch.start(&self.usage)?);
+        }
+        for process in &mut self.processes {
+            process.ready(&self.client).await?;
+        }
+        self.home.subscribed().await?;
+        Ok(())
+    }
+
+    /// The producer, then the workers.
+    fn launches(
+        &self,
+        binaries: &Binaries,
+        environment: &Environment,
+    ) -> anyhow::Result<Vec<Launch>> {
+        let folder = self.plan.logs.as_deref().unwrap_or(self.folder.path());
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
+        let launch = |name: String, role, binary: &PathBuf| {
+            let admin_port = free_port()?;
+            let mut environment = environment.clone();
+            environment.push(("ADMIN_ADDR", format!("127.0.0.1:{admin_port}")));
+            let log = folder.join(format!("{name}.log"));
+            anyhow::Ok(Launch {
+                name,
+                role,
+                binary: binary.clone(),
+                environment,
+                admin_port,
+                log,
+            })
+        };
+        let mut producer = launch("producer".to_owned(), Role::Producer, &binaries.producer)?;
+        let simulator = self.home.simulator();
+        producer.environment.extend([
+            ("ENRICHMENT_MODE", self.plan.mode.as_str().to_owned()),
+            ("HOME_ASSISTANT_URL", simulator.url()),
+            ("HOME_ASSISTANT_TOKEN", simulator.token().to_owned()),
+            (
+                "SPOOL_PATH",
+                self.folder.path().join("spool.db").display().to_string(),
+            ),
+        ]);
+        let mut launches = vec![producer];
+        for number in 1..=self.plan.workers_started() {
+            launches.push(launch(
+                format!("worker-{number}"),
+                Role::Worker,
+                &binaries.worker,
+            )?);
+        }
+        Ok(launches)
+    }
+}
+
+impl Plan {
+    /// Worker processes that the mode needs.
+    #[must_use]
+    pub fn workers_started(&self) -> usize {
+        if self.mode == Mode::Queue {
+            self.workers
+        } else {
+            0
+        }
+    }
+}
+
+struct Binaries {
+    producer: PathBuf,
+    worker: PathBuf,
+}
+
+impl Binaries {
+    fn find(plan: &Plan) -> anyhow::Result<Self> {
+        let folder = match &plan.binaries {
+            Some(folder) => folder.clone(),
+            None => {
+                let own = std::env::current_exe().context("finding this binary")?;
+                own.parent().map(PathBuf::from).unwrap_or_default()
+            }
+        };
+        let (producer, worker) = (folder.join("producer"), folder.join("worker"));
+        let needed = if plan.mode == Mode::Queue { 2 } else { 1 };
+        for binary in [&producer, &worker].into_iter().take(needed) {
+            if !binary.is_file() {
+                bail!(
+                    "{} is not there; build the binaries beside this one: cargo build -p producer \
+                     -p worker -p loadtest (with --release if this one is a release build)",
+                    binary.display()
+                );
+            }
+        }
+        Ok(Self { producer, worker })
+    }
+}
+
+/// A port that nobody listens on; a process is never given the same one twice. The search begins at
+/// a place that depends on the process: load tests side by side seldom meet.
+fn free_port() -> anyhow::Result<u16> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(16).wrapping_add(given);
+        let port = PORTS.start + u16::try_from(offset % PORTS.len() as u32)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port from {} to {}", PORTS.start, PORTS.end - 1)
+}

@@ -1,0 +1,96 @@
+//! Latencies of all processes that write, merged exactly: percentiles cannot be averaged.
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use serde::Serialize;
+
+use super::process::Process;
+
+/// Milliseconds from the source's time of an event to the return of the write that stored it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LatencyMs {
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The sum of the histograms.
+#[derive(Debug)]
+pub(super) struct Latencies {
+    histogram: Histogram<u64>,
+}
+
+impl Latencies {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            histogram: Histogram::new(3)?,
+        })
+    }
+
+    /// Adds what a process has measured since its start; to be called once in its life, at the
+    /// end. A process that writes nothing has no histogram.
+    pub(super) async fn add(
+        &mut self,
+        process: &Process,
+        client: &reqwest::Client,
+    ) -> anyhow::Result<()> {
+        if let Some(histogram) = histogram_of(process, client).await? {
+            self.histogram.add(&histogram)?;
+        }
+        Ok(())
+    }
+
+    /// Events measured.
+    pub(super) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    pub(super) fn summary(&self) -> Option<LatencyMs> {
+        let ms = |us: u64| us as f64 / 1e3;
+        let at = |quantile| ms(self.histogram.value_at_quantile(quantile));
+        (!self.histogram.is_empty()).then(|| LatencyMs {
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            max: ms(self.histogram.max()),
+        })
+    }
+}
+
+/// How many events a process says that it has stored; for the null sink, where nobody else knows.
+pub(super) async fn stored_by(process: &Process, client: &reqwest::Client) -> anyhow::Result<u64> {
+    Ok(histogram_of(process, client)
+        .await?
+        .map_or(0, |histogram| histogram.len()))
+}
+
+async fn histogram_of(
+    process: &Process,
+    client: &reqwest::Client,
+) -> anyhow::Result<Option<Histogram<u64>>> {
+    let answer = client
+        .get(process.admin_url("/status"))
+        .send()
+        .await?
+        .bytes()
+        .await?;
+    let status: serde_json::Value = serde_json::from_slice(&answer)?;
+    let Some(text) = status
+        .get("latency_us_histogram")
+        .and_then(serde_json::Value::as_str)
+    else {
+        return Ok(None);
+    };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text)?;
+    let histogram = Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .with_context(|| format!("latency_us_histogram of {}", process.name()))?;
+    Ok(Some(histogram))
+}

@@ -1,0 +1,251 @@
+//! What the broker says of its queues.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use ha_broker::{Broker, BrokerError, topology};
+use ha_settings::TlsSettings;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use url::Url;
+
+const DEPTH_INTERVAL: Duration = Duration::from_millis(500);
+/// A count that has not moved for so long is final. A quorum queue counts itself, and sends its
+/// dead letters on, a moment after the fact.
+const STABLE_FOR: Duration = Duration::from_secs(2);
+const STABLE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// RabbitMQ's management lags up to 5 s behind a quorum queue.
+const STATISTICS_STABLE_FOR: Duration = Duration::from_secs(6);
+
+/// RabbitMQ's management API.
+#[derive(Debug, Clone)]
+pub(super) struct Management {
+    pub(super) url: Url,
+    pub(super) user: String,
+    pub(super) password: String,
+    /// As in the AMQP URL, percent-encoded.
+    pub(super) vhost: String,
+}
+
+/// The broker's counts of the queue of frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Deliveries {
+    published: u64,
+    acknowledged: u64,
+    /// In the queue.
+    messages: u64,
+    /// With the mark "redelivered".
+    pub(super) redelivered: u64,
+}
+
+impl Deliveries {
+    fn since(self, before: Self) -> Self {
+        Self {
+            // What lay there before was published, too; what lies there now is yet to be delivered.
+            published: (self.published + before.messages)
+                .saturating_sub(before.published + self.messages),
+            acknowledged: self.acknowledged.saturating_sub(before.acknowledged),
+            messages: self.messages,
+            redelivered: self.redelivered.saturating_sub(before.redelivered),
+        }
+    }
+
+    /// Acknowledgements above one a frame: frames that came again although they were settled. This
+    /// is not the count of the mark: a quorum queue marks a frame, too, that was on its way to a
+    /// consumer when it cancelled, and that no client ever saw (rabbitmq-server#3729).
+    pub(super) fn redelivered_settled(self) -> u64 {
+        self.acknowledged.saturating_sub(self.published)
+    }
+}
+
+/// Watches the queue of frames until it is dropped.
+#[derive(Debug)]
+pub(super) struct Queues {
+    broker: Arc<Broker>,
+    management: Option<Management>,
+    depth: Arc<AtomicU64>,
+    depth_max: Arc<AtomicU64>,
+    /// Letters that others left there.
+    letters_before: u64,
+    /// The same of deliveries.
+    deliveries_before: Deliveries,
+    watching: JoinHandle<()>,
+}
+
+impl Queues {
+    pub(super) async fn watch(
+        amqp_url: Url,
+        management: Option<Management>,
+        tls: &TlsSettings,
+        client: &reqwest::Client,
+    ) -> anyhow::Result<Self> {
+        let broker = ha_assembly::broker(amqp_url, "ha-ingestor loadtest".to_owned(), tls)?;
+        // Before the producer is there nobody may have declared anything yet.
+        let letters_before = messages(&broker, topology::DEAD_LETTERS_QUEUE)
+            .await
+            .unwrap_or_default();
+        let deliveries_before = match &management {
+            Some(management) => management.deliveries(client).await.unwrap_or_default(),
+            None => Deliveries::default(),
+        };
+        let (depth, depth_max): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
+        let watching = tokio::spawn(follow_depth(
+            Arc::clone(&broker),
+            Arc::clone(&depth),
+            Arc::clone(&depth_max),
+        ));
+        Ok(Self {
+            broker,
+            management,
+            depth,
+            depth_max,
+            letters_before,
+            deliveries_before,
+            watching,
+        })
+    }
+
+    /// Frames that wait for a worker.
+    pub(super) fn depth(&self) -> u64 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// The most frames that were seen waiting.
+    pub(super) fn depth_max(&self) -> u64 {
+        self.depth_max.load(Ordering::Relaxed)
+    }
+
+    /// Messages that this run added to the dead letters, once their number has settled.
+    pub(super) async fn dead_lettered(&self) -> anyhow::Result<u64> {
+        let read = || messages(&self.broker, topology::DEAD_LETTERS_QUEUE);
+        let letters = stable(STABLE_FOR, read).await?;
+        Ok(letters.saturating_sub(self.letters_before))
+    }
+
+    /// What the broker counted of the queue of frames, once it has settled; `None` without a
+    /// management API.
+    pub(super) async fn deliveries(
+        &self,
+        client: &reqwest::Client,
+    ) -> anyhow::Result<Option<Deliveries>> {
+        let Some(management) = &self.management else {
+            return Ok(None);
+        };
+        let read = || management.deliveries(client);
+        let now = stable(STATISTICS_STABLE_FOR, read).await?;
+        Ok(Some(now.since(self.deliveries_before)))
+    }
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+impl Management {
+    async fn deliveries(&self, client: &reqwest::Client) -> anyhow::Result<Deliveries> {
+        let base = self.url.as_str().trim_end_matches('/');
+        let url = format!(
+            "{base}/api/queues/{}/{}",
+            self.vhost,
+            topology::EVENTS_QUEUE
+        );
+        let request = client
+            .get(&url)
+            .basic_auth(&self.user, Some(&self.password));
+        let response = request.send().await?.error_for_status()?;
+        let body = response.bytes().await?;
+        let queue: Value = serde_json::from_slice(&body)
+            .with_context(|| format!("{url} does not answer with JSON"))?;
+        // A count that is not there has not happened.
+        let count = |path: &str| queue.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        Ok(Deliveries {
+            published: count("/message_stats/publish"),
+            acknowledged: count("/message_stats/ack"),
+            messages: count("/messages"),
+            redelivered: count("/message_stats/redeliver"),
+        })
+    }
+}
+
+async fn messages(broker: &Broker, queue: &str) -> anyhow::Result<u64> {
+    let connection = broker.connect().await?;
+    let channel = connection.create_channel().await?;
+    let depth = topology::depth(broker, &channel, queue).await?;
+    let _ = connection.close(200, "done".into()).await;
+    Ok(u64::from(depth))
+}
+
+/// The value, once it has not changed for `stable_for`.
+async fn stable<T, F>(stable_for: Duration, read: impl Fn() -> F) -> anyhow::Result<T>
+where
+    T: PartialEq,
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let deadline = Instant::now() + STABLE_WAIT_MAX;
+    let (mut value, mut since) = (read().await?, Instant::now());
+    while since.elapsed() < stable_for && Instant::now() < deadline {
+        tokio::time::sleep(DEPTH_INTERVAL).await;
+        let next = read().await?;
+        if next != value {
+            (value, since) = (next, Instant::now());
+        }
+    }
+    Ok(value)
+}
+
+async fn follow_depth(broker: Arc<Broker>, depth: Arc<AtomicU64>, depth_max: Arc<AtomicU64>) {
+    loop {
+        // Away, or the queue is not declared yet: there is nothing to see for now.
+        let _ = follow_depth_once(&broker, &depth, &depth_max).await;
+        tokio::time::sleep(DEPTH_INTERVAL).await;
+    }
+}
+
+async fn follow_depth_once(
+    broker: &Broker,
+    depth: &AtomicU64,
+    depth_max: &AtomicU64,
+) -> Result<(), BrokerError> {
+    let connection = broker.connect().await?;
+    let Ok(channel) = connection.create_channel().await else {
+        return Ok(());
+    };
+    loop {
+        let messages = topology::depth(broker, &channel, topology::EVENTS_QUEUE).await?;
+        depth.store(u64::from(messages), Ordering::Relaxed);
+        depth_max.fetch_max(u64::from(messages), Ordering::Relaxed);
+        tokio::time::sleep(DEPTH_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Deliveries;
+
+    #[test]
+    fn only_a_second_acknowledgement_tells_of_a_settled_frame() {
+        let before = Deliveries {
+            published: 100,
+            acknowledged: 90,
+            messages: 10,
+            redelivered: 4,
+        };
+        let marked = Deliveries {
+            published: 300,
+            acknowledged: 298,
+            messages: 2,
+            redelivered: 7,
+        };
+        let since = marked.since(before);
+        assert_eq!((since.redelivered, since.redelivered_settled()), (3, 0));
+        let again = Deliveries {
+            acknowledged: 299,
+            ..marked
+        };
+        assert_eq!(again.since(before).redelivered_settled(), 1);
+    }
+}

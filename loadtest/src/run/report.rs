@@ -1,0 +1,263 @@
+//! The report: JSON for machines, a table for people.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::latency::LatencyMs;
+use super::process::Exit;
+use super::usage::RoleUsage;
+
+/// Whether the run may be called good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing missing, nothing twice, enough sent, all processes ended well.
+    Pass,
+    /// The reasons say why.
+    Fail,
+}
+
+/// Use of the machine by the processes of one role, while events were fired and stored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ProcessUsage {
+    /// Seconds of processor time of all its processes.
+    pub cpu_s: f64,
+    /// Largest resident memory of one of them, in megabytes (10^6 bytes).
+    pub rss_mb_max: f64,
+}
+
+impl From<RoleUsage> for ProcessUsage {
+    fn from(usage: RoleUsage) -> Self {
+        Self {
+            cpu_s: rounded(usage.cpu_s),
+            rss_mb_max: rounded(usage.rss_mb_max),
+        }
+    }
+}
+
+/// Something that was done to the system on purpose.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fault {
+    /// What, such as `restart`.
+    pub fault: &'static str,
+    /// Seconds from the first event on.
+    pub at_s: f64,
+    /// Seconds until events flowed again: the producer was subscribed.
+    pub subscribed_after_s: f64,
+    /// Events fired meanwhile that no client was subscribed to.
+    pub events_not_sent: u64,
+    /// How processes ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exits: Vec<Exit>,
+}
+
+/// What the simulated Home Assistant saw of the producer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConnectionReport {
+    /// Logins over the whole run.
+    pub authentications: u64,
+    /// What they should be: one, and one more for each restart.
+    pub authentications_expected: u64,
+    /// Connections at the end.
+    pub connections_open: usize,
+    /// Subscriptions at the end.
+    pub subscriptions: usize,
+}
+
+/// The result of a run. Times are seconds or milliseconds as named; `None` is "not known here".
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `steady`.
+    pub scenario: &'static str,
+    /// `queue`, `inline` or `disabled`.
+    pub mode: &'static str,
+    /// Events that were written whole to the socket of the subscribed producer.
+    pub events_sent: u64,
+    /// Fired events that the database holds with their state.
+    pub events_stored: Option<u64>,
+    /// Sent events that it does not hold.
+    pub missing: Option<u64>,
+    /// Points too many for an entity and time.
+    pub duplicates: Option<u64>,
+    /// Messages that the run added to the dead letters.
+    pub dead_lettered: Option<u64>,
+    /// From the first event to the last.
+    pub seconds: f64,
+    /// Sent events over `seconds`.
+    pub events_per_s: f64,
+    /// Source time to write returned, live events.
+    pub latency_ms: Option<LatencyMs>,
+    /// The producer.
+    pub producer: Option<ProcessUsage>,
+    /// All workers.
+    pub worker: Option<ProcessUsage>,
+    /// RabbitMQ's processor time.
+    pub broker_cpu_s: Option<f64>,
+    /// InfluxDB's processor time, without the nginx in front of it.
+    pub database_cpu_s: Option<f64>,
+    /// The most frames seen waiting in the queue.
+    pub queue_depth_max: Option<u64>,
+    /// Of a drill.
+    pub recovery_s: Option<f64>,
+    /// What was done to the system on purpose.
+    pub faults: Vec<Fault>,
+    /// Pass or fail.
+    pub verdict: Verdict,
+    /// Why it is a fail; empty for a pass.
+    pub reasons: Vec<String>,
+    /// What was not looked at, and other remarks.
+    pub notes: Vec<String>,
+    /// Deliveries of the queue of frames with the mark "redelivered", by the broker's count.
+    pub redelivered: Option<u64>,
+    /// Frames that were acknowledged and delivered again, by the broker's count. One that a quorum
+    /// queue takes back before any client saw it is marked, but not one of these.
+    pub redelivered_settled: Option<u64>,
+    /// Points that no fired event explains.
+    pub unexplained: Option<u64>,
+    /// Events that a killed connection may have taken with it.
+    pub uncertain: Option<u64>,
+    /// Events fired, sent or not.
+    pub events_fired: u64,
+    /// From the last event until everything sent was stored.
+    pub drain_s: f64,
+    /// Events per second that were asked for.
+    pub rate: f64,
+    /// Worker processes.
+    pub workers: usize,
+    /// `influxdb`, `sqlite` or `null`.
+    pub sink: &'static str,
+    /// What the simulated Home Assistant saw.
+    pub home_assistant: ConnectionReport,
+    /// How the processes ended at the end of the run.
+    pub exits: Vec<Exit>,
+}
+
+/// Three digits behind the point: more are noise.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<16} {value}");
+        let verdict = if self.verdict == Verdict::Pass {
+            "pass"
+        } else {
+            "FAIL"
+        };
+        let workers = if self.mode == "queue" {
+            format!(", {} workers", self.workers)
+        } else {
+            String::new()
+        };
+        row(
+            "scenario",
+            format!(
+                "{}, mode {}{workers}, sink {}",
+                self.scenario, self.mode, self.sink
+            ),
+        )?;
+        row("verdict", verdict.to_owned())?;
+        for reason in &self.reasons {
+            row("", format!("- {reason}"))?;
+        }
+        row(
+            "events",
+            format!(
+                "{} sent in {:.1} s ({:.0}/s of {:.0}/s), {} stored, drained in {:.2} s",
+                self.events_sent,
+                self.seconds,
+                self.events_per_s,
+                self.rate,
+                number(self.events_stored),
+                self.drain_s,
+            ),
+        )?;
+        row(
+            "audit",
+            format!(
+                "missing {}, duplicates {}, unexplained {}, uncertain {}, dead letters {}, \
+                 redelivered {} (settled ones {})",
+                number(self.missing),
+                number(self.duplicates),
+                number(self.unexplained),
+                number(self.uncertain),
+                number(self.dead_lettered),
+                number(self.redelivered),
+                number(self.redelivered_settled),
+            ),
+        )?;
+        if let Some(LatencyMs { p50, p95, p99, max }) = self.latency_ms {
+            row(
+                "latency ms",
+                format!("p50 {p50:.1}, p95 {p95:.1}, p99 {p99:.1}, max {max:.1}"),
+            )?;
+        }
+        for (name, usage) in [("producer", self.producer), ("worker", self.worker)] {
+            if let Some(ProcessUsage { cpu_s, rss_mb_max }) = usage {
+                row(
+                    name,
+                    format!("{}, {rss_mb_max:.0} MB at most", self.cpu(cpu_s)),
+                )?;
+            }
+        }
+        for (name, cpu_s) in [
+            ("broker", self.broker_cpu_s),
+            ("database", self.database_cpu_s),
+        ] {
+            if let Some(cpu_s) = cpu_s {
+                row(name, self.cpu(cpu_s))?;
+            }
+        }
+        if let Some(depth) = self.queue_depth_max {
+            row("queue", format!("{depth} frames at most"))?;
+        }
+        for fault in &self.faults {
+            row("fault", fault.to_string())?;
+        }
+        row("exits", words(&self.exits))?;
+        self.notes
+            .iter()
+            .try_for_each(|note| row("note", note.clone()))
+    }
+}
+
+impl Report {
+    fn cpu(&self, cpu_s: f64) -> String {
+        let per_million = cpu_s * 1e6 / self.events_sent.max(1) as f64;
+        format!("{cpu_s:.2} s CPU ({per_million:.1} s per million events)")
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at {:.1} s, subscribed again after {:.2} s, {} events not sent meanwhile",
+            self.fault, self.at_s, self.subscribed_after_s, self.events_not_sent
+        )?;
+        if self.exits.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; {}", words(&self.exits))
+        }
+    }
+}
+
+fn words(exits: &[Exit]) -> String {
+    let words: Vec<String> = exits
+        .iter()
+        .map(|exit| {
+            let code = exit
+                .exit_code
+                .map_or("killed".to_owned(), |code| format!("exit {code}"));
+            format!("{} {code} in {:.2} s", exit.process, exit.seconds)
+        })
+        .collect();
+    words.join(", ")
+}
+
+fn number(value: Option<u64>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}

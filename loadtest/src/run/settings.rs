@@ -1,0 +1,321 @@
+//! The settings of `loadtest run`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use ha_settings::{
+    BrokerArgs, InfluxArgs, InfluxSettings, InfluxVersion, Problems, TlsArgs, TlsSettings, number,
+    seconds,
+};
+use ha_simulator::Replay;
+use url::Url;
+
+use super::Output;
+
+/// More events per second than the machines that this runs on can fire.
+const RATE_MAX: u32 = 1_000_000;
+const ENTITIES_MAX: usize = 1_000_000;
+const WORKERS_MAX: usize = 64;
+const HOME_RESTARTS_MAX: u32 = 1_000;
+/// Where no capture says when it is over.
+const SECONDS_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Settings of `loadtest run`, as given.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where events are enriched: queue (RabbitMQ and workers), inline or disabled (in the producer)
+    #[arg(long, default_value = "queue", value_name = "queue|inline|disabled")]
+    mode: String,
+    /// Worker processes in mode queue
+    #[arg(long, default_value = "2", value_name = "COUNT")]
+    workers: String,
+    /// Events per second, whatever the system does (open loop)
+    #[arg(long, default_value = "1000", value_name = "RATE")]
+    rate: String,
+    /// How long events are fired, such as 50, 10m or 2h; unset: 30, with --replay once through
+    #[arg(long, value_name = "TIME")]
+    seconds: Option<String>,
+    /// Entities in the simulated house
+    #[arg(long, default_value = "300", value_name = "COUNT")]
+    entities: String,
+    /// Fire the events of a capture (JSON lines) with times of now instead of the house's; with
+    /// --seconds again and again
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Where points go; null discards them, which leaves nothing to audit
+    #[arg(long, default_value = "influxdb", value_name = "influxdb|sqlite|null")]
+    sink: String,
+    /// In the middle of the run, at this second, SIGTERM to the producer and all workers, which
+    /// must exit with 0 within the grace and are started again; may be repeated
+    #[arg(long, value_name = "SECOND")]
+    restart_at: Vec<String>,
+    /// The simulated Home Assistant restarts so many times, spread over the run: closed cleanly
+    /// and killed by turns
+    #[arg(long, default_value = "0", value_name = "COUNT")]
+    home_restarts: String,
+    /// How long to wait at the end until everything sent is stored
+    #[arg(long, default_value = "120", value_name = "TIME")]
+    drain_seconds: String,
+    /// Write the report as JSON; - is standard output, which then holds nothing else
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+    /// Keep the logs of the started processes here; unset: kept only when the verdict is fail
+    #[arg(long, value_name = "FOLDER")]
+    logs: Option<PathBuf>,
+    /// Base URL of RabbitMQ's management API, for the redelivered count when attached to a broker
+    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", value_name = "URL")]
+    rabbitmq_management_url: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    influx: InfluxArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// `ENRICHMENT_MODE` of the producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// RabbitMQ and workers.
+    Queue,
+    /// In the producer.
+    Inline,
+    /// Plain mapping in the producer.
+    Disabled,
+}
+
+impl Mode {
+    /// The setting's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Inline => "inline",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// Where points go.
+#[derive(Debug, Clone)]
+pub enum SinkPlan {
+    /// An InfluxDB of this run, written to by the given API.
+    PrivateInflux(InfluxVersion),
+    /// An InfluxDB that is there.
+    Influx(Box<InfluxSettings>),
+    /// A file of this run.
+    Sqlite,
+    /// Nowhere.
+    Null,
+}
+
+impl SinkPlan {
+    /// The setting's word.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::PrivateInflux(_) | Self::Influx(_) => "influxdb",
+            Self::Sqlite => "sqlite",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// Where frames go.
+#[derive(Debug, Clone)]
+pub enum BrokerPlan {
+    /// The mode needs none.
+    None,
+    /// A RabbitMQ of this run.
+    Private,
+    /// A RabbitMQ that is there.
+    Given {
+        /// With user, password and virtual host.
+        amqp_url: Url,
+        /// Base URL of its management API.
+        management_url: Option<Url>,
+    },
+}
+
+/// What feeds the system.
+#[derive(Debug, Clone)]
+pub enum Load {
+    /// The simulated house, for so long.
+    House(Duration),
+    /// A capture, once through.
+    Capture(Replay),
+    /// A capture again and again, for so long.
+    LoopedCapture(Replay, Duration),
+}
+
+/// Settings of `loadtest run`, checked.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Mode of the producer.
+    pub mode: Mode,
+    /// Worker processes; used in mode queue only.
+    pub workers: usize,
+    /// Events per second.
+    pub rate: f64,
+    /// What is fired, and how long.
+    pub load: Load,
+    /// Entities in the house.
+    pub entities: usize,
+    /// Where points go.
+    pub sink: SinkPlan,
+    /// Where frames go.
+    pub broker: BrokerPlan,
+    /// Certificates for services that are there.
+    pub tls: TlsSettings,
+    /// When producer and workers are restarted, from the first event on.
+    pub restarts_at: Vec<Duration>,
+    /// How often the simulated Home Assistant restarts.
+    pub home_restarts: u32,
+    /// The longest wait until everything sent is stored.
+    pub drain_max: Duration,
+    /// Where logs are kept.
+    pub logs: Option<PathBuf>,
+    /// Folder of the producer's and the worker's binary; `None`: the one of this binary.
+    pub binaries: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// Where the report goes.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        Output {
+            json: self.json.clone(),
+        }
+    }
+
+    /// Checks everything; `None` after a problem.
+    pub fn resolve(&self, problems: &mut Problems) -> Option<Plan> {
+        let mode = match self.mode.as_str() {
+            "queue" => Some(Mode::Queue),
+            "inline" => Some(Mode::Inline),
+            "disabled" => Some(Mode::Disabled),
+            other => {
+                problems.bad("--mode", other, "queue, inline or disabled");
+                None
+            }
+        };
+        let workers = number(problems, "--workers", &self.workers, 1..=WORKERS_MAX);
+        let rate = rate(problems, &self.rate);
+        let duration = self
+            .seconds
+            .as_ref()
+            .map(|text| seconds(problems, "--seconds", text));
+        let load = match (replay(problems, self.replay.as_deref()), duration) {
+            (None, duration) => Load::House(duration.unwrap_or(SECONDS_DEFAULT)),
+            (Some(capture), None) => Load::Capture(capture),
+            (Some(capture), Some(duration)) => Load::LoopedCapture(capture.looping(), duration),
+        };
+        let entities = entities(problems, &self.entities);
+        let sink = self.sink(problems);
+        let broker = mode.and_then(|mode| self.broker(mode, problems));
+        let restarts_at = self
+            .restart_at
+            .iter()
+            .map(|text| seconds(problems, "--restart-at", text))
+            .collect();
+        let home_restarts = number(
+            problems,
+            "--home-restarts",
+            &self.home_restarts,
+            0..=HOME_RESTARTS_MAX,
+        );
+        let drain_max = seconds(problems, "--drain-seconds", &self.drain_seconds);
+        let tls = self.tls.resolve(problems);
+        Some(Plan {
+            mode: mode?,
+            workers,
+            rate,
+            load,
+            entities,
+            sink: sink?,
+            broker: broker?,
+            tls: tls?,
+            restarts_at,
+            home_restarts,
+            drain_max,
+            logs: self.logs.clone(),
+            binaries: None,
+        })
+    }
+
+    fn sink(&self, problems: &mut Problems) -> Option<SinkPlan> {
+        match self.sink.as_str() {
+            "sqlite" => Some(SinkPlan::Sqlite),
+            "null" => Some(SinkPlan::Null),
+            "influxdb" if self.influx.influxdb_url.is_some() => self
+                .influx
+                .resolve(problems)
+                .map(|settings| SinkPlan::Influx(Box::new(settings))),
+            "influxdb" => match self.influx.influxdb_api.as_str() {
+                "v1" => Some(SinkPlan::PrivateInflux(InfluxVersion::V1)),
+                "v2" => Some(SinkPlan::PrivateInflux(InfluxVersion::V2)),
+                other => {
+                    problems.bad("INFLUXDB_API", other, "v1 or v2");
+                    None
+                }
+            },
+            other => {
+                problems.bad("--sink", other, "influxdb, sqlite or null");
+                None
+            }
+        }
+    }
+
+    fn broker(&self, mode: Mode, problems: &mut Problems) -> Option<BrokerPlan> {
+        if mode != Mode::Queue {
+            return Some(BrokerPlan::None);
+        }
+        if self.broker.amqp_url.is_none() && self.broker.amqp_url_file.is_none() {
+            return Some(BrokerPlan::Private);
+        }
+        let management_url = match self.rabbitmq_management_url.as_deref().map(Url::parse) {
+            None => None,
+            Some(Ok(url)) => Some(url),
+            Some(Err(_)) => {
+                let valid = "a URL such as http://rabbitmq:15672";
+                problems.bad_secret("RABBITMQ_MANAGEMENT_URL", valid);
+                None
+            }
+        };
+        let amqp_url = self.broker.resolve(problems)?;
+        Some(BrokerPlan::Given {
+            amqp_url,
+            management_url,
+        })
+    }
+}
+
+pub(crate) fn rate(problems: &mut Problems, text: &str) -> f64 {
+    match text.trim().replace('_', "").parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= f64::from(RATE_MAX) => rate,
+        _ => {
+            problems.bad(
+                "--rate",
+                text,
+                format_args!("events per second, up to {RATE_MAX}"),
+            );
+            1.0
+        }
+    }
+}
+
+pub(crate) fn entities(problems: &mut Problems, text: &str) -> usize {
+    number(problems, "--entities", text, 1..=ENTITIES_MAX)
+}
+
+pub(crate) fn replay(problems: &mut Problems, path: Option<&Path>) -> Option<Replay> {
+    let path = path?;
+    match Replay::read(path) {
+        Ok(replay) => Some(replay),
+        Err(error) => {
+            problems.bad("--replay", &path.display().to_string(), error);
+            None
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What processes use of the machine, from `/proc` (proc(5)).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Whose use it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The producer.
+    Producer,
+    /// A worker.
+    Worker,
+    /// RabbitMQ.
+    Broker,
+    /// InfluxDB.
+    Database,
+}
+
+/// Processor time and memory of the watched processes, sampled until it is dropped.
+#[derive(Debug)]
+pub struct Usage {
+    watched: Arc<Mutex<Vec<Watched>>>,
+    sampling: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    role: Role,
+    pid: u32,
+    running: bool,
+    /// Processor time that was spent before the measured time began.
+    ticks_before: u64,
+    ticks: u64,
+    rss_kib_max: u64,
+}
+
+/// Sum of the processor times, and the largest memory of one process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoleUsage {
+    /// Seconds.
+    pub cpu_s: f64,
+    /// Megabytes of 10^6 bytes.
+    pub rss_mb_max: f64,
+}
+
+impl Usage {
+    /// Begins to sample; must be called on a tokio runtime.
+    #[must_use]
+    pub fn start() -> Self {
+        let watched: Arc<Mutex<Vec<Watched>>> = Arc::default();
+        let sampled = Arc::clone(&watched);
+        let sampling = tokio::spawn(async move {
+            let mut every = tokio::time::interval(SAMPLE_INTERVAL);
+            loop {
+                every.tick().await;
+                sample(&mut lock(&sampled));
+            }
+        });
+        Self { watched, sampling }
+    }
+
+    /// Counts a process from its start on, or from the next [`Usage::begin`] on.
+    pub fn watch(&self, role: Role, pid: u32) {
+        let fresh = Watched {
+            role,
+            pid,
+            running: true,
+            ticks_before: 0,
+            ticks: 0,
+            rss_kib_max: 0,
+        };
+        lock(&self.watched).push(fresh);
+    }
+
+    /// The process has ended: its number may be given to another.
+    pub fn unwatch(&self, pid: u32) {
+        let mut watched = lock(&self.watched);
+        watched
+            .iter_mut()
+            .filter(|one| one.pid == pid)
+            .for_each(|one| one.running = false);
+    }
+
+    /// The measured time begins: what was used so far does not count.
+    pub fn begin(&self) {
+        let mut watched = lock(&self.watched);
+        sample(&mut watched);
+        watched
+            .iter_mut()
+            .for_each(|one| one.ticks_before = one.ticks);
+    }
+
+    /// Looks now.
+    pub fn sample(&self) {
+        sample(&mut lock(&self.watched));
+    }
+
+    /// What the role used since [`Usage::begin`]; `None` if it has no process.
+    #[must_use]
+    pub fn of(&self, role: Role) -> Option<RoleUsage> {
+        let watched = lock(&self.watched);
+        let of_role: Vec<&Watched> = watched.iter().filter(|one| one.role == role).collect();
+        let ticks: u64 = of_role.iter().map(|one| one.ticks - one.ticks_before).sum();
+        let rss_kib_max = of_role.iter().map(|one| one.rss_kib_max).max()?;
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        Some(RoleUsage {
+            cpu_s: ticks as f64 / ticks_per_second as f64,
+            rss_mb_max: rss_kib_max as f64 * 1024.0 / 1e6,
+        })
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.sampling.abort();
+    }
+}
+
+/// Whether a process has ended, its status taken or not.
+pub(super) fn has_ended(pid: u32) -> bool {
+    stat(pid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
+}
+
+fn lock(watched: &Mutex<Vec<Watched>>) -> MutexGuard<'_, Vec<Watched>> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sample(watched: &mut [Watched]) {
+    for one in watched.iter_mut().filter(|one| one.running) {
+        if let Some(stat) = stat(one.pid) {
+            one.ticks = one.ticks.max(stat.ticks);
+        }
+        if let Some(rss_kib) = rss_kib_peak(one.pid) {
+            one.rss_kib_max = one.rss_kib_max.max(rss_kib);
+        }
+    }
+}
+
+struct Stat {
+    state: char,
+    ticks: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name stands in parentheses and may hold anything, so the fields are counted from its end.
+/// User and system time of the process, and of its children that have ended.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let state = fields.first()?.chars().next()?;
+    let ticks = fields
+        .get(11..15)?
+        .iter()
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Some(Stat { state, ticks })
+}
+
+/// The kernel's own record of the peak, so that nothing falls between two samples.
+fn rss_kib_peak(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let text = "77 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 40 2 300 1000 20 0 4 0 999 1 2";
+        let stat = parse_stat(text).unwrap();
+        assert_eq!((stat.state, stat.ticks), ('S', 1_342));
+        assert!(parse_stat("77 (a").is_none());
+    }
+
+    #[tokio::test]
+    async fn this_process_is_seen_to_work() {
+        let usage = Usage::start();
+        assert!(usage.of(Role::Worker).is_none());
+        usage.watch(Role::Worker, std::process::id());
+        usage.begin();
+        let begun = std::time::Instant::now();
+        let mut sum = 0_u64;
+        while begun.elapsed() < Duration::from_millis(100) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        usage.sample();
+        let used = usage.of(Role::Worker).unwrap();
+        assert!(used.cpu_s > 0.02, "{used:?}");
+        assert!(used.rss_mb_max > 1.0, "{used:?}");
+        assert!(!has_ended(std::process::id()));
+    }
+}

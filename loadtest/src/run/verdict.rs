@@ -1,0 +1,170 @@
+//! The comparison, and what it means: from a driven and stopped system to its report.
+
+use super::audit::{Audit, audit};
+use super::database::Database;
+use super::drive::Drive;
+use super::harness::Harness;
+use super::process::Exit;
+use super::queues::Deliveries;
+use super::report::{ConnectionReport, Report, Verdict, rounded};
+use super::usage::Role;
+use crate::progress::Progress;
+
+/// Of the events that should be sent, so many must have been.
+const SENT_SHARE_MIN: f64 = 0.95;
+/// Compares and judges; the processes have ended.
+///
+/// # Errors
+/// When the database or the broker cannot be read.
+pub async fn report(
+    scenario: &'static str,
+    harness: &Harness,
+    drive: Drive,
+    exits: Vec<Exit>,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let (plan, ledger) = (harness.plan(), harness.ledger());
+    progress.step("comparing the ledger with the database");
+    let audited = !matches!(harness.database(), Database::Nowhere);
+    let comparing = async {
+        if !audited {
+            return Ok(None);
+        }
+        let on_progress = |events| progress.show(|| format!("compared {events} events"));
+        audit(&ledger, harness.database(), &drive.killed, on_progress)
+            .await
+            .map(Some)
+    };
+    let asking_broker = async {
+        let Some(queues) = harness.queues() else {
+            return Ok((None, None));
+        };
+        let dead_lettered = queues.dead_lettered().await?;
+        anyhow::Ok((
+            Some(dead_lettered),
+            queues.deliveries(harness.client()).await?,
+        ))
+    };
+    let (found, (dead_lettered, deliveries)) = tokio::try_join!(comparing, asking_broker)?;
+    let usage = |role| harness.usage().of(role);
+    let cpu_s = |role| usage(role).map(|usage| rounded(usage.cpu_s));
+    let (sent, fired) = (ledger.sent(), ledger.fired());
+    let mut report = Report {
+        scenario,
+        mode: plan.mode.as_str(),
+        events_sent: sent,
+        events_stored: found.as_ref().map(|found| found.stored),
+        missing: found.as_ref().map(|found| found.missing),
+        duplicates: found.as_ref().map(|found| found.duplicates),
+        dead_lettered,
+        seconds: rounded(drive.seconds),
+        events_per_s: rounded(sent as f64 / drive.seconds.max(1e-3)),
+        latency_ms: harness.latency(),
+        producer: usage(Role::Producer).map(Into::into),
+        worker: usage(Role::Worker).map(Into::into),
+        broker_cpu_s: cpu_s(Role::Broker),
+        database_cpu_s: cpu_s(Role::Database),
+        queue_depth_max: harness.queues().map(|queues| queues.depth_max()),
+        recovery_s: None,
+        faults: drive.faults,
+        verdict: Verdict::Pass,
+        reasons: Vec::new(),
+        notes: harness.notes().to_vec(),
+        redelivered: deliveries.map(|deliveries| deliveries.redelivered),
+        redelivered_settled: deliveries.map(Deliveries::redelivered_settled),
+        unexplained: found.as_ref().map(|found| found.unexplained),
+        uncertain: found.as_ref().map(|found| found.uncertain),
+        events_fired: fired,
+        drain_s: rounded(drive.drain_s),
+        rate: plan.rate,
+        workers: plan.workers_started(),
+        sink: plan.sink.as_str(),
+        home_assistant: drive.connections,
+        exits,
+    };
+    if !audited {
+        report
+            .notes
+            .push("nothing was audited: the null sink keeps nothing".to_owned());
+    }
+    report.judge(drive.asked - drive.excused, found.unwrap_or_default());
+    Ok(report)
+}
+
+impl Report {
+    /// Finds the verdict. `required` is how many events should have been sent.
+    fn judge(&mut self, required: f64, found: Audit) {
+        let mut reasons = Vec::new();
+        let mut none = |count: u64, what: &str| {
+            if count > 0 {
+                reasons.push(format!("{count} {what}"));
+            }
+        };
+        none(
+            found.missing - found.wrong,
+            "sent events are not in the database",
+        );
+        none(
+            found.wrong,
+            "sent events are in the database with another state",
+        );
+        none(found.duplicates, "points too many for an event");
+        none(found.unexplained, "points that no fired event explains");
+        none(
+            self.dead_lettered.unwrap_or_default(),
+            "dead letters, and nothing deserved one",
+        );
+        none(
+            self.redelivered_settled.unwrap_or_default(),
+            "frames were settled and came again",
+        );
+        reasons.extend(found.examples);
+        if (self.events_sent as f64) < SENT_SHARE_MIN * required {
+            let sent = self.events_sent;
+            reasons.push(format!(
+                "{sent} events were sent and {required:.0} should have been"
+            ));
+        }
+        let exits = self
+            .exits
+            .iter()
+            .chain(self.faults.iter().flat_map(|fault| &fault.exits));
+        for exit in exits.filter(|exit| exit.exit_code != Some(0)) {
+            let code = exit
+                .exit_code
+                .map_or("a signal".to_owned(), |code| format!("code {code}"));
+            reasons.push(format!("{} ended with {code} after SIGTERM", exit.process));
+        }
+        let exits = self
+            .exits
+            .iter()
+            .chain(self.faults.iter().flat_map(|fault| &fault.exits));
+        for exit in exits.filter(|exit| exit.ended_by_itself) {
+            reasons.push(format!("{} ended before it was asked to", exit.process));
+        }
+        let ConnectionReport {
+            authentications,
+            authentications_expected,
+            connections_open,
+            subscriptions,
+        } = self.home_assistant;
+        if authentications != authentications_expected {
+            reasons.push(format!(
+                "the producer logged in {authentications} times, and {authentications_expected} \
+                 times there was a reason to"
+            ));
+        }
+        if (connections_open, subscriptions) != (1, 1) {
+            reasons.push(format!(
+                "{connections_open} connections with {subscriptions} subscriptions at the end, \
+                 and there should be one with one"
+            ));
+        }
+        self.verdict = if reasons.is_empty() {
+            Verdict::Pass
+        } else {
+            Verdict::Fail
+        };
+        self.reasons = reasons;
+    }
+}

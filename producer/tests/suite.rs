@@ -1,0 +1,25 @@
+//! The producer's binary between a simulated Home Assistant and real databases and brokers. The
+//! services must be installed: `make services-install`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking, and so do their helpers"
+)]
+
+mod suite {
+    mod bad_input;
+    mod modes;
+    // The binaries are tested by the same means.
+    #[allow(dead_code, reason = "the worker's tests use it too")]
+    #[path = "../../../worker/tests/suite/process.rs"]
+    mod process;
+    mod refusals;
+    mod replay;
+    mod restarts;
+    #[allow(dead_code, reason = "the worker's tests use it too")]
+    #[path = "../../../worker/tests/suite/stored.rs"]
+    mod stored;
+    mod support;
+}

@@ -1,0 +1,35 @@
+//! The worker's binary between a real RabbitMQ and a real InfluxDB. The services must be installed:
+//! `make services-install`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking, and so do their helpers"
+)]
+
+mod suite {
+    use process::Process;
+    use std::path::Path;
+    use stored::Place;
+
+    mod flow;
+    mod frames;
+    #[allow(dead_code, reason = "the producer's tests use it too")]
+    mod process;
+    mod refusals;
+    mod slow_database;
+    #[allow(dead_code, reason = "the producer's tests use it too")]
+    mod stored;
+
+    fn worker(variables: &[(&str, String)]) -> Process {
+        Process::start(Path::new(env!("CARGO_BIN_EXE_worker")), &["run"], variables)
+    }
+
+    /// The settings of a worker with everything right.
+    fn variables(place: &Place) -> Vec<(&'static str, String)> {
+        let mut variables = place.influxdb();
+        variables.push(("AMQP_URL", place.amqp_url()));
+        variables
+    }
+}

@@ -1,0 +1,252 @@
+//! Frames in, points and letters out, and nothing twice or lost over a stop.
+
+use crate::suite::frames::{encoded, frame, many, publish, state_changed};
+use crate::suite::process::{Process, wait_for};
+use crate::suite::slow_database::SlowDatabase;
+use crate::suite::stored::Place;
+use crate::suite::{variables, worker};
+use ha_frame::Frame;
+use reqwest::Method;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn frames_become_points_and_rubbish_a_letter_while_the_rest_flows_on() {
+    let place = Place::new().await;
+    let process = worker(&variables(&place));
+    process.wait_until_ready().await;
+
+    let invalid = r#"{"event_type":"state_changed","data":{}}"#.to_owned();
+    let mixed = frame(&[
+        state_changed("sensor.a", "21.5", 1),
+        invalid,
+        state_changed("light.b", "on", 2),
+    ]);
+    let trailing = [frame(&[state_changed("sensor.c", "1", 3)]), vec![0]].concat();
+    let last = frame(&[state_changed("sensor.d", "unavailable", 4)]);
+    let empty = encoded(&Frame::new(Vec::new()));
+    let bodies = [
+        mixed,
+        b"rubbish \xff\x00".to_vec(),
+        Vec::new(),
+        trailing.clone(),
+        empty,
+        last,
+    ];
+    let (_connection, channel) = place.channel().await;
+    publish(&channel, &bodies).await;
+
+    wait_for("three points", async || {
+        (place.count().await == 3).then_some(())
+    })
+    .await;
+    wait_for("five letters", async || {
+        (place.depth("ha.dead-letters").await == 5).then_some(())
+    })
+    .await;
+    wait_for("an empty queue", async || {
+        (place.depth("ha.events").await == 0).then_some(())
+    })
+    .await;
+
+    let points = place.points().await;
+    let seen: Vec<_> = points
+        .iter()
+        .map(|point| {
+            (
+                point.text("entity_id"),
+                point.text("state"),
+                point.time_ns % 1_000_000,
+            )
+        })
+        .collect();
+    let expected = [
+        ("sensor.a", "21.5", 1_000),
+        ("light.b", "on", 2_000),
+        ("sensor.d", "unavailable", 4_000),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(points[0].columns["value"], 21.5);
+    assert_eq!(points[0].text("instance"), "home");
+    assert_eq!(points[0].text("domain"), "sensor");
+    assert_eq!(points[1].columns["value"], 1.0);
+    assert_eq!(points[2].columns["available"], false);
+
+    let letters = place.letters().await;
+    let mut reasons = Vec::new();
+    for (body, headers) in &letters {
+        let names = [
+            "reason",
+            "stage",
+            "error",
+            "fingerprint",
+            "first-failed-at",
+            "attempts",
+            "replays",
+        ];
+        for name in names {
+            let value = headers.get(&format!("x-ha-{name}"));
+            assert!(
+                value.is_some_and(|value| !value.is_empty()),
+                "{name}: {headers:?}"
+            );
+        }
+        reasons.push((
+            headers["x-ha-reason"].as_str(),
+            headers["x-ha-stage"].as_str(),
+        ));
+        if headers["x-ha-reason"] == "invalid_event" {
+            let frame = ha_frame::decode(body).unwrap();
+            assert_eq!(frame.envelopes.len(), 1);
+            assert!(frame.envelopes[0].json.ends_with(br#""data":{}}"#));
+        }
+    }
+    reasons.sort_unstable();
+    assert_eq!(reasons[0], ("invalid_event", "enrich"));
+    assert_eq!(reasons[1..], [("undecodable", "decode"); 4]);
+    let foreign: BTreeSet<_> = letters.iter().map(|(body, _)| body.clone()).collect();
+    assert!(foreign.contains(b"rubbish \xff\x00".as_slice()) && foreign.contains(&trailing));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_term_in_the_middle_settles_what_is_held_and_the_next_run_finishes_the_rest() {
+    const FRAMES: u64 = 200;
+    const EVENTS: usize = FRAMES as usize * 100;
+    let place = Place::new().await;
+    let slow = SlowDatabase::start(place.services.influxdb_v2_url(), Duration::from_millis(30));
+    let slow = slow.await;
+    let mut variables = variables(&place);
+    variables.retain(|(name, _)| *name != "INFLUXDB_URL");
+    variables.extend([
+        ("INFLUXDB_URL", slow.url.clone()),
+        ("PREFETCH_EVENTS_MAX", "3000".into()),
+        ("BATCH_POINTS_MAX", "500".into()),
+        ("SHUTDOWN_GRACE_S", "20".into()),
+    ]);
+    // The worker declares the queue; frames wait until it has stopped again.
+    let first = worker(&variables);
+    first.wait_until_ready().await;
+    let (_connection, channel) = place.channel().await;
+    publish(&channel, &many(FRAMES)).await;
+    wait_for("some writes", async || (slow.writes() >= 3).then_some(())).await;
+    let asked = Instant::now();
+    first.terminate();
+    let ended = first.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        asked.elapsed()
+    );
+
+    // Every event is stored or queued, and none is both: what was written is not given back.
+    let stored = place.count().await;
+    assert!(
+        stored > 0 && stored < EVENTS,
+        "{stored} stored: not in the middle"
+    );
+    wait_for("the rest in the queue", async || {
+        (place.depth("ha.events").await * 100 == EVENTS - stored).then_some(())
+    })
+    .await;
+
+    // Nothing reached the worker that it did not settle. (What the broker calls `redeliver` later
+    // may hold frames that were on their way to the channel when the consumer was cancelled:
+    // RabbitMQ takes those back by itself.)
+    let settled = stored as u64 / 100;
+    deliveries_when_acknowledged(&place, settled, settled).await;
+
+    let second = worker(&variables);
+    wait_for("all points", async || {
+        (place.count().await == EVENTS).then_some(())
+    })
+    .await;
+    wait_for("an empty queue", async || {
+        (place.depth("ha.events").await == 0).then_some(())
+    })
+    .await;
+    deliveries_when_acknowledged(&place, FRAMES, FRAMES).await;
+    second.stop().await;
+
+    let points = place.points().await;
+    let states: BTreeSet<_> = points.iter().map(|point| point.text("state")).collect();
+    assert_eq!(
+        (points.len(), states.len()),
+        (EVENTS, EVENTS),
+        "an event on two points, or none"
+    );
+    assert_eq!(place.depth("ha.dead-letters").await, 0);
+}
+
+/// Waits until the broker has counted so many acknowledgements; by then so many frames were
+/// delivered.
+async fn deliveries_when_acknowledged(place: &Place, acknowledged: u64, delivered: u64) {
+    let path = format!("queues/{}/ha.events", place.vhost);
+    let statistics = wait_for("statistics of all acknowledgements", async || {
+        let queue = place
+            .services
+            .management(Method::GET, &path, None)
+            .await
+            .unwrap();
+        let statistics = &queue["message_stats"];
+        (statistics["ack"].as_u64()? >= acknowledged).then(|| statistics.clone())
+    })
+    .await;
+    assert_eq!(
+        statistics["ack"].as_u64(),
+        Some(acknowledged),
+        "{statistics}"
+    );
+    assert_eq!(
+        statistics["deliver"].as_u64(),
+        Some(delivered),
+        "{statistics}"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_frame_pauses_the_worker_and_is_kept() {
+    let place = Place::new().await;
+    let process = worker(&variables(&place));
+    process.wait_until_ready().await;
+    let events = [state_changed("sensor.a", "1", 1)];
+    let bytes = frame(&events);
+    let mut newer = ha_frame::decode(&bytes).unwrap();
+    newer.version = ha_frame::VERSION + 1;
+    let (_connection, channel) = place.channel().await;
+    publish(&channel, &[encoded(&newer)]).await;
+    process
+        .wait_until_not_ready(&["version 2", "upgrade the workers"])
+        .await;
+    wait_for("the frame back", async || {
+        (place.depth("ha.events").await == 1).then_some(())
+    })
+    .await;
+    process.stop().await;
+    assert_eq!(place.depth("ha.events").await, 1);
+    assert_eq!(place.depth("ha.dead-letters").await, 0);
+}
+
+#[tokio::test]
+async fn two_workers_share_the_queue_and_store_everything_once() {
+    let place = Place::new().await;
+    let mut variables = variables(&place);
+    variables.push(("PREFETCH_EVENTS_MAX", "5000".into()));
+    let workers: [Process; 2] = [worker(&variables), worker(&variables)];
+    for worker in &workers {
+        worker.wait_until_ready().await;
+    }
+    let (_connection, channel) = place.channel().await;
+    publish(&channel, &many(100)).await;
+    wait_for("all points", async || {
+        (place.count().await == 10_000).then_some(())
+    })
+    .await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_eq!(place.depth("ha.events").await, 0);
+    assert_eq!(place.count().await, 10_000);
+}
