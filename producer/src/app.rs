@@ -115,16 +115,20 @@ impl App {
 
         let mut beside = JoinSet::new();
         beside.spawn(home::follow(source.requester(), source.state(), facts));
-        beside.spawn(follow_home_assistant(source.state(), health.clone()));
+        beside.spawn(follow_home_assistant(
+            source.state(),
+            config.home_assistant.url.clone(),
+            health.clone(),
+        ));
         match &way_out.watch {
             RouteWatch::Broker(state) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
             }
-            RouteWatch::Sink(state, _) => {
-                beside.spawn(ha_assembly::follow_sink(state.clone(), health.clone()));
-            }
+            RouteWatch::Sink(..) => {}
         }
-        if let Some(sink) = way_out.sink {
+        if let (Some(sink), RouteWatch::Sink(state, _)) = (way_out.sink, &way_out.watch) {
+            let (state, followed) = (state.clone(), Arc::clone(&sink));
+            beside.spawn(ha_assembly::follow_sink(followed, state, health.clone()));
             beside.spawn(ha_assembly::keep_retention(sink));
         }
         let WayOut {

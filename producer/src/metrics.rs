@@ -2,6 +2,7 @@
 
 use crate::router::Router;
 use ha_filter::FilterReason;
+use ha_pipeline::Reason;
 use ha_resilience::State;
 use ha_source::{ConnectionState, Counters};
 use ha_spool::{Spool, SpoolError};
@@ -26,6 +27,8 @@ pub struct Totals {
     pub drained: AtomicU64,
     /// Events whose points were written straight to the database.
     pub direct_written: AtomicU64,
+    /// Events that became dead letters here.
+    pub dead_lettered: AtomicU64,
     /// Events that gap fill brought.
     pub backfilled: AtomicU64,
     /// Events lost for good.
@@ -172,6 +175,17 @@ impl Metrics {
     pub fn drained(&self, events: u64) {
         self.totals.drained.fetch_add(events, Ordering::Relaxed);
         self.drained.increment(events);
+    }
+
+    /// Events became dead letters before any route saw them.
+    pub fn dead_lettered(&self, reasons: &[Reason]) {
+        self.totals
+            .dead_lettered
+            .fetch_add(reasons.len() as u64, Ordering::Relaxed);
+        for reason in reasons {
+            metrics::counter!("ha_ingestor_dead_letters_total", "reason" => reason.as_str())
+                .increment(1);
+        }
     }
 
     /// Points went straight to the database.

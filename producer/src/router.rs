@@ -98,6 +98,7 @@ impl Router {
     /// Stores letters; returns when they are safe: in the spool's own store where the broker does
     /// not take them.
     pub async fn dead_letters(&self, letters: Vec<Letter>) {
+        let reasons: Vec<_> = letters.iter().map(|letter| letter.reason).collect();
         let delivered = self.letters.deliver(letters.clone());
         if tokio::time::timeout(LETTERS_PATIENCE, delivered)
             .await
@@ -105,6 +106,7 @@ impl Router {
         {
             SpoolLetters::new(self.spool.clone()).deliver(letters).await;
         }
+        self.metrics.dead_lettered(&reasons);
     }
 
     /// The breaker's state, for `/status` and metrics.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use url::Url;
 
 /// The state of the way out.
 #[derive(Debug, Clone)]
@@ -76,6 +77,7 @@ impl StatusParts {
                 "spooled": totals.spooled.load(Relaxed),
                 "drained": totals.drained.load(Relaxed),
                 "direct_written": totals.direct_written.load(Relaxed),
+                "dead_lettered": totals.dead_lettered.load(Relaxed),
                 "backfilled": totals.backfilled.load(Relaxed),
                 "lost": totals.lost.load(Relaxed),
                 "unreadable": totals.unreadable.load(Relaxed),
@@ -130,8 +132,14 @@ fn broker_status(state: &PublisherState) -> Value {
 }
 
 /// Readiness by the connection to Home Assistant.
-pub async fn follow_home_assistant(mut state: watch::Receiver<ConnectionState>, health: Health) {
+pub async fn follow_home_assistant(
+    mut state: watch::Receiver<ConnectionState>,
+    url: Url,
+    health: Health,
+) {
     let part = "home_assistant";
+    // Scheme, host and port: whatever else stands in the URL may be a secret.
+    let address = url.origin().ascii_serialization();
     loop {
         match &*state.borrow_and_update() {
             ConnectionState::Connected { .. } => health.ready(part),
@@ -141,7 +149,7 @@ pub async fn follow_home_assistant(mut state: watch::Receiver<ConnectionState>, 
                 format!("HOME_ASSISTANT_TOKEN is refused ({message}); make a new long-lived access token in Home Assistant"),
             ),
             ConnectionState::Disconnected { reason, .. } => {
-                health.not_ready(part, reason.to_string());
+                health.not_ready(part, format!("HOME_ASSISTANT_URL {address}: {reason}; trying again for ever"));
             }
         }
         if state.changed().await.is_err() {

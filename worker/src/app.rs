@@ -65,7 +65,7 @@ impl App {
             ha_assembly::pipeline(&config.batch),
             Arc::clone(&latency),
         ));
-        let health = Health::starting(&["broker", "suspects"]);
+        let health = Health::starting(&["broker", "database", "suspects"]);
         let splitter = Splitter::new(publisher);
         let worker = Worker {
             config,
@@ -98,7 +98,11 @@ impl App {
         let admin = tokio::spawn(admin.serve(metrics, health, status, stop_admin.clone()));
         let retention = tokio::spawn(ha_assembly::keep_retention(Arc::clone(&worker.sink)));
         let sink_state = worker.pipeline.sink_state();
-        let sink_health = tokio::spawn(ha_assembly::follow_sink(sink_state, worker.health.clone()));
+        let sink_health = tokio::spawn(ha_assembly::follow_sink(
+            Arc::clone(&worker.sink),
+            sink_state,
+            worker.health.clone(),
+        ));
         worker.consume_until(shutdown).await;
         sink_health.abort();
         retention.abort();

@@ -2,17 +2,35 @@
 
 use base64::Engine;
 use ha_pipeline::{LatencyRecorder, SinkState};
+use ha_resilience::Backoff;
+use ha_sink::Sink;
 use ha_telemetry::Health;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
-/// Not ready while the database is away or refuses for a reason that only settings can cure.
-pub async fn follow_sink(mut state: watch::Receiver<SinkState>, health: Health) {
+/// Not ready while the database is away or refuses for a reason that only settings can cure. Until
+/// the first write has told, a probe does.
+pub async fn follow_sink(sink: Arc<Sink>, mut state: watch::Receiver<SinkState>, health: Health) {
+    let part = "database";
+    let probing = async {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        while let Err(error) = sink.probe().await {
+            health.not_ready(part, error.to_string());
+            tokio::time::sleep(backoff.next_random()).await;
+        }
+        health.ready(part);
+    };
+    tokio::select! {
+        () = probing => {}
+        changed = state.changed() => if changed.is_err() { return },
+    }
     loop {
         match &*state.borrow_and_update() {
-            SinkState::Available => health.ready("database"),
+            SinkState::Available => health.ready(part),
             SinkState::Unavailable(reason) | SinkState::Refused(reason) => {
-                health.not_ready("database", reason.as_str());
+                health.not_ready(part, reason.as_str());
             }
         }
         if state.changed().await.is_err() {

@@ -38,7 +38,9 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// Nothing there, or the connection broke.
-    #[error("cannot reach the broker at {address}: {reason}")]
+    #[error(
+        "AMQP_URL: cannot reach the broker at {address}: {reason}; start it, or correct the address"
+    )]
     Unreachable {
         /// The address without user and password.
         address: String,
@@ -63,6 +65,11 @@ pub enum BrokerError {
         /// The broker's words.
         reason: String,
     },
+    /// The user lacks a permission on an exchange or a queue.
+    #[error(
+        "the user of AMQP_URL lacks a permission: {0}; deploy/rabbitmq lists those that it needs"
+    )]
+    Permission(String),
     /// Exchanges and queues are not as they must be; the text says which and what to do.
     #[error("{0}")]
     Topology(String),
@@ -226,6 +233,12 @@ impl Broker {
     pub(crate) fn error(&self, error: &lapin::Error) -> BrokerError {
         let reason = error.to_string();
         match error.kind() {
+            // A login is refused with the same code as an operation.
+            ErrorKind::ProtocolError(amqp)
+                if amqp.get_id() == 403 && reason.contains("access to ") =>
+            {
+                BrokerError::Permission(amqp.to_string())
+            }
             ErrorKind::ProtocolError(amqp) if matches!(amqp.get_id(), 403 | 530) => {
                 BrokerError::Login {
                     address: self.address(),

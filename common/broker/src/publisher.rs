@@ -3,6 +3,7 @@
 
 use crate::connector::{CALL_TIMEOUT, PublishingConnection};
 use crate::{Broker, BrokerError, Outgoing, topology};
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_resilience::Backoff;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -242,7 +243,7 @@ async fn serve(
     incoming: &mut mpsc::Receiver<Request>,
 ) -> End {
     let mut unconfirmed = FuturesUnordered::new();
-    let mut returned: HashSet<String> = HashSet::new();
+    let mut verdicts = Verdicts::default();
     let mut handles_gone = false;
     // Connections that die without a word are noticed by the heartbeat; this only looks.
     let mut look = tokio::time::interval(Duration::from_millis(100));
@@ -250,18 +251,16 @@ async fn serve(
         if handles_gone && unconfirmed.is_empty() {
             return End::HandlesGone;
         }
+        let room = unconfirmed.len() < options.window_messages && !verdicts.is_waiting();
         tokio::select! {
-            Some((id, answer, outcome)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                let verdict = verdict(id, outcome, &mut returned);
-                let broken = matches!(verdict, Err(NotDelivered::Lost | NotDelivered::Timeout));
-                answer_with(answer, verdict.clone());
-                if broken {
+            Some(first) = unconfirmed.next(), if !unconfirmed.is_empty() => {
+                let broken = verdicts.confirmed(first, &mut unconfirmed);
+                if let Some(reason) = broken {
                     // Dropping the rest tells every waiting publisher that its message was lost.
-                    let reason = verdict.err().map(|reason| reason.to_string());
-                    return End::Broken(reason.unwrap_or_default());
+                    return End::Broken(reason);
                 }
             }
-            request = incoming.recv(), if !handles_gone && unconfirmed.len() < options.window_messages => {
+            request = incoming.recv(), if !handles_gone && room => {
                 let Some(request) = request else { handles_gone = true; continue };
                 if connection.status().blocked() {
                     refuse(request, NotDelivered::Blocked);
@@ -275,16 +274,117 @@ async fn serve(
                     }
                     Err(reason) => {
                         refuse(request, NotDelivered::Lost);
-                        return End::Broken(reason);
+                        // The broker's own words stand in the confirm of what it closed for.
+                        let words = verdicts.settle_all(&mut unconfirmed);
+                        return End::Broken(words.unwrap_or(reason));
                     }
                 }
             }
             _ = look.tick() => {
                 if !connection.status().connected() || !channel.status().connected() {
-                    return End::Broken("the connection was closed".into());
+                    let words = verdicts.settle_all(&mut unconfirmed);
+                    return End::Broken(words.unwrap_or_else(|| "the connection was closed".into()));
                 }
             }
         }
+    }
+}
+
+type Confirmed = (Uuid, Answer, Option<lapin::Result<Confirmation>>);
+
+/// Decides what became of each message. Delivered means `Ack(None)` and not returned.
+///
+/// The broker sends a returned message before its confirm, and lapin hands it out with the next
+/// confirm that it completes: a neighbour's, when one acknowledgement covers several, because it
+/// completes those in no order. A confirm without a returned message says that none was waiting:
+/// its own was carried by one that was completed earlier, or there is none. So all that are
+/// complete are looked at before any is judged, and once a returned message was seen, everything
+/// waits until every confirm is there: by then every returned message has been handed out.
+#[derive(Default)]
+struct Verdicts {
+    returned: HashSet<String>,
+    held: Vec<(Uuid, Answer, bool)>,
+}
+
+impl Verdicts {
+    /// Whether returned messages were seen: nothing more is published until it is known which.
+    fn is_waiting(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    /// Takes a confirm and all others that are complete. The reason, if the channel is of no use.
+    fn confirmed<F: Future<Output = Confirmed>>(
+        &mut self,
+        first: Confirmed,
+        unconfirmed: &mut FuturesUnordered<F>,
+    ) -> Option<String> {
+        let mut broken = self.take(first);
+        while let Some(Some(next)) = tokio::task::unconstrained(unconfirmed.next()).now_or_never() {
+            broken = broken.or(self.take(next));
+        }
+        // What is held when the channel breaks is dropped with it: its publishers take it for lost.
+        if self.returned.is_empty() || (unconfirmed.is_empty() && broken.is_none()) {
+            self.answer();
+        }
+        broken
+    }
+
+    /// Takes what is complete at the end of a channel; the broker's words, if it said why.
+    fn settle_all<F: Future<Output = Confirmed>>(
+        &mut self,
+        unconfirmed: &mut FuturesUnordered<F>,
+    ) -> Option<String> {
+        let first = tokio::task::unconstrained(unconfirmed.next())
+            .now_or_never()
+            .flatten()?;
+        self.confirmed(first, unconfirmed)
+    }
+
+    fn take(&mut self, (id, answer, outcome): Confirmed) -> Option<String> {
+        let (acknowledged, carried) = match outcome {
+            None => {
+                answer_with(answer, Err(NotDelivered::Timeout));
+                return Some(NotDelivered::Timeout.to_string());
+            }
+            Some(Err(error)) => {
+                answer_with(answer, Err(NotDelivered::Lost));
+                return Some(closed_because(&error));
+            }
+            Some(Ok(Confirmation::Ack(carried))) => (true, carried),
+            Some(Ok(Confirmation::Nack(carried))) => (false, carried),
+            Some(Ok(Confirmation::NotRequested)) => {
+                answer_with(answer, Err(NotDelivered::Lost));
+                return Some("the channel is not in confirm mode".into());
+            }
+        };
+        if let Some(id) = carried.and_then(|message| message.properties.message_id().clone()) {
+            self.returned.insert(id.to_string());
+        }
+        self.held.push((id, answer, acknowledged));
+        None
+    }
+
+    fn answer(&mut self) {
+        for (id, answer, acknowledged) in self.held.drain(..) {
+            let returned = !self.returned.is_empty() && self.returned.contains(&id.to_string());
+            let verdict = match (returned, acknowledged) {
+                (true, _) => Err(NotDelivered::Returned),
+                (false, true) => Ok(()),
+                (false, false) => Err(NotDelivered::Nack),
+            };
+            answer_with(answer, verdict);
+        }
+        self.returned.clear();
+    }
+}
+
+fn closed_because(error: &lapin::Error) -> String {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(amqp) if amqp.get_id() == 403 => {
+            format!("the user of AMQP_URL may not publish; give it write permission: {amqp}")
+        }
+        lapin::ErrorKind::ProtocolError(amqp) => format!("the broker closed the channel: {amqp}"),
+        _ => format!("{}: {error}", NotDelivered::Lost),
     }
 }
 
@@ -293,7 +393,7 @@ async fn wait_for_confirm(
     answer: Answer,
     confirm: PublisherConfirm,
     limit: Duration,
-) -> (Uuid, Answer, Option<lapin::Result<Confirmation>>) {
+) -> Confirmed {
     (id, answer, tokio::time::timeout(limit, confirm).await.ok())
 }
 
@@ -319,37 +419,6 @@ async fn publish(
         Ok(Ok(confirm)) => Ok(confirm),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the broker takes no more bytes".into()),
-    }
-}
-
-/// Delivered means `Ack(None)` and not returned.
-///
-/// lapin hands a returned message out with the next confirm that it completes, which need not be
-/// the message's own. It never comes later than the message's own, and confirms are looked at here
-/// in the order in which they completed, so the id of a returned message is always known by then.
-fn verdict(
-    id: Uuid,
-    outcome: Option<lapin::Result<Confirmation>>,
-    returned: &mut HashSet<String>,
-) -> Result<(), NotDelivered> {
-    let (acknowledged, carried) = match outcome {
-        None => return Err(NotDelivered::Timeout),
-        Some(Err(_)) => return Err(NotDelivered::Lost),
-        Some(Ok(Confirmation::Ack(carried))) => (true, carried),
-        Some(Ok(Confirmation::Nack(carried))) => (false, carried),
-        Some(Ok(Confirmation::NotRequested)) => return Err(NotDelivered::Lost),
-    };
-    let carried = carried
-        .as_ref()
-        .and_then(|message| message.properties.message_id().as_ref());
-    returned.extend(carried.map(ToString::to_string));
-    if returned.remove(&id.to_string()) {
-        return Err(NotDelivered::Returned);
-    }
-    if acknowledged {
-        Ok(())
-    } else {
-        Err(NotDelivered::Nack)
     }
 }
 
