@@ -223,15 +223,13 @@ impl App {
     }
 }
 
-/// Writes the mark now and then; a mark that is too old costs only a longer gap fill.
+/// Writes the mark when it moves, but not too often; one that is too old costs only a longer gap
+/// fill.
 async fn keep_mark(spool: Spool, mut mark: watch::Receiver<Option<i64>>) {
-    let mut every = tokio::time::interval(MARK_INTERVAL);
-    loop {
-        every.tick().await;
-        if mark.has_changed().unwrap_or(false) {
-            let mark_ns = *mark.borrow_and_update();
-            write_mark(&spool, mark_ns).await;
-        }
+    while mark.changed().await.is_ok() {
+        let mark_ns = *mark.borrow_and_update();
+        write_mark(&spool, mark_ns).await;
+        tokio::time::sleep(MARK_INTERVAL).await;
     }
 }
 

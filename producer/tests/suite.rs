@@ -11,6 +11,7 @@
 mod suite {
     mod bad_input;
     mod modes;
+    mod outages;
     // The binaries are tested by the same means.
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]

@@ -130,7 +130,9 @@ impl LetterReader {
                 Some(consumer) => consumer,
                 none => {
                     self.consumers += 1;
-                    let tag = format!("letters-{}", self.consumers);
+                    // The broker gives back the letters of several consumers in the order of
+                    // these texts.
+                    let tag = format!("letters-{:010}", self.consumers);
                     let consume = self.channel.basic_consume(
                         topology::DEAD_LETTERS_QUEUE.into(),
                         tag.into(),
