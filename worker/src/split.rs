@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use ha_broker::{Delivery, Header, Outgoing, Publisher, topology};
 use ha_frame::Frame;
+use ha_pipeline::letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
 use tokio_util::sync::CancellationToken;
 
 /// A frame delivered this often before is suspect: a worker that is killed costs its whole
@@ -34,6 +35,18 @@ impl Splitter {
     /// delivery may be acknowledged: its tag. What is no frame goes on whole: the one that takes it
     /// as a suspect says so in a dead letter.
     pub async fn split(&self, delivery: Delivery) -> u64 {
+        let replay = ha_assembly::replay(&delivery).map(|replay| {
+            [
+                (
+                    HEADER_REPLAYS.to_owned(),
+                    Header::Number(replay.count.into()),
+                ),
+                (
+                    HEADER_FIRST_FAILED_AT.to_owned(),
+                    Header::Number(replay.first_failed_at_ns),
+                ),
+            ]
+        });
         let payload = Bytes::from(delivery.payload);
         let singles = match ha_frame::decode(&payload) {
             Ok(frame) => singles(&frame),
@@ -51,13 +64,16 @@ impl Splitter {
                 routing_key: topology::SUSPECTS_QUEUE.into(),
                 payload,
                 content_type: ha_frame::CONTENT_TYPE,
-                headers: vec![
+                headers: [
                     (
                         ha_frame::HEADER_VERSION.into(),
                         Header::Number(ha_frame::VERSION.into()),
                     ),
                     (ha_frame::HEADER_COUNT.into(), Header::Number(1)),
-                ],
+                ]
+                .into_iter()
+                .chain(replay.iter().flatten().cloned())
+                .collect(),
             };
             self.publisher.publish_until_delivered(message, &never)
         });
