@@ -10,12 +10,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_frame::{Frame, HomeFacts};
-use ha_pipeline::Letter;
+use ha_pipeline::{Letter, now_ns};
 use ha_settings::FramingSettings;
 use ha_source::{SourceEvent, SourceEvents};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -289,13 +289,6 @@ impl Framer {
             }
         }
     }
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 async fn sleep_until(due: Option<Instant>) {

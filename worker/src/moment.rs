@@ -1,15 +1,7 @@
 //! Times on the command line and in what is printed.
 
+pub(crate) use ha_pipeline::now_ns;
 use ha_settings::Problems;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Nanoseconds since the epoch, now.
-pub(crate) fn now_ns() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
 
 /// Reads an RFC 3339 time, or a length of time before now such as `30m`, `2h` or `1d`, as
 /// nanoseconds since the epoch.

@@ -218,7 +218,8 @@ pub trait DeadLetters: Send + Sync + 'static {
 }
 
 /// Nanoseconds since the epoch, now.
-pub(crate) fn now_ns() -> i64 {
+#[must_use]
+pub fn now_ns() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -10,7 +10,7 @@ mod run;
 mod write;
 
 pub use latency::LatencyRecorder;
-pub use letter::{DeadLetters, Letter, Reason};
+pub use letter::{DeadLetters, Letter, Reason, now_ns};
 pub use metrics::describe;
 pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
 pub use write::SinkState;

@@ -4,13 +4,13 @@ use super::progress::{BadLines, Progress};
 use crate::framer::EncodedFrame;
 use ha_filter::Filter;
 use ha_frame::{Envelope, Frame, Origin};
+use ha_pipeline::now_ns;
 use ha_settings::FramingSettings;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -234,13 +234,6 @@ fn read_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
         }
     }
     Ok(bytes)
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use super::{IntakeOptions, Limits};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use ha_frame::{DecodeError, Envelope, Frame, Origin};
+use ha_pipeline::now_ns;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 /// Bare events in one frame, and their bytes: the producer's defaults.
@@ -225,13 +225,6 @@ impl<'a> OpenFrame<'a> {
             places: self.places,
         })
     }
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
