@@ -10,6 +10,7 @@
 
 mod suite {
     mod bad_input;
+    mod commands;
     mod modes;
     mod outages;
     // The binaries are tested by the same means.
