@@ -3,6 +3,7 @@
 use crate::Mode;
 use crate::metrics::{Totals, route_state};
 use crate::router::Router;
+use crate::workers::Workers;
 use ha_broker::PublisherState;
 use ha_pipeline::{LatencyRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
@@ -20,6 +21,8 @@ use url::Url;
 pub enum RouteWatch {
     /// The broker.
     Broker(watch::Receiver<PublisherState>),
+    /// The workers' intakes.
+    Workers(watch::Receiver<Workers>),
     /// The sink, and the latencies of what it stored.
     Sink(watch::Receiver<SinkState>, Arc<LatencyRecorder>),
 }
@@ -92,6 +95,9 @@ impl StatusParts {
         match &self.route {
             RouteWatch::Broker(state) => {
                 map.insert("broker".into(), broker_status(&state.borrow()));
+            }
+            RouteWatch::Workers(workers) => {
+                map.insert("workers".into(), workers.borrow().status());
             }
             RouteWatch::Sink(state, latency) => {
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));

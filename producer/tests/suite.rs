@@ -20,6 +20,7 @@ mod suite {
     mod refusals;
     mod replay;
     mod restarts;
+    mod service;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

@@ -15,6 +15,7 @@ mod suite {
 
     mod flow;
     mod frames;
+    mod intake;
     #[allow(dead_code, reason = "the producer's tests use it too")]
     mod process;
     mod refusals;
