@@ -22,6 +22,7 @@ mod metrics;
 mod recent;
 mod route;
 mod router;
+mod standby;
 mod status;
 mod workers;
 

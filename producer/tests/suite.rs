@@ -21,6 +21,7 @@ mod suite {
     mod replay;
     mod restarts;
     mod service;
+    mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

@@ -11,6 +11,10 @@ use url::Url;
 /// Connecting, opening a channel and every other call that the broker answers at once.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Seconds between heartbeats of a connection whose end must be noticed soon; two that are missed
+/// end it.
+const WATCHED_HEARTBEAT_S: u16 = 10;
+
 /// Connections that publish: live frames, dead letters, the workbench.
 const PUBLISHING_CONNECTIONS_MAX: usize = 4;
 
@@ -186,9 +190,23 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]
     pub async fn connect(&self) -> Result<Connection, BrokerError> {
+        self.connect_to(&self.options.url).await
+    }
+
+    /// The same, with heartbeats so close together that either end soon knows of the other's.
+    pub(crate) async fn connect_watched(&self) -> Result<Connection, BrokerError> {
+        let mut url = self.options.url.clone();
+        if !url.query_pairs().any(|(name, _)| name == "heartbeat") {
+            let heartbeat_s = WATCHED_HEARTBEAT_S.to_string();
+            url.query_pairs_mut().append_pair("heartbeat", &heartbeat_s);
+        }
+        self.connect_to(&url).await
+    }
+
+    async fn connect_to(&self, url: &Url) -> Result<Connection, BrokerError> {
         let runtime = default_runtime().map_err(|error| self.error(&error))?;
         let connecting = Connection::connect_with_config(
-            self.options.url.as_str(),
+            url.as_str(),
             self.options.properties(),
             self.options.tls_config(),
             runtime,
