@@ -263,6 +263,7 @@ impl Worker {
         let limits = Limits {
             grace: self.config.grace,
             sink_hold: self.config.sink_hold,
+            prefetch_messages: usize::from(options.prefetch_messages),
         };
         let sink = self.pipeline.sink_state();
         let end = consume(

@@ -100,6 +100,8 @@ impl<T: Ticket> Batch<T> {
     ) {
         let (mut enriched, mut invalid, mut panicked, mut without_fields) = (0, 0, 0, 0);
         for (index, envelope) in frame.envelopes.iter().enumerate() {
+            #[cfg(debug_assertions)]
+            crate::poison::act(envelope);
             let before = self.points.len();
             let points = &mut self.points;
             // A panic is a defect of ours; it costs its own event and no other.

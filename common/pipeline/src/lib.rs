@@ -6,6 +6,8 @@ mod batch;
 mod latency;
 pub mod letter;
 mod metrics;
+#[cfg(debug_assertions)]
+mod poison;
 mod run;
 mod write;
 
