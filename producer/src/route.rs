@@ -164,7 +164,7 @@ impl Route {
                         ),
                         (
                             ha_frame::HEADER_COUNT.into(),
-                            Header::Number(frame.events.into()),
+                            Header::Number(frame.envelopes.into()),
                         ),
                     ],
                 };

@@ -17,6 +17,7 @@ mod suite {
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
     mod refusals;
+    mod registry;
     mod replay;
     mod restarts;
     #[allow(dead_code, reason = "the worker's tests use it too")]

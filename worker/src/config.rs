@@ -3,8 +3,8 @@
 use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, Problems, SinkArgs, SinkChoice,
-    TlsArgs, TlsSettings, seconds,
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, Problems,
+    SinkArgs, SinkChoice, TlsArgs, TlsSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct WorkerArgs {
     sink_hold_max: String,
     #[command(flatten)]
     attributes: AttributeArgs,
+    #[command(flatten)]
+    extra_tags: ExtraTagArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -71,12 +73,14 @@ impl WorkerArgs {
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);
+        let mut enrichment = ha_assembly::enrichment(Depth::Full, attributes);
+        enrichment.extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
         Some(Config {
             amqp_url: amqp_url?,
             sink: sink?,
             batch,
             sink_hold,
-            enrichment: ha_assembly::enrichment(Depth::Full, attributes),
+            enrichment,
             tls: tls?,
             admin_address: admin_address?,
             grace,

@@ -4,10 +4,11 @@ pub mod check;
 mod letters;
 
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
-use ha_enrich::{AttributePolicy, Depth, Options};
+use ha_enrich::{AttributePolicy, Depth, ExtraTag, Options};
 use ha_pipeline::PipelineOptions;
 use ha_settings::{
-    AttributeChoice, BatchSettings, InfluxSettings, InfluxVersion, Secret, SinkChoice, TlsSettings,
+    AttributeChoice, BatchSettings, ExtraTagArgs, InfluxSettings, InfluxVersion, Problems, Secret,
+    SinkChoice, TlsSettings,
 };
 use ha_sink::{Api, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
 use std::collections::HashSet;
@@ -108,6 +109,14 @@ pub fn enrichment(
         context_fields,
         ..Options::default()
     }
+}
+
+/// Which registry facts become tags.
+#[must_use]
+pub fn extra_tags(args: &ExtraTagArgs, problems: &mut Problems) -> Vec<ExtraTag> {
+    let wanted = args.resolve(problems, &ExtraTag::ALL.map(ExtraTag::as_str));
+    let is_wanted = |tag: &ExtraTag| wanted.iter().any(|name| name == tag.as_str());
+    ExtraTag::ALL.into_iter().filter(is_wanted).collect()
 }
 
 /// Limits of the pipeline.

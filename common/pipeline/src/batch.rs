@@ -104,7 +104,8 @@ impl<T: Ticket> Batch<T> {
             let points = &mut self.points;
             // A panic is a defect of ours; it costs its own event and no other.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                ha_enrich::enrich(envelope, frame.home.as_ref(), options).map(|point| {
+                ha_enrich::enrich(envelope, frame.home.as_ref(), options).map(|mut point| {
+                    ha_enrich::registry::tag(&mut point, &frame.entities, &options.extra_tags);
                     let time_ns = point.time_ns;
                     points.push(point).then_some(time_ns)
                 })

@@ -18,7 +18,8 @@ pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
 pub use pipeline::{
-    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FramingArgs, FramingSettings,
+    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, ExtraTagArgs, FramingArgs,
+    FramingSettings,
 };
 pub use problems::{Problems, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
