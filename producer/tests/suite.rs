@@ -10,6 +10,7 @@
 
 mod suite {
     mod bad_input;
+    mod commands;
     mod modes;
     mod outages;
     // The binaries are tested by the same means.
@@ -24,4 +25,5 @@ mod suite {
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod versions;
 }

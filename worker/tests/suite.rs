@@ -21,6 +21,7 @@ mod suite {
     mod slow_database;
     #[allow(dead_code, reason = "the producer's tests use it too")]
     mod stored;
+    mod workbench;
 
     fn worker(variables: &[(&str, String)]) -> Process {
         Process::start(Path::new(env!("CARGO_BIN_EXE_worker")), &["run"], variables)

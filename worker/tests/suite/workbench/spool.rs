@@ -1,6 +1,6 @@
 //! Letters of a producer without a broker.
 
-use crate::support::{Place, bad_letter, encoded, envelope, event, good_letter};
+use super::support::{Place, bad_letter, encoded, envelope, event, good_letter};
 use ha_assembly::SpoolLetters;
 use ha_pipeline::DeadLetters;
 use ha_spool::{Spool, SpoolOptions};
@@ -109,7 +109,7 @@ async fn a_missing_spool_is_not_made() {
     let ran = place.run(&["dlq", "list", "--spool-path", &path]).await;
     assert_eq!(ran.code, 1);
     assert!(ran.error.contains("there is no spool"), "{}", ran.error);
-    assert!(!crate::support::exists(&path));
+    assert!(!super::support::exists(&path));
     // Frames of the same events as the letters': what the tests send is what a producer sends.
     let json = event("sensor.a", 1);
     assert!(ha_frame::decode(&encoded(vec![envelope(1, &json)])).is_ok());

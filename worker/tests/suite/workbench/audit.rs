@@ -1,6 +1,6 @@
 //! The audit against a database from which something is missing.
 
-use crate::support::{EPOCH, Place, bad_letter, encoded, envelope, event, time_us};
+use super::support::{EPOCH, Place, bad_letter, encoded, envelope, event, time_us};
 use ha_event::UtcMicros;
 use ha_simulator::{HouseOptions, Simulator, SimulatorOptions};
 use ha_source::{Source, SourceEvent, SourceOptions};
@@ -196,7 +196,7 @@ async fn every_state_of_home_assistants_history_is_in_the_database() {
             .output()
             .await
             .unwrap();
-        let ran = crate::support::Ran::of(output);
+        let ran = super::support::Ran::of(output);
         let report: Value =
             serde_json::from_str(&ran.text).unwrap_or_else(|_| panic!("{}", ran.error));
         (ran.code, report)

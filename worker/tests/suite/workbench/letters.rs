@@ -1,6 +1,6 @@
 //! Looking, exporting, discarding, restoring.
 
-use crate::support::{Place, bad_letter, exists, good_letter};
+use super::support::{Place, bad_letter, exists, good_letter};
 use ha_pipeline::Letter;
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ async fn two_thousand_letters_are_listed_grouped_and_shown_and_stay_as_they_are(
 async fn letters_that_the_broker_wrote_say_why() {
     let place = Place::new().await;
     // A suspect that is refused for the last time goes where the delivery limit sends it.
-    let frame = crate::support::encoded(vec![crate::support::envelope(1, "{}")]);
+    let frame = super::support::encoded(vec![super::support::envelope(1, "{}")]);
     let message = ha_broker::Outgoing {
         exchange: "",
         routing_key: ha_broker::topology::SUSPECTS_QUEUE.into(),

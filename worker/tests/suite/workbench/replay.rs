@@ -1,6 +1,6 @@
 //! Letters on their way again.
 
-use crate::support::{Place, Ran, Running, bad_letter, good_letter, until};
+use super::support::{Place, Ran, Running, bad_letter, good_letter, until};
 use ha_pipeline::Letter;
 use std::process::Command;
 

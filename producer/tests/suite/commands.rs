@@ -1,0 +1,27 @@
+//! `import`, `check` and `healthcheck` of both binaries, against real databases and brokers.
+
+mod check;
+mod import;
+
+use super::{process, stored};
+use process::{Ended, Process};
+use std::path::{Path, PathBuf};
+
+type Variables = Vec<(&'static str, String)>;
+
+fn binary(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_producer")).with_file_name(name);
+    assert!(
+        path.is_file(),
+        "{} is not there: cargo build -p {name}",
+        path.display()
+    );
+    path
+}
+
+/// Runs a command to its end.
+async fn run(name: &str, arguments: &[&str], variables: &[(&'static str, String)]) -> Ended {
+    Process::start(&binary(name), arguments, variables)
+        .ended()
+        .await
+}
