@@ -6,6 +6,7 @@ use crate::framer::{Framer, Neighbours};
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
@@ -37,6 +38,9 @@ const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;
+
+/// Records that the framer has not taken.
+const RECORDS_MAX: usize = 256;
 
 /// The producer, ready to run.
 pub struct App {
@@ -72,6 +76,7 @@ impl App {
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
         options.event_types = config.home_assistant.event_types.clone();
+        options.watched_types = registry::watched_types();
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -185,6 +190,16 @@ impl App {
             filtering.clone(),
             backfill,
         ));
+        let (registry, known) = watch::channel(Arc::new(Registry::default()));
+        let (record, records) = mpsc::channel(RECORDS_MAX);
+        beside.spawn(registry::follow(registry::Parts {
+            requester: source.requester(),
+            state: source.state(),
+            watched: source.watched(),
+            filtering: filtering.clone(),
+            registry,
+            records: record,
+        }));
         let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
@@ -193,6 +208,7 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            registry: known,
             metrics,
         };
         let reading = tokio::spawn(source.run(shutdown.clone()));
@@ -204,6 +220,8 @@ impl App {
         let neighbours = Neighbours {
             source: events,
             backfilled,
+            records,
+            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,
             home: home_facts,
