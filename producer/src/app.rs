@@ -10,13 +10,16 @@ use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
+use crate::workers::{follow_workers, watch_workers};
 use crate::{Config, Destination, home};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Publisher, PublisherOptions};
 use ha_enrich::Options;
+use ha_intake::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_protocol::AccessToken;
+use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::{Spool, SpoolOptions};
 use ha_telemetry::{Admin, Health};
@@ -27,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Events without a confirm from the broker at one time.
+/// Events without a confirm from the broker, or an answer of the workers, at one time.
 const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 
 /// Name of the low-water mark in the spool: nanoseconds of source time.
@@ -128,6 +131,9 @@ impl App {
         match &way_out.watch {
             RouteWatch::Broker(state) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
+            }
+            RouteWatch::Workers(state) => {
+                beside.spawn(follow_workers(state.clone(), health.clone()));
             }
             RouteWatch::Sink(..) => {}
         }
@@ -284,13 +290,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
     let spool = open_spool(config).await?;
     match &config.destination {
         Destination::Broker { url, direct } => {
-            let direct = match direct {
-                Some((choice, enrichment)) => {
-                    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
-                    Some((sink, enrichment.as_ref().clone()))
-                }
-                None => None,
-            };
+            let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let publisher = Publisher::start(broker, PublisherOptions::default());
@@ -303,6 +303,20 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                     publisher,
                     routing_key: config.instance.clone(),
                 },
+                window_events: PUBLISH_WINDOW_EVENTS,
+                sink: None,
+            })
+        }
+        Destination::Service { workers, direct } => {
+            let (urls, token) = (workers.urls.clone(), workers.token.clone());
+            let tls = Arc::clone(&config.tls.client);
+            let client = IntakeClient::new(ClientOptions::new(urls, token, tls));
+            Ok(WayOut {
+                direct: direct_sink(config, direct.as_ref()).await?,
+                watch: RouteWatch::Workers(watch_workers(client.clone())),
+                route: Route::Service(client),
+                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
+                spool,
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
             })
@@ -338,6 +352,18 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             })
         }
     }
+}
+
+/// The database of direct writes.
+async fn direct_sink(
+    config: &Config,
+    direct: Option<&(SinkChoice, Box<Options>)>,
+) -> anyhow::Result<Option<(Arc<Sink>, Options)>> {
+    let Some((choice, enrichment)) = direct else {
+        return Ok(None);
+    };
+    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
+    Ok(Some((sink, enrichment.as_ref().clone())))
 }
 
 async fn open_spool(config: &Config) -> anyhow::Result<Spool> {

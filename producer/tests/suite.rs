@@ -22,6 +22,7 @@ mod suite {
     mod replay;
     mod restart_artefacts;
     mod restarts;
+    mod service;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

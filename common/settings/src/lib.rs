@@ -7,6 +7,7 @@
 mod broker;
 mod command;
 mod home_assistant;
+mod intake;
 mod pipeline;
 mod problems;
 mod process;
@@ -18,6 +19,7 @@ mod weather;
 pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
+pub use intake::{IntakeArgs, IntakeSettings, IntakeTokenArgs};
 pub use pipeline::{
     AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings,
     FramingArgs, FramingSettings,
