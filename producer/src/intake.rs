@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
-use ha_pipeline::{Letter, Reason};
+use ha_pipeline::{LatestEvents, Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +75,8 @@ pub struct Intake {
     pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
+    /// For people who look.
+    pub latest: LatestEvents,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -146,6 +148,7 @@ impl Intake {
             );
             return Taken::Letter(Box::new(letter));
         }
+        self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
         Taken::Event(Numbered::live(sequence, &event, source_time_ns, json))
     }

@@ -5,15 +5,18 @@ use crate::consume::{End, Limits, Stages, consume};
 use crate::split::Splitter;
 use anyhow::Context;
 use ha_assembly::BrokerLetters;
-use ha_broker::{Broker, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology};
+use ha_broker::{
+    Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
+};
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_resilience::Backoff;
-use ha_telemetry::{Admin, Health};
+use ha_telemetry::{Admin, Health, Rates};
 use metrics::Gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Under load a frame holds so many events (`FRAME_EVENTS_MAX`'s default), and the broker counts
@@ -40,6 +43,8 @@ struct Worker {
     pipeline: Arc<Pipeline<BrokerLetters>>,
     latency: Arc<LatencyRecorder>,
     health: Health,
+    rates: Rates,
+    depths: watch::Receiver<Option<Depths>>,
     sink: Arc<ha_assembly::Sink>,
     splitter: Splitter,
 }
@@ -56,6 +61,8 @@ impl App {
         let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
         let name = format!("ha-ingestor worker {}", std::process::id());
         let broker = ha_assembly::broker(config.amqp_url.clone(), name, &config.tls)?;
+        let (depths_known, depths) = watch::channel(None);
+        tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
         let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
         let pipeline = Arc::new(Pipeline::new(
@@ -73,6 +80,8 @@ impl App {
             pipeline,
             latency,
             health,
+            rates: Rates::new(["received_per_s", "stored_per_s"]),
+            depths,
             sink,
             splitter,
         };
@@ -103,7 +112,13 @@ impl App {
             sink_state,
             worker.health.clone(),
         ));
+        let totals = worker.pipeline.totals();
+        let rates = tokio::spawn(worker.rates.clone().follow(move || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            [count(&totals.received), count(&totals.stored)]
+        }));
         worker.consume_until(shutdown).await;
+        rates.abort();
         sink_health.abort();
         retention.abort();
         stop_admin.cancel();
@@ -268,6 +283,8 @@ impl Worker {
         let (health, latency) = (self.health.clone(), Arc::clone(&self.latency));
         let sink = self.pipeline.sink_state();
         let broker = self.broker.address();
+        let (rates, depths) = (self.rates.clone(), self.depths.clone());
+        let (totals, latest) = (self.pipeline.totals(), self.pipeline.latest_events());
         let started = Instant::now();
         Arc::new(move || {
             let mut status = serde_json::json!({
@@ -277,6 +294,10 @@ impl Worker {
                 "not_ready": health.reasons(),
                 "broker": broker,
                 "sink": ha_assembly::sink_status(&sink.borrow()),
+                "queues": ha_assembly::queues_status(*depths.borrow()),
+                "dead_letters": totals.dead_lettered.load(Ordering::Relaxed),
+                "rates": rates.status(),
+                "latest_events": ha_assembly::latest_events_status(&latest),
             });
             if let Some(status) = status.as_object_mut() {
                 ha_assembly::latency_status(&latency, status);

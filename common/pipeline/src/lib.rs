@@ -4,13 +4,15 @@
 
 mod batch;
 mod latency;
+mod latest;
 pub mod letter;
 mod metrics;
 mod run;
 mod write;
 
 pub use latency::LatencyRecorder;
+pub use latest::{LatestEvent, LatestEvents};
 pub use letter::{DeadLetters, Letter, Reason, now_ns};
-pub use metrics::describe;
+pub use metrics::{Totals, describe};
 pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
 pub use write::SinkState;
