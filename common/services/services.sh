@@ -22,7 +22,7 @@
 #
 # Services: rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto
 # (nginx is the InfluxDB v2 shape in front of influxdb). No names: the first four, for
-# `stop` and `wipe` all. `install` also knows chromium.
+# `stop` and `wipe` all. `install` also knows chromium (without names it installs that, too).
 #
 # Environment
 #   SERVICES_DIR         all state (default: .services at the top of the repository)
@@ -645,7 +645,7 @@ command=${1:-}
 (($# == 0)) || shift
 case $command in
   install)
-    (($# > 0)) || set -- "${DEFAULT_SERVICES[@]}"
+    (($# > 0)) || set -- "${DEFAULT_SERVICES[@]}" chromium
     install_services "$@"
     ;;
   start | wait | kill9 | pause | resume)
