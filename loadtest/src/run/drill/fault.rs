@@ -137,7 +137,7 @@ impl FaultName {
             ),
             Self::BrokerQueueFull => (
                 "broker-queue-full",
-                "the workers are frozen and the queue may hold 50 frames: RabbitMQ rejects the rest",
+                "the workers are ended and the queue may hold 50 frames: RabbitMQ rejects the rest",
             ),
             Self::BrokerChannelClose => (
                 "broker-channel-close",
@@ -361,10 +361,10 @@ impl FaultName {
             | Self::BrokerMemoryAlarm
             | Self::BrokerQueueFull
             | Self::BrokerPermission
-            | Self::BrokerPause
             | Self::NetProducerBroker
             | Self::ProducerSpoolTorn => Trace::Spool,
-            Self::DbKill
+            Self::BrokerPause
+            | Self::DbKill
             | Self::DbLongOutage
             | Self::DbDiskFull
             | Self::WorkerKillAll

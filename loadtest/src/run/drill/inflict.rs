@@ -18,7 +18,8 @@ use crate::run::process::Exit;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
 
-pub(super) use database::Tmpfs;
+use database::Tmpfs;
+use memory::Group;
 
 const PULSE: Duration = Duration::from_millis(200);
 
@@ -31,6 +32,7 @@ pub(crate) struct NotPossible(pub(crate) String);
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     tmpfs: Option<Tmpfs>,
+    group: Option<Group>,
 }
 
 /// A system under a drill.
@@ -45,11 +47,12 @@ pub(super) struct Scene<'a> {
 }
 
 /// What must be done before the first event.
-pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Result<Prepared> {
+pub(super) async fn prepare(harness: &mut Harness, fault: FaultName) -> anyhow::Result<Prepared> {
     let mut prepared = Prepared::default();
     match fault {
         FaultName::DbDiskFull => prepared.tmpfs = Some(database::on_small_disk(harness).await?),
         FaultName::DbTypeConflict => database::write_other_type(harness).await?,
+        FaultName::WorkerOom => prepared.group = Some(memory::in_group(harness).await?),
         _ => {}
     }
     Ok(prepared)
@@ -69,7 +72,7 @@ impl Scene<'_> {
             FaultName::BrokerRestart => self.restart_broker(lasts).await?,
             FaultName::BrokerPause => self.freeze_broker(lasts).await?,
             FaultName::BrokerMemoryAlarm => self.raise_memory_alarm(lasts).await?,
-            FaultName::BrokerQueueFull => self.fill_queue(lasts).await?,
+            FaultName::BrokerQueueFull => exits = self.fill_queue(lasts).await?,
             FaultName::BrokerChannelClose => self.close_channels(lasts).await?,
             FaultName::BrokerPermission => self.take_permissions(lasts).await?,
             FaultName::BrokerLeaderKill => self.kill_leader(lasts).await?,

@@ -52,6 +52,12 @@ pub struct DrillPlan {
 }
 
 impl DrillPlan {
+    /// Whether the faults are faults of something that the mode has.
+    fn means_something(&self) -> bool {
+        let mut faults = self.schedule.iter().map(|planned| planned.fault);
+        faults.all(|fault| fault.pointless_in(self.run.mode).is_none())
+    }
+
     /// Name of the file of its report.
     #[must_use]
     pub fn file_name(&self) -> String {
@@ -108,6 +114,9 @@ impl DrillArgs {
             if problems.is_empty() {
                 plans.extend(plan(fault, &self.run, problems));
             }
+        }
+        if self.fault == "all" {
+            plans.retain(|plan| plan.means_something());
         }
         problems.is_empty().then(|| Drills {
             plans,

@@ -169,7 +169,10 @@ async fn settle(
     loop {
         follow(scene, observer, recovering, LOOK_MAX).await?;
         let sight = observer.sight();
-        if sight.is_some_and(|sight| sight.due >= fired && sight.is_settled()) {
+        // Not a look from before the fault was over.
+        let since = recovering.map_or(begun, |recovering| recovering.since);
+        let fresh = sight.filter(|sight| sight.at >= since && sight.due >= fired);
+        if fresh.is_some_and(|sight| sight.is_settled()) {
             return Ok(());
         }
         let seen = sight.map(|sight| (sight.late, sight.spool_events, sight.depth, sight.letters));

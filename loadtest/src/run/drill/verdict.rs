@@ -108,7 +108,9 @@ impl Report {
         let empty = DrillReport::default();
         let drill = self.drill.as_ref().unwrap_or(&empty);
         if has(Trace::Lost) {
-            if found.missing != drill.lost_reported || drill.lost_reported == 0 {
+            if drill.lost_reported == 0 {
+                none(1, "fault that left no trace: the spool did not overflow");
+            } else if found.missing != drill.lost_reported {
                 none(
                     1,
                     &format!(

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
-use rustix::process::Signal;
 use url::Url;
 
 use super::Harness;
@@ -148,14 +147,6 @@ impl Harness {
             .with_context(|| format!("{name} does not run"))?
             .ready(&client)
             .await
-    }
-
-    /// A signal to all processes of a role.
-    pub(in crate::run) fn signal(&self, role: Role, signal: Signal) {
-        let processes = self.processes.iter();
-        for process in processes.filter(|process| process.launch().role == role) {
-            process.signal(signal);
-        }
     }
 
     /// Starts processes that have ended by themselves again; their names.

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::{NotPossible, Scene};
+use crate::run::harness::Harness;
 use crate::run::usage::Role;
 
 /// Version 2 of control groups, or the memory controller of version 1.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
-/// What the worker may still get beyond what it has when the limit comes down, version 1.
-const SPARE_BYTES: u64 = 128 * 1024;
 const KILLED_WAIT_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A control group for one process; removed when it is dropped.
-struct Group {
+#[derive(Debug)]
+pub(in crate::run::drill) struct Group {
     path: PathBuf,
     version: u8,
 }
@@ -54,21 +54,18 @@ impl Group {
         std::fs::read_to_string(self.path.join(file)).unwrap_or_default()
     }
 
-    /// Takes the process in, with what it has.
+    /// Counts what the process takes from now on.
     fn take(&self, pid: u32) -> anyhow::Result<()> {
-        if self.version == 1 {
-            self.write("memory.move_charge_at_immigrate", "3")?;
-        }
         self.write("cgroup.procs", &pid.to_string())
     }
 
-    /// Allows it nothing more.
+    /// Allows it no more than it has.
     fn limit(&self) -> anyhow::Result<()> {
-        if self.version == 2 {
-            return self.write("memory.max", "1048576");
-        }
-        let used: u64 = self.read("memory.usage_in_bytes").trim().parse()?;
-        self.write("memory.limit_in_bytes", &(used + SPARE_BYTES).to_string())
+        let (usage, limit) = match self.version {
+            2 => ("memory.current", "memory.max"),
+            _ => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
+        };
+        self.write(limit, self.read(usage).trim())
     }
 
     /// Processes that the kernel killed for it.
@@ -93,16 +90,33 @@ impl Drop for Group {
     }
 }
 
+fn first_worker(harness: &Harness) -> anyhow::Result<String> {
+    let names = harness.names(Role::Worker);
+    names.first().cloned().context("no worker runs")
+}
+
+/// Starts the first worker again in a group of its own, without a limit yet: what a process has
+/// already when it comes to a group does not count there.
+pub(super) async fn in_group(harness: &mut Harness) -> anyhow::Result<Group> {
+    let group = Group::create()?;
+    let name = first_worker(harness)?;
+    let (launch, _) = harness.terminate_process(&name).await?;
+    harness.start_process(&launch)?;
+    let worker = harness.process(&name).context("no worker runs")?;
+    group.take(worker.pid())?;
+    harness.await_ready(&name).await?;
+    Ok(group)
+}
+
 impl Scene<'_> {
     pub(super) async fn starve_worker(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let name = self.harness.names(Role::Worker);
-        let name = name.first().context("no worker runs")?.clone();
-        let worker = self.harness.process(&name).context("no worker runs")?;
-        let group = Group::create()?;
-        group.take(worker.pid())?;
+        let name = first_worker(self.harness)?;
+        let group = self.prepared.group.as_ref().context("no control group")?;
         let begun = Instant::now();
-        group.limit()?;
         loop {
+            // It may give memory back, which is not to be its reserve. A limit that cannot be had
+            // for now can be had at the next turn.
+            let _ = group.limit();
             let ended = self
                 .harness
                 .process(&name)
