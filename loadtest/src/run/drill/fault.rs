@@ -161,7 +161,7 @@ impl FaultName {
             Self::DbHang => ("db-hang", "the database takes requests and does not answer"),
             Self::DbDiskFull => (
                 "db-disk-full",
-                "the file system of the database (a tmpfs of 512 MiB) is filled up, and emptied later",
+                "the file system of the database (a tmpfs of 512 MiB) is filled up; later it is emptied and InfluxDB started again, without which 1.x goes on refusing",
             ),
             Self::DbTypeConflict => (
                 "db-type-conflict",
