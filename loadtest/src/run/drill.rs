@@ -68,7 +68,7 @@ pub async fn run(
         () = interrupt.cancelled() => bail!("interrupted"),
     };
     let prepared = match schedule.as_slice() {
-        [only] => inflict::prepare(&mut harness, only.fault).await?,
+        [only] => inflict::prepare(&harness, only.fault).await?,
         _ => inflict::Prepared::default(),
     };
     let driven = tokio::select! {

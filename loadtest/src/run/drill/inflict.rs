@@ -19,7 +19,6 @@ use crate::run::proxy::Network;
 use crate::run::rig::Link;
 
 use database::Tmpfs;
-use memory::Group;
 
 const PULSE: Duration = Duration::from_millis(200);
 
@@ -32,7 +31,6 @@ pub(crate) struct NotPossible(pub(crate) String);
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     tmpfs: Option<Tmpfs>,
-    group: Option<Group>,
 }
 
 /// A system under a drill.
@@ -47,12 +45,11 @@ pub(super) struct Scene<'a> {
 }
 
 /// What must be done before the first event.
-pub(super) async fn prepare(harness: &mut Harness, fault: FaultName) -> anyhow::Result<Prepared> {
+pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Result<Prepared> {
     let mut prepared = Prepared::default();
     match fault {
         FaultName::DbDiskFull => prepared.tmpfs = Some(database::on_small_disk(harness).await?),
         FaultName::DbTypeConflict => database::write_other_type(harness).await?,
-        FaultName::WorkerOom => prepared.group = Some(memory::in_group(harness).await?),
         _ => {}
     }
     Ok(prepared)
@@ -86,7 +83,7 @@ impl Scene<'_> {
             FaultName::WorkerKillOne => self.kill_workers(1, lasts).await?,
             FaultName::WorkerKillAll => self.kill_workers(usize::MAX, lasts).await?,
             FaultName::WorkerRolling => exits = self.roll_workers().await?,
-            FaultName::WorkerOom => self.starve_worker(lasts).await?,
+            FaultName::WorkerOom => exits = self.starve_worker(lasts).await?,
             FaultName::WorkerPoison => self.poison(lasts).await?,
             FaultName::ProducerKill => self.kill_producer(lasts).await?,
             FaultName::ProducerTerm => exits = self.restart_producer(lasts).await?,

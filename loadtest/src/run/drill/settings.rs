@@ -67,11 +67,9 @@ impl DrillPlan {
         }
     }
 
-    /// Events that should be fired, less than what a restart of Home Assistant leaves out.
-    pub(super) fn required_events(&self) -> Option<f64> {
-        let Load::House(duration) = self.run.load else {
-            return None;
-        };
+    /// Events that should be fired in so many seconds, less than what a restart of Home Assistant
+    /// leaves out.
+    pub(super) fn required_events(&self, seconds: f64) -> f64 {
         let away: Duration = self
             .schedule
             .iter()
@@ -79,7 +77,7 @@ impl DrillPlan {
             // Closing its connections takes up to three seconds.
             .map(|planned| planned.lasts + Duration::from_secs(3))
             .sum();
-        Some(self.run.rate * duration.saturating_sub(away).as_secs_f64())
+        self.run.rate * (seconds - away.as_secs_f64()).max(0.0)
     }
 }
 

@@ -88,9 +88,7 @@ pub(super) async fn report(
             driven.events_not_sent
         ));
     }
-    if let Some(home) = plan.required_events() {
-        report.judge_drill(plan, home, &found, &letters);
-    }
+    report.judge_drill(plan, plan.required_events(driven.seconds), &found, &letters);
     Ok(report)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
+use tokio::task::JoinHandle;
 use url::Url;
 
 use super::Harness;
@@ -69,6 +70,13 @@ impl Harness {
             .context("no such node")
     }
 
+    /// The measured time begins, and events are fired at the plan's rate until somebody stops it.
+    #[must_use]
+    pub(in crate::run) fn fire_on(&self) -> JoinHandle<u64> {
+        self.usage.begin();
+        self.home.fire_on(self.plan.rate)
+    }
+
     /// The simulated home.
     pub(in crate::run) fn home(&self) -> &SimulatedHome {
         &self.home
@@ -106,6 +114,12 @@ impl Harness {
             .filter(|process| process.launch().role == role)
             .map(|process| process.name().to_owned())
             .collect()
+    }
+
+    /// A path of the admin addresses of all running processes.
+    pub(in crate::run) fn admin_urls(&self, path: &str) -> Vec<String> {
+        let processes = self.processes.iter();
+        processes.map(|process| process.admin_url(path)).collect()
     }
 
     /// A running process.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::{NotPossible, Scene};
-use crate::run::harness::Harness;
+use crate::run::process::Exit;
 use crate::run::usage::Role;
 
 /// Version 2 of control groups, or the memory controller of version 1.
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A control group for one process; removed when it is dropped.
 #[derive(Debug)]
-pub(in crate::run::drill) struct Group {
+struct Group {
     path: PathBuf,
     version: u8,
 }
@@ -68,6 +68,20 @@ impl Group {
         self.write(limit, self.read(usage).trim())
     }
 
+    fn state(&self) -> String {
+        let files = [
+            "memory.usage_in_bytes",
+            "memory.limit_in_bytes",
+            "memory.current",
+            "memory.max",
+            "memory.failcnt",
+        ];
+        let said = files.map(|file| (file, self.read(file).trim().to_owned()));
+        let said = said.iter().filter(|(_, value)| !value.is_empty());
+        said.map(|(file, value)| format!("{file} {value} "))
+            .collect()
+    }
+
     /// Processes that the kernel killed for it.
     fn killed(&self) -> u64 {
         let file = match self.version {
@@ -90,28 +104,19 @@ impl Drop for Group {
     }
 }
 
-fn first_worker(harness: &Harness) -> anyhow::Result<String> {
-    let names = harness.names(Role::Worker);
-    names.first().cloned().context("no worker runs")
-}
-
-/// Starts the first worker again in a group of its own, without a limit yet: what a process has
-/// already when it comes to a group does not count there.
-pub(super) async fn in_group(harness: &mut Harness) -> anyhow::Result<Group> {
-    let group = Group::create()?;
-    let name = first_worker(harness)?;
-    let (launch, _) = harness.terminate_process(&name).await?;
-    harness.start_process(&launch)?;
-    let worker = harness.process(&name).context("no worker runs")?;
-    group.take(worker.pid())?;
-    harness.await_ready(&name).await?;
-    Ok(group)
-}
-
 impl Scene<'_> {
-    pub(super) async fn starve_worker(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let name = first_worker(self.harness)?;
-        let group = self.prepared.group.as_ref().context("no control group")?;
+    /// The first worker is started again in a group of its own (what a process has already when it
+    /// comes to a group does not count there), and while it takes up its work it may have no more
+    /// than it has.
+    pub(super) async fn starve_worker(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
+        let group = Group::create()?;
+        let names = self.harness.names(Role::Worker);
+        let name = names.first().context("no worker runs")?.clone();
+        let (launch, exit) = self.harness.terminate_process(&name).await?;
+        self.harness.start_process(&launch)?;
+        let worker = self.harness.process(&name).context("no worker runs")?;
+        group.take(worker.pid())?;
+        self.harness.await_ready(&name).await?;
         let begun = Instant::now();
         loop {
             // It may give memory back, which is not to be its reserve. A limit that cannot be had
@@ -125,7 +130,8 @@ impl Scene<'_> {
                 break;
             }
             if begun.elapsed() > KILLED_WAIT_MAX {
-                bail!("the kernel did not kill the worker at its memory limit");
+                let state = group.state();
+                bail!("the kernel did not kill the worker at its memory limit ({state})");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -135,6 +141,7 @@ impl Scene<'_> {
         let launch = self.harness.kill_process(&name).await?;
         self.hold(lasts.min(Duration::from_secs(2))).await?;
         self.harness.start_process(&launch)?;
-        self.harness.await_ready(&name).await
+        self.harness.await_ready(&name).await?;
+        Ok(vec![exit])
     }
 }
