@@ -3,8 +3,9 @@
 use crate::Mode;
 use crate::metrics::{Totals, route_state};
 use crate::router::Router;
+use crate::workers::Workers;
 use ha_broker::PublisherState;
-use ha_pipeline::{LatencyRecorder, SinkState};
+use ha_pipeline::{LatencyRecorder, QualityRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
 use ha_spool::{Spool, SpoolStats};
 use ha_telemetry::{Health, StatusSource};
@@ -20,8 +21,14 @@ use url::Url;
 pub enum RouteWatch {
     /// The broker.
     Broker(watch::Receiver<PublisherState>),
-    /// The sink, and the latencies of what it stored.
-    Sink(watch::Receiver<SinkState>, Arc<LatencyRecorder>),
+    /// The workers' intakes.
+    Workers(watch::Receiver<Workers>),
+    /// The sink, the latencies of what it stored, and what the rules said of it.
+    Sink(
+        watch::Receiver<SinkState>,
+        Arc<LatencyRecorder>,
+        Arc<QualityRecorder>,
+    ),
 }
 
 /// What the status is made of.
@@ -93,9 +100,13 @@ impl StatusParts {
             RouteWatch::Broker(state) => {
                 map.insert("broker".into(), broker_status(&state.borrow()));
             }
-            RouteWatch::Sink(state, latency) => {
+            RouteWatch::Workers(workers) => {
+                map.insert("workers".into(), workers.borrow().status());
+            }
+            RouteWatch::Sink(state, latency, quality) => {
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
                 ha_assembly::latency_status(latency, map);
+                ha_assembly::quality_status(quality, map);
             }
         }
         status

@@ -6,6 +6,9 @@
 //!              ▲                         │
 //!              └── acknowledge ◄─ settle ┴─► dead letters
 //! ```
+//!
+//! With `INTAKE_ADDR` events come over HTTP too, or only: the answer takes the acknowledgement's
+//! place.
 
 mod app;
 mod audit;
@@ -14,6 +17,9 @@ pub mod cli;
 mod config;
 mod consume;
 mod dlq;
+mod explain;
+mod held;
+mod intake;
 mod moment;
 mod settle;
 mod split;

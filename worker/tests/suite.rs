@@ -13,8 +13,11 @@ mod suite {
     use std::path::Path;
     use stored::Place;
 
+    mod enrichment;
+    mod explain;
     mod flow;
     mod frames;
+    mod intake;
     #[allow(dead_code, reason = "the producer's tests use it too")]
     mod process;
     mod refusals;
