@@ -10,6 +10,7 @@
 
 mod audits;
 mod commands;
+mod drills;
 mod ends;
 mod steady;
 mod support;
