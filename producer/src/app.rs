@@ -11,10 +11,10 @@ use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
 use crate::workers::{follow_workers, watch_workers};
-use crate::{Config, Destination, home};
+use crate::{Config, Destination, home, standby};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
-use ha_broker::{Publisher, PublisherOptions};
+use ha_broker::{Claim, Publisher, PublisherOptions};
 use ha_enrich::Options;
 use ha_intake::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
@@ -65,6 +65,8 @@ struct WayOut {
     window_events: usize,
     watch: RouteWatch,
     sink: Option<Arc<Sink>>,
+    /// The place of the one active producer, where a broker can tell.
+    claim: Option<Claim>,
 }
 
 impl App {
@@ -103,7 +105,8 @@ impl App {
     /// Ingests until `shutdown`, for ever through every outage; then finishes within the grace.
     ///
     /// # Errors
-    /// Defects only: what can fail for good has failed in [`build`](Self::build).
+    /// Another producer of this home has taken its place. Else defects only: what can fail for good
+    /// has failed in [`build`](Self::build).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             config,
@@ -149,6 +152,7 @@ impl App {
             direct,
             letters,
             window_events,
+            claim,
             ..
         } = way_out;
         let direct = direct.map(|(sink, enrichment)| {
@@ -196,7 +200,22 @@ impl App {
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
-        let admin = tokio::spawn(admin.serve(metrics_handle, health, status, stop_admin.clone()));
+        let admin =
+            tokio::spawn(admin.serve(metrics_handle, health.clone(), status, stop_admin.clone()));
+
+        let stop = shutdown.child_token();
+        if let Some(claim) = &claim {
+            standby::turn(&mut claim.state(), &config.instance, &health, &stop).await;
+        }
+        let superseded = claim.as_ref().map(|claim| {
+            let (stop, instance) = (stop.clone(), config.instance.clone());
+            let following = standby::follow(claim.state(), instance, health, standby::TAKEN_MAX);
+            tokio::spawn(async move {
+                let reason = following.await;
+                stop.cancel();
+                reason
+            })
+        });
 
         let filtering = Filtering::new(config.filter);
         let (gaps, gap) = watch::channel(Gap::default());
@@ -229,7 +248,7 @@ impl App {
             latest,
             metrics,
         };
-        let reading = tokio::spawn(source.run(shutdown.clone()));
+        let reading = tokio::spawn(source.run(stop.clone()));
         let framer = Framer {
             intake,
             limits: config.framing,
@@ -246,7 +265,7 @@ impl App {
             mark_ns,
         };
         let framing = framer.run(neighbours);
-        let finished = within_grace(framing, &shutdown, config.grace).await;
+        let finished = within_grace(framing, &stop, config.grace).await;
 
         reading.abort();
         beside.shutdown().await;
@@ -255,7 +274,13 @@ impl App {
         spool.close().await;
         stop_admin.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
-        finished
+        if let Some(claim) = claim {
+            claim.release().await;
+        }
+        match superseded {
+            Some(superseded) if superseded.is_finished() => finished.and(superseded.await?),
+            _ => finished,
+        }
     }
 }
 
@@ -307,6 +332,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let (depths, depths_seen) = watch::channel(None);
             tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
+            let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let publisher = Publisher::start(broker, PublisherOptions::default());
             Ok(WayOut {
                 watch: RouteWatch::Broker(publisher.state(), depths_seen),
@@ -316,9 +342,11 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 route: Route::Broker {
                     publisher,
                     routing_key: config.instance.clone(),
+                    claim: Some(claim.state()),
                 },
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: Some(claim),
             })
         }
         Destination::Service { workers, direct } => {
@@ -333,6 +361,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 spool,
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: None,
             })
         }
         Destination::Sink {
@@ -368,6 +397,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 window_events: batch.prefetch_events_max,
                 watch,
                 sink: Some(sink),
+                claim: None,
             })
         }
     }
