@@ -24,4 +24,5 @@ mod suite {
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod versions;
 }
