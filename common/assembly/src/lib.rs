@@ -4,7 +4,7 @@ pub mod check;
 mod letters;
 
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
-use ha_enrich::{AttributePolicy, Depth, Options};
+use ha_enrich::{AttributePolicy, Depth, Options, Schema};
 use ha_pipeline::PipelineOptions;
 use ha_settings::{
     AttributeChoice, BatchSettings, FieldSettings, InfluxSettings, InfluxVersion, Secret,
@@ -103,6 +103,7 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
         AttributeChoice::None => AttributePolicy::None,
     };
     Options {
+        schema: fields.schema,
         depth,
         attributes,
         exclude_attributes: fields.exclude_attributes,
@@ -117,7 +118,8 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
 #[must_use]
 pub fn weather_fields(options: Options, weather: &WeatherSettings) -> Options {
     Options {
-        weather: weather.provider != WeatherProvider::None,
+        // Home Assistant's own schema has no place for it.
+        weather: weather.provider != WeatherProvider::None && options.schema == Schema::Native,
         ..options
     }
 }

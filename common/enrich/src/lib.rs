@@ -11,6 +11,7 @@
 
 mod explain;
 mod facts;
+mod home_assistant;
 mod observation;
 mod options;
 mod report;
@@ -24,8 +25,9 @@ use ha_frame::{Envelope, HomeFacts, WeatherFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};
+pub use home_assistant::{HomeAssistantSchema, MeasurementAttribute};
 pub use observation::{WEATHER, observation};
-pub use options::{AttributePolicy, Depth, Options};
+pub use options::{AttributePolicy, Depth, Options, Schema};
 pub use report::{Flags, LeftOut, Report, WeatherOutcome};
 pub use rules::{
     AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact, is_restart_placeholder,
@@ -37,7 +39,8 @@ pub const EVENTS: &str = "home_assistant_events";
 /// Measurement of all other events on the bus.
 pub const BUS: &str = "home_assistant_bus";
 
-/// Makes the point of one event.
+/// Makes the point of one event. One without fields stands for an event that the schema
+/// `homeassistant` leaves out: there is nothing to write.
 ///
 /// # Errors
 /// What is not an event, in the words that its dead letter will carry.
@@ -72,7 +75,11 @@ pub fn enrich_among<'a>(
     observed: &'a [WeatherFacts<'_>],
     options: &Options,
 ) -> Result<(Point<'a>, Report), EventError> {
-    match ha_event::parse(&envelope.json)? {
+    let event = ha_event::parse(&envelope.json)?;
+    if let Schema::HomeAssistant(schema) = &options.schema {
+        return Ok((home_assistant::point(&event, schema), Report::default()));
+    }
+    match event {
         Event::StateChanged(event) => stages::state_changed(&event, envelope, observed, options),
         Event::Bus(event) => Ok((stages::bus(&event, envelope), Report::default())),
     }

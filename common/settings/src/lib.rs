@@ -10,6 +10,7 @@ mod home_assistant;
 mod pipeline;
 mod problems;
 mod process;
+mod schema;
 mod secret;
 mod sink;
 mod tls;
@@ -24,6 +25,7 @@ pub use pipeline::{
 };
 pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};
