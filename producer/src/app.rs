@@ -6,16 +6,20 @@ use crate::framer::{Framer, Neighbours};
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
+use crate::workers::{follow_workers, watch_workers};
 use crate::{Config, Destination, home};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Publisher, PublisherOptions};
 use ha_enrich::Options;
+use ha_intake::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_protocol::AccessToken;
+use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::{Spool, SpoolOptions};
 use ha_telemetry::{Admin, Health};
@@ -26,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Events without a confirm from the broker at one time.
+/// Events without a confirm from the broker, or an answer of the workers, at one time.
 const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 
 /// Name of the low-water mark in the spool: nanoseconds of source time.
@@ -40,6 +44,9 @@ const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;
+
+/// Records that the framer has not taken.
+const RECORDS_MAX: usize = 256;
 
 /// The producer, ready to run.
 pub struct App {
@@ -75,6 +82,7 @@ impl App {
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
         options.event_types = config.home_assistant.event_types.clone();
+        options.watched_types = registry::watched_types();
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -126,6 +134,9 @@ impl App {
         match &way_out.watch {
             RouteWatch::Broker(state) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
+            }
+            RouteWatch::Workers(state) => {
+                beside.spawn(follow_workers(state.clone(), health.clone()));
             }
             RouteWatch::Sink(..) => {}
         }
@@ -193,6 +204,16 @@ impl App {
             filtering.clone(),
             backfill,
         ));
+        let (registry, known) = watch::channel(Arc::new(Registry::default()));
+        let (record, records) = mpsc::channel(RECORDS_MAX);
+        beside.spawn(registry::follow(registry::Parts {
+            requester: source.requester(),
+            state: source.state(),
+            watched: source.watched(),
+            filtering: filtering.clone(),
+            registry,
+            records: record,
+        }));
         let marked = marks.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
@@ -201,6 +222,7 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            registry: known,
             metrics,
         };
         let reading = tokio::spawn(source.run(shutdown.clone()));
@@ -212,6 +234,8 @@ impl App {
         let neighbours = Neighbours {
             source: events,
             backfilled,
+            records,
+            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,
             home: home_facts,
@@ -288,13 +312,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
     let spool = open_spool(config).await?;
     match &config.destination {
         Destination::Broker { url, direct } => {
-            let direct = match direct {
-                Some((choice, enrichment)) => {
-                    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
-                    Some((sink, enrichment.as_ref().clone()))
-                }
-                None => None,
-            };
+            let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let publisher = Publisher::start(broker, PublisherOptions::default());
@@ -307,6 +325,20 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                     publisher,
                     routing_key: config.instance.clone(),
                 },
+                window_events: PUBLISH_WINDOW_EVENTS,
+                sink: None,
+            })
+        }
+        Destination::Service { workers, direct } => {
+            let (urls, token) = (workers.urls.clone(), workers.token.clone());
+            let tls = Arc::clone(&config.tls.client);
+            let client = IntakeClient::new(ClientOptions::new(urls, token, tls));
+            Ok(WayOut {
+                direct: direct_sink(config, direct.as_ref()).await?,
+                watch: RouteWatch::Workers(watch_workers(client.clone())),
+                route: Route::Service(client),
+                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
+                spool,
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
             })
@@ -342,6 +374,18 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             })
         }
     }
+}
+
+/// The database of direct writes.
+async fn direct_sink(
+    config: &Config,
+    direct: Option<&(SinkChoice, Box<Options>)>,
+) -> anyhow::Result<Option<(Arc<Sink>, Options)>> {
+    let Some((choice, enrichment)) = direct else {
+        return Ok(None);
+    };
+    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
+    Ok(Some((sink, enrichment.as_ref().clone())))
 }
 
 async fn open_spool(config: &Config) -> anyhow::Result<Spool> {

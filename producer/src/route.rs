@@ -1,8 +1,10 @@
-//! The route: the broker in `queue`; the pipeline and its sink in `inline` and `disabled`.
+//! The route: the broker in `queue`; the workers' intakes in `service`; the pipeline and its sink in
+//! `inline` and `disabled`.
 
 use crate::framer::EncodedFrame;
 use ha_assembly::LetterStore;
 use ha_broker::{Header, NotDelivered, Outgoing, Publisher, topology};
+use ha_intake::{IntakeClient, IntakeError};
 use ha_pipeline::{Outcome, Pipeline, SinkState, Ticket, Work};
 use ha_resilience::Failure;
 use std::sync::Arc;
@@ -15,6 +17,9 @@ pub enum RouteError {
     /// The broker's reason.
     #[error(transparent)]
     Broker(#[from] NotDelivered),
+    /// The workers' reason.
+    #[error(transparent)]
+    Service(#[from] IntakeError),
     /// The database is away; the pipeline itself finds out when it is back.
     #[error("the database takes no writes: {0}")]
     SinkAway(String),
@@ -35,7 +40,11 @@ impl RouteError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Broker(NotDelivered::Nack | NotDelivered::Returned | NotDelivered::Timeout)
-            | Self::Timeout => Failure::Counted,
+            | Self::Timeout
+            | Self::Service(IntakeError::Unavailable(_) | IntakeError::Rejected(_)) => {
+                Failure::Counted
+            }
+            Self::Service(IntakeError::RetryAfter { after, .. }) => Failure::RetryAfter(*after),
             _ => Failure::Immediate,
         }
     }
@@ -46,6 +55,7 @@ impl RouteError {
         matches!(
             self,
             Self::Broker(NotDelivered::Nack | NotDelivered::Returned)
+                | Self::Service(IntakeError::Rejected(_))
         )
     }
 }
@@ -60,6 +70,8 @@ pub enum Route {
         /// The instance: copies of one home's stream can be bound by it.
         routing_key: String,
     },
+    /// To the workers, over HTTP; confirmed when it is stored.
+    Service(IntakeClient),
     /// Through the stages in this process.
     Pipeline(PipelineHandle),
 }
@@ -159,7 +171,8 @@ fn away(state: &SinkState) -> Option<RouteError> {
 }
 
 impl Route {
-    /// Offers a frame once. Delivered means confirmed by the broker, or stored by the sink.
+    /// Offers a frame once. Delivered means confirmed by the broker, or stored by the sink, by a
+    /// worker's word or our own.
     ///
     /// # Errors
     /// [`RouteError`]
@@ -176,7 +189,7 @@ impl Route {
                     ),
                     (
                         ha_frame::HEADER_COUNT.into(),
-                        Header::Number(frame.events.into()),
+                        Header::Number(frame.envelopes.into()),
                     ),
                 ];
                 if !frame.is_first_offer {
@@ -191,6 +204,7 @@ impl Route {
                 };
                 Ok(publisher.publish(message).await?)
             }
+            Self::Service(client) => Ok(client.deliver(frame.payload.clone()).await?),
             Self::Pipeline(handle) => handle.store(frame).await,
         }
     }

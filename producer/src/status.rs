@@ -3,6 +3,7 @@
 use crate::Mode;
 use crate::metrics::{Totals, route_state};
 use crate::router::Router;
+use crate::workers::Workers;
 use ha_broker::PublisherState;
 use ha_pipeline::{LatencyRecorder, QualityRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
@@ -20,6 +21,8 @@ use url::Url;
 pub enum RouteWatch {
     /// The broker.
     Broker(watch::Receiver<PublisherState>),
+    /// The workers' intakes.
+    Workers(watch::Receiver<Workers>),
     /// The sink, the latencies of what it stored, and what the rules said of it.
     Sink(
         watch::Receiver<SinkState>,
@@ -96,6 +99,9 @@ impl StatusParts {
         match &self.route {
             RouteWatch::Broker(state) => {
                 map.insert("broker".into(), broker_status(&state.borrow()));
+            }
+            RouteWatch::Workers(workers) => {
+                map.insert("workers".into(), workers.borrow().status());
             }
             RouteWatch::Sink(state, latency, quality) => {
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));

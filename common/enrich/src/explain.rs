@@ -49,7 +49,7 @@ pub fn explain(
     let event = match parsed {
         Event::StateChanged(event) => event,
         Event::Bus(event) => {
-            return Ok(one_stage("bus", stages::bus(&event, envelope)));
+            return Ok(one_stage("bus", stages::other(&event, envelope)));
         }
     };
     let observed = home.map_or(&[][..], |home| home.weather.as_slice());

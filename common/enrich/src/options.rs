@@ -1,6 +1,6 @@
 //! What the user chose of enrichment.
 
-use crate::HomeAssistantSchema;
+use crate::{ExtraTag, HomeAssistantSchema};
 use std::collections::HashSet;
 
 /// Which fields are made.
@@ -52,6 +52,8 @@ pub struct Options {
     /// Whether the weather that travels with the event is written; on by default, since it only
     /// travels where somebody asked for it.
     pub weather: bool,
+    /// Registry facts that become tags, see [`crate::registry::tag`].
+    pub extra_tags: Vec<ExtraTag>,
 }
 
 impl Default for Options {
@@ -64,6 +66,7 @@ impl Default for Options {
             context_fields: false,
             normalize_units: false,
             weather: true,
+            extra_tags: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod broker;
 mod command;
 mod home_assistant;
+mod intake;
 mod pipeline;
 mod problems;
 mod process;
@@ -19,9 +20,10 @@ mod weather;
 pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
+pub use intake::{IntakeArgs, IntakeSettings, IntakeTokenArgs};
 pub use pipeline::{
-    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FieldSettings, FramingArgs,
-    FramingSettings,
+    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings,
+    FramingArgs, FramingSettings,
 };
 pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
