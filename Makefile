@@ -1,7 +1,7 @@
 # make help lists what there is.
 SERVICES := common/services/services.sh
 
-.PHONY: help demo test lint services-install services bench
+.PHONY: help demo test lint services-install services bench screenshot
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -24,3 +24,7 @@ lint: ## what CI checks before the tests
 
 bench: ## benchmarks of the enrichment core
 	cargo bench -p ha-enrich
+
+screenshot: services-install ## photograph the status page of a running producer into docs/images
+	mkdir -p docs/images
+	SCREENSHOT_DIR=$(CURDIR)/docs/images cargo test -p producer --test suite -- page::

@@ -17,14 +17,15 @@ use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Publisher, PublisherOptions};
 use ha_enrich::Options;
 use ha_intake::{ClientOptions, IntakeClient};
-use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
 use ha_protocol::AccessToken;
 use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::{Spool, SpoolOptions};
-use ha_telemetry::{Admin, Health};
+use ha_telemetry::{Admin, Health, Rates};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -132,15 +133,15 @@ impl App {
             health.clone(),
         ));
         match &way_out.watch {
-            RouteWatch::Broker(state) => {
+            RouteWatch::Broker(state, _) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
             }
             RouteWatch::Workers(state) => {
                 beside.spawn(follow_workers(state.clone(), health.clone()));
             }
-            RouteWatch::Sink(..) => {}
+            RouteWatch::Sink { .. } => {}
         }
-        if let (Some(sink), RouteWatch::Sink(state, ..)) = (way_out.sink, &way_out.watch) {
+        if let (Some(sink), RouteWatch::Sink { state, .. }) = (way_out.sink, &way_out.watch) {
             let (state, followed) = (state.clone(), Arc::clone(&sink));
             beside.spawn(ha_assembly::follow_sink(followed, state, health.clone()));
             beside.spawn(ha_assembly::keep_retention(sink));
@@ -174,6 +175,14 @@ impl App {
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
         beside.spawn(async move { draining.drain().await });
+        let latest = LatestEvents::default();
+        let rates = Rates::new(["received_per_s", "delivered_per_s"]);
+        let (counters, totals) = (source.counters(), Arc::clone(&metrics.totals));
+        beside.spawn(rates.clone().follow(move || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let delivered = count(&totals.confirmed) + count(&totals.drained);
+            [count(&counters.events_received), delivered]
+        }));
         let status = StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
@@ -185,6 +194,8 @@ impl App {
             router: Arc::clone(&router),
             spool: spool.clone(),
             health: health.clone(),
+            rates,
+            latest: latest.clone(),
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
@@ -223,6 +234,7 @@ impl App {
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
             registry: known,
+            latest,
             metrics,
         };
         let reading = tokio::spawn(source.run(shutdown.clone()));
@@ -315,9 +327,11 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+            let (depths, depths_seen) = watch::channel(None);
+            tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
             let publisher = Publisher::start(broker, PublisherOptions::default());
             Ok(WayOut {
-                watch: RouteWatch::Broker(publisher.state()),
+                watch: RouteWatch::Broker(publisher.state(), depths_seen),
                 letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
                 spool,
                 direct,
@@ -361,7 +375,12 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 Arc::clone(&latency),
             );
             let pipeline = Arc::new(pipeline.with_weather(weather));
-            let watch = RouteWatch::Sink(pipeline.sink_state(), latency, pipeline.quality());
+            let watch = RouteWatch::Sink {
+                state: pipeline.sink_state(),
+                latency,
+                quality: pipeline.quality(),
+                totals: pipeline.totals(),
+            };
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
                 direct: None,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
-use ha_pipeline::{Letter, Reason};
+use ha_pipeline::{LatestEvents, Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -120,6 +120,8 @@ pub struct Intake {
     pub event_bytes_max: usize,
     /// What the registries say.
     pub registry: watch::Receiver<Arc<Registry>>,
+    /// For people who look.
+    pub latest: LatestEvents,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -196,6 +198,7 @@ impl Intake {
             );
             return Taken::Letter(Box::new(letter));
         }
+        self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
         let facts = entity.and_then(|entity| self.facts(entity));
         Taken::Event(Numbered::live(

@@ -10,9 +10,11 @@
 
 mod suite {
     mod bad_input;
+    mod browser;
     mod commands;
     mod modes;
     mod outages;
+    mod page;
     // The binaries are tested by the same means.
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]

@@ -21,7 +21,9 @@ mod status;
 pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
 pub use letters::{BrokerLetters, LetterStore, SpoolLetters, letter_message, replay};
-pub use status::{follow_sink, latency_status, quality_status, sink_status};
+pub use status::{
+    follow_sink, latency_status, latest_events_status, quality_status, queues_status, sink_status,
+};
 
 /// A part that cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 //! stops reading from connections that publish, and acknowledgements must not stop with them.
 
 mod connector;
+mod depths;
 mod letters;
 mod message;
 mod publisher;
@@ -14,6 +15,7 @@ mod subscription;
 pub mod topology;
 
 pub use connector::{Broker, BrokerError, BrokerOptions, TlsFiles};
+pub use depths::{Depths, follow_depths};
 pub use letters::{Death, LetterReader};
 pub use message::{Header, Outgoing};
 pub use publisher::{NotDelivered, Publisher, PublisherOptions, PublisherState};

@@ -1,6 +1,6 @@
 //! Frames become points of the open batch here.
 
-use crate::letter::{Letter, Reason};
+use crate::letter::{Letter, Reason, now_ns};
 use crate::metrics::Metrics;
 use crate::quality::{FrameQuality, QualityRecorder};
 use crate::run::{Ticket, Work};
@@ -10,6 +10,7 @@ use ha_enrich::{Options, Schema};
 use ha_frame::{DecodeError, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// Points that are written together, and the frames that they came from.
@@ -122,6 +123,11 @@ impl<T: Ticket> Batch<T> {
         let mut found = FrameQuality::default();
         let (mut enriched, mut invalid, mut panicked) = (0, 0, 0);
         let (mut filtered, mut without_fields) = (0, 0);
+        metrics
+            .totals
+            .received
+            .fetch_add(frame.envelopes.len() as u64, Ordering::Relaxed);
+        let seen_at_ns = now_ns();
         for (index, envelope) in frame.envelopes.iter().enumerate() {
             let before = self.points.len();
             let points = &mut self.points;
@@ -139,6 +145,7 @@ impl<T: Ticket> Batch<T> {
                     enriched += 1;
                     found.add(&report);
                     sky.count(report.weather, envelope);
+                    metrics.latest.offer(seen_at_ns, &envelope.json);
                     self.sources.push(Source {
                         frame: self.frames.len() as u32,
                         envelope: index as u32,

@@ -21,7 +21,8 @@ fn every_state_of_the_recorder_is_stored_and_nothing_else() {
     }
 }
 
-/// But for what has a reason: the two states of [`PASSING`], and one that the recorder does not have.
+/// But for what has a reason: the two states of [`PASSING`] where nobody looked, and one that the
+/// recorder does not have.
 fn assert_complete(mode: &Compared) {
     let (explained, problems): (Vec<_>, Vec<_>) = mode
         .problems
@@ -29,15 +30,23 @@ fn assert_complete(mode: &Compared) {
         .partition(|problem| is_explained(problem));
     assert_eq!(problems, [""; 0], "{}", mode.name);
     let passing = explained.iter().filter(|problem| problem.contains(PASSING));
-    assert_eq!(passing.count(), 2, "{}: {explained:?}", mode.name);
+    let expected = if mode.name == "service" { 0 } else { 2 };
+    assert_eq!(passing.count(), expected, "{}: {explained:?}", mode.name);
     assert!(explained.len() <= 3, "{}: {explained:?}", mode.name);
 }
 
 #[test]
 fn gap_fill_brings_what_happened_while_the_producer_was_dead_or_cut_off() {
     for mode in &session().gap {
-        assert_complete(mode);
-        assert!(mode.backfilled > 100, "{}: {}", mode.name, mode.backfilled);
+        let (problems, filled) = (&mode.problems, mode.backfilled);
+        match mode.name {
+            "queue" | "inline" => {
+                assert_complete(mode);
+                assert!(filled > 100, "{}: {filled}", mode.name);
+            }
+            // It was there all the time.
+            _ => assert_eq!((problems, filled), (&Vec::new(), 0), "{}", mode.name),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl Process {
     }
 
     /// The address that it said it listens on.
-    async fn admin_address(&self) -> SocketAddr {
+    pub async fn admin_address(&self) -> SocketAddr {
         wait_for("the admin address", async || {
             self.output().lines().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;

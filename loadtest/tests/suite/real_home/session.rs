@@ -84,6 +84,7 @@ struct Member {
     name: &'static str,
     mode: &'static str,
     settings: Vec<(&'static str, String)>,
+    worker_settings: Vec<(&'static str, String)>,
     place: Place,
     files: TempDir,
     home_url: String,
@@ -98,6 +99,7 @@ impl Member {
             name,
             mode: name,
             settings: Vec::new(),
+            worker_settings: Vec::new(),
             place: Place::new().await,
             files: tempfile::tempdir().unwrap(),
             home_url: home_url.to_owned(),
@@ -131,14 +133,16 @@ impl Member {
             ("ENRICHMENT_MODE", self.mode.to_owned()),
         ]);
         variables.extend(self.settings.iter().cloned());
-        if self.mode == "queue" && self.worker.is_none() {
+        if let ("queue" | "service", None) = (self.mode, &self.worker) {
             let mut variables = self.place.influxdb();
-            variables.push(("AMQP_URL", self.place.amqp_url()));
-            self.worker = Some(Process::start(
-                &Self::binary("worker"),
-                &["run"],
-                &variables,
-            ));
+            if self.mode == "queue" {
+                variables.push(("AMQP_URL", self.place.amqp_url()));
+            }
+            let letters = self.files.path().join("letters.db").display().to_string();
+            variables.push(("SPOOL_PATH", letters));
+            variables.extend(self.worker_settings.iter().cloned());
+            let binary = Self::binary("worker");
+            self.worker = Some(Process::start(&binary, &["run"], &variables));
         }
         self.producer = Some(Process::start(
             &Self::binary("producer"),
@@ -255,6 +259,16 @@ async fn run() -> Session {
     let mut members = vec![
         Member::new("queue", &house.url, &house).await,
         Member::new("inline", &through, &house).await,
+        Member::new("service", &house.url, &house).await,
+    ];
+    let (port, token) = (free_port(), String::from("of the test"));
+    members[2].settings = vec![
+        ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
+        ("INTAKE_TOKEN", token.clone()),
+    ];
+    members[2].worker_settings = vec![
+        ("INTAKE_ADDR", format!("127.0.0.1:{port}")),
+        ("INTAKE_TOKEN", token),
     ];
     let mut schema = Member::new("schema", &house.url, &house).await;
     schema.mode = "inline";
