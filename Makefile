@@ -13,7 +13,7 @@ help: ## this list
 demo: ## see it work: a simulated Home Assistant, an embedded database, 30 seconds
 	cargo run --release -p producer -- demo --seconds 30
 
-services-install: ## install RabbitMQ, InfluxDB and the rest that the tests talk to (Debian)
+services-install: ## install RabbitMQ, InfluxDB, Home Assistant (PyPI) and the rest that the tests talk to (Debian)
 	$(SERVICES) install
 
 services: services-install ## start private services, print their addresses, stop them on Ctrl-C

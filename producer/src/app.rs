@@ -37,6 +37,9 @@ const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 /// Name of the low-water mark in the spool: nanoseconds of source time.
 const LOW_WATER_MARK: &str = "low_water_ns";
 
+/// Before the names of the entities that are known, among the marks: the value says nothing.
+const ENTITY_MARK: &str = "entity/";
+
 /// How often the mark is written.
 const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -217,7 +220,12 @@ impl App {
             })
         });
 
-        let filtering = Filtering::new(config.filter);
+        let marks = spool.marks().await?;
+        let known = marks
+            .keys()
+            .filter_map(|name| name.strip_prefix(ENTITY_MARK));
+        let filtering = Filtering::new(config.filter, known.map(str::to_owned));
+        beside.spawn(keep_entities(spool.clone(), filtering.clone()));
         let (gaps, gap) = watch::channel(Gap::default());
         let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
         beside.spawn(fill_gaps(
@@ -236,7 +244,7 @@ impl App {
             registry,
             records: record,
         }));
-        let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
+        let marked = marks.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
         let intake = Intake {
@@ -298,6 +306,20 @@ async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {
     let Some(mark_ns) = mark_ns else { return };
     if let Err(error) = spool.set_mark(LOW_WATER_MARK, mark_ns).await {
         tracing::warn!(%error, "the low-water mark could not be written");
+    }
+}
+
+/// Keeps the names of entities at once, since one that is removed while this process is down can be
+/// asked for by its name only.
+async fn keep_entities(spool: Spool, filtering: Filtering) {
+    loop {
+        let learned = filtering.learned_entities().await;
+        let marks = learned
+            .iter()
+            .map(|entity| (format!("{ENTITY_MARK}{entity}"), 0));
+        if let Err(error) = spool.set_marks(marks.collect()).await {
+            tracing::warn!(%error, "the names of new entities could not be written");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod intake;
 mod pipeline;
 mod problems;
 mod process;
+mod schema;
 mod secret;
 mod sink;
 mod tls;
@@ -26,6 +27,7 @@ pub use pipeline::{
 };
 pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};
