@@ -33,7 +33,9 @@ struct Message<'a> {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let passes = arguments.next().map_or(1, |text| text.parse().expect("a number"));
+    let passes = arguments
+        .next()
+        .map_or(1, |text| text.parse().expect("a number"));
     let only_parse = arguments.next().is_some_and(|what| what == "parse");
     let lines = BufReader::new(GzDecoder::new(CAPTURE)).lines();
     let envelopes: Vec<_> = lines
