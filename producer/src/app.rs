@@ -3,9 +3,11 @@
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, Neighbours};
+use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
@@ -16,14 +18,15 @@ use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Claim, Publisher, PublisherOptions};
 use ha_enrich::Options;
 use ha_intake::{ClientOptions, IntakeClient};
-use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
 use ha_protocol::AccessToken;
 use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::{Spool, SpoolOptions};
-use ha_telemetry::{Admin, Health};
+use ha_telemetry::{Admin, Health, Rates};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,11 +38,17 @@ const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 /// Name of the low-water mark in the spool: nanoseconds of source time.
 const LOW_WATER_MARK: &str = "low_water_ns";
 
+/// Before the names of the entities that are known, among the marks: the value says nothing.
+const ENTITY_MARK: &str = "entity/";
+
 /// How often the mark is written.
 const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;
+
+/// Records that the framer has not taken.
+const RECORDS_MAX: usize = 256;
 
 /// The producer, ready to run.
 pub struct App {
@@ -77,6 +86,7 @@ impl App {
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
         options.event_types = config.home_assistant.event_types.clone();
+        options.watched_types = registry::watched_types();
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -117,25 +127,29 @@ impl App {
             .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
-        let (facts, home_facts) = watch::channel(None);
+        let home = Home::unknown();
 
         let mut beside = JoinSet::new();
-        beside.spawn(home::follow(source.requester(), source.state(), facts));
+        beside.spawn(home::follow(
+            source.requester(),
+            source.state(),
+            home.clone(),
+        ));
         beside.spawn(follow_home_assistant(
             source.state(),
             config.home_assistant.url.clone(),
             health.clone(),
         ));
         match &way_out.watch {
-            RouteWatch::Broker(state) => {
+            RouteWatch::Broker(state, _) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
             }
             RouteWatch::Workers(state) => {
                 beside.spawn(follow_workers(state.clone(), health.clone()));
             }
-            RouteWatch::Sink(..) => {}
+            RouteWatch::Sink { .. } => {}
         }
-        if let (Some(sink), RouteWatch::Sink(state, _)) = (way_out.sink, &way_out.watch) {
+        if let (Some(sink), RouteWatch::Sink { state, .. }) = (way_out.sink, &way_out.watch) {
             let (state, followed) = (state.clone(), Arc::clone(&sink));
             beside.spawn(ha_assembly::follow_sink(followed, state, health.clone()));
             beside.spawn(ha_assembly::keep_retention(sink));
@@ -170,6 +184,14 @@ impl App {
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
         beside.spawn(async move { draining.drain().await });
+        let latest = LatestEvents::default();
+        let rates = Rates::new(["received_per_s", "delivered_per_s"]);
+        let (counters, totals) = (source.counters(), Arc::clone(&metrics.totals));
+        beside.spawn(rates.clone().follow(move || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let delivered = count(&totals.confirmed) + count(&totals.drained);
+            [count(&counters.events_received), delivered]
+        }));
         let status = StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
@@ -181,6 +203,8 @@ impl App {
             router: Arc::clone(&router),
             spool: spool.clone(),
             health: health.clone(),
+            rates,
+            latest: latest.clone(),
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
@@ -201,7 +225,12 @@ impl App {
             })
         });
 
-        let filtering = Filtering::new(config.filter);
+        let marks = spool.marks().await?;
+        let known = marks
+            .keys()
+            .filter_map(|name| name.strip_prefix(ENTITY_MARK));
+        let filtering = Filtering::new(config.filter, known.map(str::to_owned));
+        beside.spawn(keep_entities(spool.clone(), filtering.clone()));
         let (gaps, gap) = watch::channel(Gap::default());
         let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
         beside.spawn(fill_gaps(
@@ -210,7 +239,17 @@ impl App {
             filtering.clone(),
             backfill,
         ));
-        let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
+        let (registry, known) = watch::channel(Arc::new(Registry::default()));
+        let (record, records) = mpsc::channel(RECORDS_MAX);
+        beside.spawn(registry::follow(registry::Parts {
+            requester: source.requester(),
+            state: source.state(),
+            watched: source.watched(),
+            filtering: filtering.clone(),
+            registry,
+            records: record,
+        }));
+        let marked = marks.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
         let intake = Intake {
@@ -218,6 +257,9 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            registry: known,
+            latest,
+            home,
             metrics,
         };
         let reading = tokio::spawn(source.run(stop.clone()));
@@ -229,9 +271,10 @@ impl App {
         let neighbours = Neighbours {
             source: events,
             backfilled,
+            records,
+            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,
-            home: home_facts,
             mark_ns,
         };
         let framing = framer.run(neighbours);
@@ -271,6 +314,20 @@ async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {
     }
 }
 
+/// Keeps the names of entities at once, since one that is removed while this process is down can be
+/// asked for by its name only.
+async fn keep_entities(spool: Spool, filtering: Filtering) {
+    loop {
+        let learned = filtering.learned_entities().await;
+        let marks = learned
+            .iter()
+            .map(|entity| (format!("{ENTITY_MARK}{entity}"), 0));
+        if let Err(error) = spool.set_marks(marks.collect()).await {
+            tracing::warn!(%error, "the names of new entities could not be written");
+        }
+    }
+}
+
 /// Waits for the framer; after `shutdown` no longer than the grace.
 async fn within_grace(
     framing: impl Future<Output = anyhow::Result<()>>,
@@ -300,10 +357,12 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+            let (depths, depths_seen) = watch::channel(None);
+            tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
             let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let publisher = Publisher::start(broker, PublisherOptions::default());
             Ok(WayOut {
-                watch: RouteWatch::Broker(publisher.state()),
+                watch: RouteWatch::Broker(publisher.state(), depths_seen),
                 letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
                 spool,
                 direct,
@@ -336,18 +395,26 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             sink,
             batch,
             enrichment,
+            weather,
         } => {
             ha_pipeline::describe();
             let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-            let pipeline = Arc::new(Pipeline::new(
+            let weather = ha_assembly::weather(weather, &config.tls)?;
+            let pipeline = Pipeline::new(
                 Arc::clone(&sink),
                 Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
                 Arc::new(enrichment.as_ref().clone()),
                 ha_assembly::pipeline(batch),
                 Arc::clone(&latency),
-            ));
-            let watch = RouteWatch::Sink(pipeline.sink_state(), latency);
+            );
+            let pipeline = Arc::new(pipeline.with_weather(weather));
+            let watch = RouteWatch::Sink {
+                state: pipeline.sink_state(),
+                latency,
+                quality: pipeline.quality(),
+                totals: pipeline.totals(),
+            };
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
                 direct: None,

@@ -8,7 +8,7 @@ use ha_enrich::Options;
 use ha_filter::{Filter, FilterRules};
 use ha_settings::{
     BatchSettings, FramingSettings, HomeAssistantSettings, Problems, Secret, SinkChoice,
-    SqliteSettings, TlsArgs, number,
+    SqliteSettings, TlsArgs, WeatherSettings, number,
 };
 use ha_simulator::{Simulator, SimulatorOptions};
 use rusqlite::{Connection, OpenFlags};
@@ -79,7 +79,7 @@ pub async fn run(demo: Demo) -> anyhow::Result<()> {
     let metrics = ha_telemetry::install_metrics("producer")?;
     let app = App::build(config, metrics).await?;
     println!(
-        "Look at it while it runs: http://{}/status and /metrics\n",
+        "Look at it while it runs: http://{}/\n",
         app.admin_address()
     );
 
@@ -206,7 +206,9 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
                 writes_in_flight_max: 1,
             },
             enrichment: Box::new(Options::default()),
+            weather: Box::new(WeatherSettings::none()),
         },
+        extra_tags: Vec::new(),
         framing: FramingSettings {
             events_max: 100,
             bytes_max: 1 << 20,

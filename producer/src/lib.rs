@@ -20,6 +20,8 @@ mod intake;
 mod low_water;
 mod metrics;
 mod recent;
+mod record;
+mod registry;
 mod route;
 mod router;
 mod standby;

@@ -10,15 +10,19 @@
 
 mod suite {
     mod bad_input;
+    mod browser;
     mod commands;
     mod modes;
     mod outages;
+    mod page;
     // The binaries are tested by the same means.
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
     mod refusals;
+    mod registry;
     mod replay;
+    mod restart_artefacts;
     mod restarts;
     mod service;
     mod standby;
@@ -26,4 +30,5 @@ mod suite {
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod versions;
 }

@@ -5,18 +5,21 @@ use crate::split::Splitter;
 use crate::{Config, intake};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, SpoolLetters};
-use ha_broker::{Broker, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology};
+use ha_broker::{
+    Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
+};
 use ha_intake::Intake;
 use ha_pipeline::{LatencyRecorder, Pipeline, SinkState};
 use ha_resilience::Backoff;
 use ha_spool::Spool;
-use ha_telemetry::{Admin, Health};
+use ha_telemetry::{Admin, Health, Rates};
 use metrics::Gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Under load a frame holds so many events (`FRAME_EVENTS_MAX`'s default), and the broker counts
@@ -47,6 +50,8 @@ struct Worker {
     pipeline: Arc<Pipeline<LetterStore>>,
     latency: Arc<LatencyRecorder>,
     health: Health,
+    rates: Rates,
+    depths: watch::Receiver<Option<Depths>>,
     sink: Arc<ha_assembly::Sink>,
     /// Keeps the letters where there is no broker.
     spool: Option<Spool>,
@@ -73,10 +78,12 @@ impl App {
         };
         let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
         let health = Health::starting(&["database"]);
+        let (depths_known, depths) = watch::channel(None);
         let (queue, spool, letters) = match &config.amqp_url {
             Some(url) => {
                 let name = format!("ha-ingestor worker {}", std::process::id());
                 let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+                tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
                 let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
                 health.not_ready("broker", "starting");
                 health.not_ready("suspects", "starting");
@@ -92,19 +99,23 @@ impl App {
             }
         };
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-        let pipeline = Arc::new(Pipeline::new(
+        let weather = ha_assembly::weather(&config.weather, &config.tls)?;
+        let pipeline = Pipeline::new(
             Arc::clone(&sink),
             Arc::new(letters),
             Arc::new(config.enrichment.clone()),
             ha_assembly::pipeline(&config.batch),
             Arc::clone(&latency),
-        ));
+        );
+        let pipeline = Arc::new(pipeline.with_weather(weather));
         let worker = Worker {
             config,
             queue,
             pipeline,
             latency,
             health,
+            rates: Rates::new(["received_per_s", "stored_per_s"]),
+            depths,
             sink,
             spool,
         };
@@ -142,6 +153,11 @@ impl App {
             let (pipeline, shutdown) = (Arc::clone(&worker.pipeline), shutdown.clone());
             tokio::spawn(intake::drain(spool, pipeline, shutdown))
         });
+        let totals = worker.pipeline.totals();
+        let rates = tokio::spawn(worker.rates.clone().follow(move || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            [count(&totals.received), count(&totals.stored)]
+        }));
         tokio::join!(
             worker.consume_until(&shutdown),
             worker.serve_until(intake, &shutdown),
@@ -149,6 +165,7 @@ impl App {
         if let Some(replaying) = replaying {
             let _ = replaying.await;
         }
+        rates.abort();
         intake::close(worker.spool).await;
         sink_health.abort();
         retention.abort();
@@ -327,8 +344,11 @@ impl Worker {
 
     fn status_source(&self, intake: Option<SocketAddr>) -> ha_telemetry::StatusSource {
         let (health, latency) = (self.health.clone(), Arc::clone(&self.latency));
+        let quality = self.pipeline.quality();
         let sink = self.pipeline.sink_state();
         let broker = self.queue.as_ref().map(|queue| queue.broker.address());
+        let (rates, depths) = (self.rates.clone(), self.depths.clone());
+        let (totals, latest) = (self.pipeline.totals(), self.pipeline.latest_events());
         let started = Instant::now();
         Arc::new(move || {
             let mut status = serde_json::json!({
@@ -339,9 +359,14 @@ impl Worker {
                 "broker": broker,
                 "intake": intake,
                 "sink": ha_assembly::sink_status(&sink.borrow()),
+                "queues": ha_assembly::queues_status(*depths.borrow()),
+                "dead_letters": totals.dead_lettered.load(Ordering::Relaxed),
+                "rates": rates.status(),
+                "latest_events": ha_assembly::latest_events_status(&latest),
             });
             if let Some(status) = status.as_object_mut() {
                 ha_assembly::latency_status(&latency, status);
+                ha_assembly::quality_status(&quality, status);
             }
             status
         })

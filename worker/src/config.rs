@@ -4,8 +4,9 @@ use crate::intake::LettersFile;
 use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, InstanceArgs, IntakeArgs,
-    IntakeSettings, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, seconds,
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, InstanceArgs,
+    IntakeArgs, IntakeSettings, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs,
+    WeatherSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,6 +49,10 @@ pub struct WorkerArgs {
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
+    weather: WeatherArgs,
+    #[command(flatten)]
+    extra_tags: ExtraTagArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -72,6 +77,8 @@ pub struct Config {
     pub sink_hold: Duration,
     /// What enrichment does.
     pub enrichment: Options,
+    /// Where the weather comes from.
+    pub weather: WeatherSettings,
     /// Certificates.
     pub tls: TlsSettings,
     /// Health, metrics, status.
@@ -96,7 +103,10 @@ impl WorkerArgs {
         let sink = self.sink.resolve(problems, false);
         let batch = self.batch.resolve(problems);
         let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
-        let attributes = self.attributes.resolve(problems);
+        let fields = self.attributes.resolve(problems);
+        let weather = self.weather.resolve(problems);
+        let mut enrichment = ha_assembly::enrichment(Depth::Full, fields);
+        enrichment.extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);
@@ -114,7 +124,8 @@ impl WorkerArgs {
             sink: sink?,
             batch,
             sink_hold,
-            enrichment: ha_assembly::enrichment(Depth::Full, attributes),
+            enrichment: ha_assembly::weather_fields(enrichment, &weather),
+            weather,
             tls: tls?,
             admin_address: admin_address?,
             grace,

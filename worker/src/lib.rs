@@ -17,6 +17,8 @@ pub mod cli;
 mod config;
 mod consume;
 mod dlq;
+mod explain;
+mod held;
 mod intake;
 mod moment;
 mod settle;

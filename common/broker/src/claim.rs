@@ -153,7 +153,7 @@ enum Asked {
 async fn ask(broker: &Broker, name: &str) -> Result<Asked, BrokerError> {
     let name = ShortString::try_new(name)
         .map_err(|_| BrokerError::Topology(format!("{name}: more than 255 bytes")))?;
-    let connection = broker.connect_watched().await?;
+    let connection = broker.connect().await?;
     let creating = connection.create_channel();
     let channel = broker.within("channel.open", creating).await?;
     let options = QueueDeclareOptions {

@@ -11,9 +11,10 @@ use url::Url;
 /// Connecting, opening a channel and every other call that the broker answers at once.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Seconds between heartbeats of a connection whose end must be noticed soon; two that are missed
-/// end it.
-const WATCHED_HEARTBEAT_S: u16 = 10;
+/// Asked for where `AMQP_URL` does not say `?heartbeat=`. A connection that dies without a word is
+/// noticed after twice as long; with RabbitMQ's own 60 s a worker holds its deliveries for two
+/// minutes. RabbitMQ's guide on heartbeats calls 5 to 20 s optimal.
+const HEARTBEAT_S: u16 = 10;
 
 /// Connections that publish: live frames, dead letters, the workbench.
 const PUBLISHING_CONNECTIONS_MAX: usize = 4;
@@ -164,12 +165,20 @@ impl PublishingConnection {
     }
 }
 
+fn ask_for_heartbeats(url: &mut Url) {
+    if !url.query_pairs().any(|(name, _)| name == "heartbeat") {
+        url.query_pairs_mut()
+            .append_pair("heartbeat", &HEARTBEAT_S.to_string());
+    }
+}
+
 impl Broker {
     /// Prepares; connects to nothing. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// No runtime.
-    pub fn new(options: BrokerOptions) -> Result<Self, BrokerError> {
+    pub fn new(mut options: BrokerOptions) -> Result<Self, BrokerError> {
+        ask_for_heartbeats(&mut options.url);
         // deadpool-lapin has no way to hand certificates on, so private TLS goes around it.
         let pool = if options.has_private_tls() {
             None
@@ -190,23 +199,9 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]
     pub async fn connect(&self) -> Result<Connection, BrokerError> {
-        self.connect_to(&self.options.url).await
-    }
-
-    /// The same, with heartbeats so close together that either end soon knows of the other's.
-    pub(crate) async fn connect_watched(&self) -> Result<Connection, BrokerError> {
-        let mut url = self.options.url.clone();
-        if !url.query_pairs().any(|(name, _)| name == "heartbeat") {
-            let heartbeat_s = WATCHED_HEARTBEAT_S.to_string();
-            url.query_pairs_mut().append_pair("heartbeat", &heartbeat_s);
-        }
-        self.connect_to(&url).await
-    }
-
-    async fn connect_to(&self, url: &Url) -> Result<Connection, BrokerError> {
         let runtime = default_runtime().map_err(|error| self.error(&error))?;
         let connecting = Connection::connect_with_config(
-            url.as_str(),
+            self.options.url.as_str(),
             self.options.properties(),
             self.options.tls_config(),
             runtime,
@@ -300,4 +295,30 @@ fn pool(options: &BrokerOptions) -> Result<Pool, BrokerError> {
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| unusable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_are_asked_for_unless_the_address_says_so_itself() {
+        for (given, asked) in [
+            (
+                "amqp://u:p%20w@host/v%2fh",
+                "amqp://u:p%20w@host/v%2fh?heartbeat=10",
+            ),
+            (
+                "amqps://host/?connection_timeout=5000",
+                "amqps://host/?connection_timeout=5000&heartbeat=10",
+            ),
+            ("amqp://host/?heartbeat=60", "amqp://host/?heartbeat=60"),
+        ] {
+            let mut url = Url::parse(given).unwrap();
+            ask_for_heartbeats(&mut url);
+            assert_eq!(url.as_str(), asked);
+            let understood = url.as_str().parse::<lapin::uri::AMQPUri>().unwrap();
+            assert!(understood.query.heartbeat.is_some());
+        }
+    }
 }

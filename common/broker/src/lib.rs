@@ -8,6 +8,7 @@
 
 mod claim;
 mod connector;
+mod depths;
 mod letters;
 mod message;
 mod publisher;
@@ -16,6 +17,7 @@ pub mod topology;
 
 pub use claim::{Claim, ClaimState};
 pub use connector::{Broker, BrokerError, BrokerOptions, TlsFiles};
+pub use depths::{Depths, follow_depths};
 pub use letters::{Death, LetterReader};
 pub use message::{Header, Outgoing};
 pub use publisher::{NotDelivered, Publisher, PublisherOptions, PublisherState};

@@ -1,7 +1,7 @@
 //! What each stage does to one event, for people.
 
 use crate::stages::{self, Outcome, STAGES};
-use crate::{Options, Report};
+use crate::{Options, Report, Schema, home_assistant};
 use ha_event::{Event, EventError};
 use ha_frame::{Envelope, HomeFacts};
 use ha_point::{FieldKey, Point, Value};
@@ -41,25 +41,19 @@ pub fn explain(
     home: Option<&HomeFacts<'_>>,
     options: &Options,
 ) -> Result<Explanation, EventError> {
-    let event = match ha_event::parse(&envelope.json)? {
+    let parsed = ha_event::parse(&envelope.json)?;
+    if let Schema::HomeAssistant(schema) = &options.schema {
+        let point = home_assistant::point(&parsed, schema);
+        return Ok(one_stage("homeassistant", point));
+    }
+    let event = match parsed {
         Event::StateChanged(event) => event,
         Event::Bus(event) => {
-            let point = stages::bus(&event, envelope);
-            let mut stage = StageOutcome {
-                stage: "bus",
-                ran: true,
-                ..StageOutcome::default()
-            };
-            added(&mut stage, &point, (0, 0));
-            let report = Report::default();
-            return Ok(Explanation {
-                stages: vec![stage],
-                report,
-                line: line(point),
-            });
+            return Ok(one_stage("bus", stages::other(&event, envelope)));
         }
     };
-    let facts = stages::gather(&event, envelope, home, options)?;
+    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
+    let facts = stages::gather(&event, envelope, observed, options)?;
     let mut outcome = Outcome::new(&facts);
     let mut outcomes = Vec::with_capacity(STAGES.len());
     for stage in &STAGES {
@@ -76,11 +70,25 @@ pub fn explain(
             if outcome.report.flags != report.flags {
                 let rules = outcome.report.flags.iter();
                 said.notes.extend(
-                    rules.map(|rule| format!("{:?} {}: {}", rule.severity, rule.id, rule.says)),
+                    rules.map(|rule| {
+                        format!("{} {}: {}", rule.severity.as_str(), rule.id, rule.says)
+                    }),
                 );
             }
             if outcome.report.weather != report.weather {
-                said.notes.push(format!("{:?}", outcome.report.weather));
+                said.notes.push(outcome.report.weather.says().to_owned());
+            }
+            let left_out = outcome.report.left_out;
+            for (count, why) in [
+                (left_out.unchanged, "as in the old state"),
+                (left_out.excluded, "excluded by EXCLUDE_ATTRIBUTES"),
+                (left_out.none_wanted, "not wanted (ATTRIBUTES=none)"),
+            ] {
+                if left_out != report.left_out && count > 0 {
+                    let s = if count == 1 { "" } else { "s" };
+                    said.notes
+                        .push(format!("{count} attribute{s} left out: {why}"));
+                }
             }
         }
         outcomes.push(said);
@@ -91,6 +99,24 @@ pub fn explain(
         report,
         line: line(outcome.point),
     })
+}
+
+/// A point that is made in one piece.
+fn one_stage(name: &'static str, point: Point<'_>) -> Explanation {
+    let mut stage = StageOutcome {
+        stage: name,
+        ran: true,
+        ..StageOutcome::default()
+    };
+    added(&mut stage, &point, (0, 0));
+    if point.fields.is_empty() {
+        stage.notes.push("left out by the schema".into());
+    }
+    Explanation {
+        stages: vec![stage],
+        report: Report::default(),
+        line: line(point),
+    }
 }
 
 fn added(stage: &mut StageOutcome, point: &Point<'_>, (tags, fields): (usize, usize)) {

@@ -1,13 +1,16 @@
 //! Frames become points of the open batch here.
 
-use crate::letter::{Letter, Reason};
+use crate::letter::{Letter, Reason, now_ns};
 use crate::metrics::Metrics;
+use crate::quality::{FrameQuality, QualityRecorder};
 use crate::run::{Ticket, Work};
+use crate::weather::WeatherStage;
 use bytes::Bytes;
-use ha_enrich::Options;
+use ha_enrich::{Options, Schema};
 use ha_frame::{DecodeError, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// Points that are written together, and the frames that they came from.
@@ -23,6 +26,15 @@ pub(crate) struct Batch<T> {
     pub opened_at: Option<Instant>,
 }
 
+/// What turns events into points, and counts what it finds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stages<'a> {
+    pub options: &'a Options,
+    pub metrics: &'a Metrics,
+    pub quality: &'a QualityRecorder,
+    pub weather: &'a WeatherStage,
+}
+
 /// Where a point came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source {
@@ -30,6 +42,11 @@ pub(crate) struct Source {
     pub envelope: u32,
     /// The point's time; `None` for events whose latency says nothing (imports, backfill).
     pub live_time_ns: Option<i64>,
+}
+
+impl Source {
+    /// In the place of an envelope: the point is none of an event, and becomes no letter.
+    const OF_NO_EVENT: u32 = u32::MAX;
 }
 
 /// A frame whose events are not settled; its bytes are kept for the letters of refused points.
@@ -61,8 +78,7 @@ impl<T: Ticket> Batch<T> {
         &mut self,
         work: Work<T>,
         now: Instant,
-        options: &Options,
-        metrics: &Metrics,
+        stages: &Stages<'_>,
     ) -> Result<(), (T, u16)> {
         let Work {
             payload,
@@ -72,7 +88,7 @@ impl<T: Ticket> Batch<T> {
         match ha_frame::decode(&payload) {
             Ok(frame) => {
                 replay = replay.or(frame.replay);
-                self.add_events(&frame, replay, &mut ticket, options, metrics);
+                self.add_events(&frame, replay, &mut ticket, stages);
             }
             Err(DecodeError::NewerVersion { found }) => return Err((ticket, found)),
             Err(error) => {
@@ -95,10 +111,23 @@ impl<T: Ticket> Batch<T> {
         frame: &Frame<'_>,
         replay: Option<Replay>,
         ticket: &mut T,
-        options: &Options,
-        metrics: &Metrics,
+        stages: &Stages<'_>,
     ) {
-        let (mut enriched, mut invalid, mut panicked, mut without_fields) = (0, 0, 0, 0);
+        let Stages {
+            options,
+            metrics,
+            quality,
+            weather,
+        } = stages;
+        let mut sky = weather.over(frame, ticket.is_first_pass(), options);
+        let mut found = FrameQuality::default();
+        let (mut enriched, mut invalid, mut panicked) = (0, 0, 0);
+        let (mut filtered, mut without_fields) = (0, 0);
+        metrics
+            .totals
+            .received
+            .fetch_add(frame.envelopes.len() as u64, Ordering::Relaxed);
+        let seen_at_ns = now_ns();
         for (index, envelope) in frame.envelopes.iter().enumerate() {
             #[cfg(debug_assertions)]
             crate::poison::act(envelope);
@@ -106,20 +135,27 @@ impl<T: Ticket> Batch<T> {
             let points = &mut self.points;
             // A panic is a defect of ours; it costs its own event and no other.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                ha_enrich::enrich(envelope, frame.home.as_ref(), options).map(|point| {
+                let observed = sky.for_event(envelope);
+                ha_enrich::enrich_among(envelope, observed, options).map(|(mut point, report)| {
+                    ha_enrich::registry::tag(&mut point, &frame.entities, &options.extra_tags);
                     let time_ns = point.time_ns;
-                    points.push(point).then_some(time_ns)
+                    points.push(point).then_some((time_ns, report))
                 })
             }));
             match outcome {
-                Ok(Ok(Some(time_ns))) => {
+                Ok(Ok(Some((time_ns, report)))) => {
                     enriched += 1;
+                    found.add(&report);
+                    sky.count(report.weather, envelope);
+                    metrics.latest.offer(seen_at_ns, &envelope.json);
                     self.sources.push(Source {
                         frame: self.frames.len() as u32,
                         envelope: index as u32,
                         live_time_ns: (envelope.origin == Origin::Live).then_some(time_ns),
                     });
                 }
+                // The schema of Home Assistant's integration leaves some states out.
+                Ok(Ok(None)) if options.schema != Schema::Native => filtered += 1,
                 Ok(Ok(None)) => without_fields += 1,
                 Ok(Err(error)) => {
                     invalid += 1;
@@ -140,9 +176,22 @@ impl<T: Ticket> Batch<T> {
                 }
             }
         }
+        if let Some(observation) = sky.new_observation(frame)
+            && self.points.push(observation)
+        {
+            self.sources.push(Source {
+                frame: self.frames.len() as u32,
+                envelope: Source::OF_NO_EVENT,
+                live_time_ns: None,
+            });
+        }
+        metrics.weather(&sky.counts);
+        quality.record(&found);
+        metrics.quality(&found);
         metrics.enriched.increment(enriched);
         metrics.invalid.increment(invalid);
         metrics.panicked.increment(panicked);
+        metrics.filtered.increment(filtered);
         metrics.without_fields.increment(without_fields);
     }
 

@@ -11,19 +11,24 @@ mod intake;
 mod pipeline;
 mod problems;
 mod process;
+mod schema;
 mod secret;
 mod sink;
 mod tls;
+mod weather;
 
 pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
 pub use intake::{IntakeArgs, IntakeSettings, IntakeTokenArgs};
 pub use pipeline::{
-    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FramingArgs, FramingSettings,
+    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings,
+    FramingArgs, FramingSettings,
 };
-pub use problems::{Problems, number, seconds};
+pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};
+pub use weather::{Place, WeatherArgs, WeatherProvider, WeatherSettings};

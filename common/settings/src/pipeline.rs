@@ -1,8 +1,9 @@
 //! Framing, batching and what becomes a field.
 
-use crate::Problems;
-use crate::problems::{list, number};
+use crate::problems::{boolean, list, number};
+use crate::{Problems, SchemaArgs};
 use clap::Args;
+use ha_enrich::Schema;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -199,6 +200,63 @@ pub struct AttributeArgs {
         value_name = "true|false"
     )]
     pub context_fields: String,
+    /// Store numbers besides on one scale a quantity (°C, hPa, kWh, W, m/s, …), as value_normalized
+    /// with unit_normalized
+    #[arg(
+        long,
+        env = "NORMALIZE_UNITS",
+        default_value = "false",
+        value_name = "true|false"
+    )]
+    pub normalize_units: String,
+    /// The schema.
+    #[command(flatten)]
+    pub schema: SchemaArgs,
+}
+
+/// Which fields are made, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldSettings {
+    /// Which points are made.
+    pub schema: Schema,
+    /// Which attributes become fields.
+    pub attributes: AttributeChoice,
+    /// Names of attributes that never do.
+    pub exclude_attributes: HashSet<String>,
+    /// Whether contexts are stored.
+    pub context: bool,
+    /// Whether numbers are stored on one scale besides.
+    pub normalize_units: bool,
+}
+
+/// Which registry facts become tags.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Fields")]
+pub struct ExtraTagArgs {
+    /// Registry facts to make tags: area, floor, device, integration, labels. A point's identity
+    /// then depends on the registry: the same event processed again after an area was renamed is
+    /// another point, and one from before the registry was read has no such tag. Set the same for
+    /// the producer and the workers
+    #[arg(
+        long,
+        env = "EXTRA_TAGS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
+    pub extra_tags: String,
+}
+
+impl ExtraTagArgs {
+    /// Checks the names against those that there are.
+    pub fn resolve(&self, problems: &mut Problems, known: &[&str]) -> Vec<String> {
+        let wanted = list(&self.extra_tags);
+        if wanted.iter().any(|name| !known.contains(&name.as_str())) {
+            let valid = format!("a comma list of {}", known.join(", "));
+            problems.bad("EXTRA_TAGS", &self.extra_tags, &valid);
+        }
+        wanted
+    }
 }
 
 /// Which attributes become fields, checked.
@@ -213,9 +271,9 @@ pub enum AttributeChoice {
 }
 
 impl AttributeArgs {
-    /// Checks the settings: the policy, the excluded names, whether contexts are stored.
-    pub fn resolve(&self, problems: &mut Problems) -> (AttributeChoice, HashSet<String>, bool) {
-        let choice = match self.attributes.as_str() {
+    /// Checks the settings.
+    pub fn resolve(&self, problems: &mut Problems) -> FieldSettings {
+        let attributes = match self.attributes.as_str() {
             "changed" => AttributeChoice::Changed,
             "all" => AttributeChoice::All,
             "none" => AttributeChoice::None,
@@ -224,18 +282,12 @@ impl AttributeArgs {
                 AttributeChoice::Changed
             }
         };
-        let context = match self.context_fields.as_str() {
-            "true" => true,
-            "false" => false,
-            other => {
-                problems.bad("CONTEXT_FIELDS", other, "true or false");
-                false
-            }
-        };
-        (
-            choice,
-            list(&self.exclude_attributes).into_iter().collect(),
-            context,
-        )
+        FieldSettings {
+            schema: self.schema.resolve(problems),
+            attributes,
+            exclude_attributes: list(&self.exclude_attributes).into_iter().collect(),
+            context: boolean(problems, "CONTEXT_FIELDS", &self.context_fields),
+            normalize_units: boolean(problems, "NORMALIZE_UNITS", &self.normalize_units),
+        }
     }
 }
