@@ -3,6 +3,7 @@
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, Neighbours};
+use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
@@ -11,10 +12,10 @@ use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
 use crate::workers::{follow_workers, watch_workers};
-use crate::{Config, Destination, home};
+use crate::{Config, Destination, home, standby};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
-use ha_broker::{Publisher, PublisherOptions};
+use ha_broker::{Claim, Publisher, PublisherOptions};
 use ha_enrich::Options;
 use ha_intake::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
@@ -68,6 +69,8 @@ struct WayOut {
     window_events: usize,
     watch: RouteWatch,
     sink: Option<Arc<Sink>>,
+    /// The place of the one active producer, where a broker can tell.
+    claim: Option<Claim>,
 }
 
 impl App {
@@ -106,7 +109,8 @@ impl App {
     /// Ingests until `shutdown`, for ever through every outage; then finishes within the grace.
     ///
     /// # Errors
-    /// Defects only: what can fail for good has failed in [`build`](Self::build).
+    /// Another producer of this home has taken its place. Else defects only: what can fail for good
+    /// has failed in [`build`](Self::build).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             config,
@@ -123,10 +127,14 @@ impl App {
             .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
-        let (facts, home_facts) = watch::channel(None);
+        let home = Home::unknown();
 
         let mut beside = JoinSet::new();
-        beside.spawn(home::follow(source.requester(), source.state(), facts));
+        beside.spawn(home::follow(
+            source.requester(),
+            source.state(),
+            home.clone(),
+        ));
         beside.spawn(follow_home_assistant(
             source.state(),
             config.home_assistant.url.clone(),
@@ -152,6 +160,7 @@ impl App {
             direct,
             letters,
             window_events,
+            claim,
             ..
         } = way_out;
         let direct = direct.map(|(sink, enrichment)| {
@@ -199,7 +208,22 @@ impl App {
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
-        let admin = tokio::spawn(admin.serve(metrics_handle, health, status, stop_admin.clone()));
+        let admin =
+            tokio::spawn(admin.serve(metrics_handle, health.clone(), status, stop_admin.clone()));
+
+        let stop = shutdown.child_token();
+        if let Some(claim) = &claim {
+            standby::turn(&mut claim.state(), &config.instance, &health, &stop).await;
+        }
+        let superseded = claim.as_ref().map(|claim| {
+            let (stop, instance) = (stop.clone(), config.instance.clone());
+            let following = standby::follow(claim.state(), instance, health, standby::TAKEN_MAX);
+            tokio::spawn(async move {
+                let reason = following.await;
+                stop.cancel();
+                reason
+            })
+        });
 
         let marks = spool.marks().await?;
         let known = marks
@@ -235,9 +259,10 @@ impl App {
             event_bytes_max: config.framing.event_bytes_max,
             registry: known,
             latest,
+            home,
             metrics,
         };
-        let reading = tokio::spawn(source.run(shutdown.clone()));
+        let reading = tokio::spawn(source.run(stop.clone()));
         let framer = Framer {
             intake,
             limits: config.framing,
@@ -250,11 +275,10 @@ impl App {
             hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,
-            home: home_facts,
             mark_ns,
         };
         let framing = framer.run(neighbours);
-        let finished = within_grace(framing, &shutdown, config.grace).await;
+        let finished = within_grace(framing, &stop, config.grace).await;
 
         reading.abort();
         beside.shutdown().await;
@@ -263,7 +287,13 @@ impl App {
         spool.close().await;
         stop_admin.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
-        finished
+        if let Some(claim) = claim {
+            claim.release().await;
+        }
+        match superseded {
+            Some(superseded) if superseded.is_finished() => finished.and(superseded.await?),
+            _ => finished,
+        }
     }
 }
 
@@ -329,6 +359,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let (depths, depths_seen) = watch::channel(None);
             tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
+            let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let publisher = Publisher::start(broker, PublisherOptions::default());
             Ok(WayOut {
                 watch: RouteWatch::Broker(publisher.state(), depths_seen),
@@ -338,9 +369,11 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 route: Route::Broker {
                     publisher,
                     routing_key: config.instance.clone(),
+                    claim: Some(claim.state()),
                 },
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: Some(claim),
             })
         }
         Destination::Service { workers, direct } => {
@@ -355,6 +388,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 spool,
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: None,
             })
         }
         Destination::Sink {
@@ -390,6 +424,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 window_events: batch.prefetch_events_max,
                 watch,
                 sink: Some(sink),
+                claim: None,
             })
         }
     }

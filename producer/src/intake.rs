@@ -2,6 +2,7 @@
 //! in the numbers is a loss; nothing behind this may leave an event out.
 
 use crate::backfill::BackfilledEvent;
+use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::record::Record;
@@ -122,6 +123,8 @@ pub struct Intake {
     pub registry: watch::Receiver<Arc<Registry>>,
     /// For people who look.
     pub latest: LatestEvents,
+    /// Facts that travel in frames; the weather's own events are among those that come by.
+    pub home: Home,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -165,6 +168,9 @@ impl Intake {
             .ok()
             .and_then(|peek| peek.entity_id.as_deref());
         let json = &event.json;
+        if let Some(entity) = entity {
+            self.home.saw(entity, json);
+        }
         if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity, json)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;

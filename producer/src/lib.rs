@@ -24,6 +24,7 @@ mod record;
 mod registry;
 mod route;
 mod router;
+mod standby;
 mod status;
 mod workers;
 

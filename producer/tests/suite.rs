@@ -25,6 +25,7 @@ mod suite {
     mod restart_artefacts;
     mod restarts;
     mod service;
+    mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

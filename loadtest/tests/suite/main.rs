@@ -10,6 +10,7 @@
 
 mod audits;
 mod commands;
+mod drills;
 mod ends;
 #[allow(dead_code, reason = "other crates' tests use the rest")]
 #[path = "../../../worker/tests/suite/process.rs"]
