@@ -7,6 +7,7 @@ use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
@@ -38,6 +39,9 @@ const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;
+
+/// Records that the framer has not taken.
+const RECORDS_MAX: usize = 256;
 
 /// The producer, ready to run.
 pub struct App {
@@ -73,6 +77,7 @@ impl App {
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
         options.event_types = config.home_assistant.event_types.clone();
+        options.watched_types = registry::watched_types();
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -190,6 +195,16 @@ impl App {
             filtering.clone(),
             backfill,
         ));
+        let (registry, known) = watch::channel(Arc::new(Registry::default()));
+        let (record, records) = mpsc::channel(RECORDS_MAX);
+        beside.spawn(registry::follow(registry::Parts {
+            requester: source.requester(),
+            state: source.state(),
+            watched: source.watched(),
+            filtering: filtering.clone(),
+            registry,
+            records: record,
+        }));
         let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
@@ -199,6 +214,7 @@ impl App {
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
             home,
+            registry: known,
             metrics,
         };
         let reading = tokio::spawn(source.run(shutdown.clone()));
@@ -210,6 +226,8 @@ impl App {
         let neighbours = Neighbours {
             source: events,
             backfilled,
+            records,
+            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,
             mark_ns,

@@ -1,12 +1,12 @@
 //! The producer's settings.
 
 use clap::Args;
-use ha_enrich::{Depth, Options};
+use ha_enrich::{Depth, ExtraTag, Options};
 use ha_filter::Filter;
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, FilterArgs, FramingArgs,
-    FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems, SinkArgs,
-    SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, FilterArgs,
+    FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems,
+    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,6 +70,8 @@ pub struct ProducerArgs {
     attributes: AttributeArgs,
     #[command(flatten)]
     weather: WeatherArgs,
+    #[command(flatten)]
+    extra_tags: ExtraTagArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -135,6 +137,8 @@ pub struct Config {
     pub filter: Filter,
     /// Where they go.
     pub destination: Destination,
+    /// Registry facts that become tags, here or at the workers.
+    pub extra_tags: Vec<ExtraTag>,
     /// Frames.
     pub framing: FramingSettings,
     /// The spool's file.
@@ -174,7 +178,8 @@ impl ProducerArgs {
             bytes,
             (4 << 20)..=(1_u64 << 50),
         );
-        let destination = mode.and_then(|mode| self.destination(mode, problems));
+        let extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
+        let destination = mode.and_then(|mode| self.destination(mode, &extra_tags, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
         let grace = self.admin.resolve_grace(problems);
@@ -184,6 +189,7 @@ impl ProducerArgs {
             home_assistant: home_assistant?,
             filter: filter?,
             destination: destination?,
+            extra_tags,
             framing,
             spool_path: self.spool_path.clone(),
             spool_bytes_max,
@@ -194,15 +200,17 @@ impl ProducerArgs {
     }
 
     /// The database for direct writes; none if it is not set, or not wanted.
-    fn direct(&self, problems: &mut Problems) -> Option<(SinkChoice, Box<Options>)> {
+    fn direct(
+        &self,
+        extra_tags: &[ExtraTag],
+        problems: &mut Problems,
+    ) -> Option<(SinkChoice, Box<Options>)> {
         match self.fallback_direct_write.as_str() {
             "true" if self.sink.is_set() => {
                 let sink = self.sink.resolve(problems, false)?;
                 let attributes = self.attributes.resolve(problems);
-                Some((
-                    sink,
-                    Box::new(ha_assembly::enrichment(Depth::Plain, attributes)),
-                ))
+                let options = ha_assembly::enrichment(Depth::Plain, attributes);
+                Some((sink, Box::new(with_tags(options, extra_tags))))
             }
             "true" | "false" => None,
             other => {
@@ -213,11 +221,16 @@ impl ProducerArgs {
     }
 
     /// Asks only for the settings that the mode uses.
-    fn destination(&self, mode: Mode, problems: &mut Problems) -> Option<Destination> {
+    fn destination(
+        &self,
+        mode: Mode,
+        extra_tags: &[ExtraTag],
+        problems: &mut Problems,
+    ) -> Option<Destination> {
         let depth = match mode {
             Mode::Queue => {
                 let url = self.broker.resolve(problems);
-                let direct = self.direct(problems);
+                let direct = self.direct(extra_tags, problems);
                 return Some(Destination::Broker { url: url?, direct });
             }
             Mode::Inline => Depth::Full,
@@ -230,12 +243,19 @@ impl ProducerArgs {
             Depth::Full => self.weather.resolve(problems),
             Depth::Plain => WeatherSettings::none(),
         };
-        let enrichment = ha_assembly::enrichment(depth, fields);
+        let enrichment = with_tags(ha_assembly::enrichment(depth, fields), extra_tags);
         Some(Destination::Sink {
             sink: sink?,
             batch,
             enrichment: Box::new(ha_assembly::weather_fields(enrichment, &weather)),
             weather: Box::new(weather),
         })
+    }
+}
+
+fn with_tags(options: Options, extra_tags: &[ExtraTag]) -> Options {
+    Options {
+        extra_tags: extra_tags.to_vec(),
+        ..options
     }
 }

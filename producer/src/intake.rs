@@ -5,6 +5,8 @@ use crate::backfill::BackfilledEvent;
 use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
+use crate::record::Record;
+use crate::registry::{EntityRow, Registry};
 use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
@@ -13,6 +15,7 @@ use ha_pipeline::{Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
@@ -82,6 +85,8 @@ pub struct Intake {
     pub event_bytes_max: usize,
     /// Facts that travel in frames; the weather's own events are among those that come by.
     pub home: Home,
+    /// What the registries say.
+    pub registry: watch::Receiver<Arc<Registry>>,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -90,11 +95,15 @@ pub struct Intake {
 #[derive(Debug)]
 pub struct Numbered {
     id: Uuid,
+    origin: Origin,
     /// The number of a live event.
     sequence: Option<u64>,
     received_at_ns: i64,
-    /// Source time, or when it was received where the event does not say.
-    pub source_time_ns: i64,
+    /// Source time, or when it was received where the event does not say. None for a record, which
+    /// says nothing of how far Home Assistant's events were read.
+    pub source_time_ns: Option<i64>,
+    /// What the registries say of its entity.
+    pub facts: Option<Arc<EntityRow>>,
     /// The event's bytes.
     pub json: Bytes,
     _permit: Option<QueuePermit>,
@@ -147,7 +156,7 @@ impl Intake {
                 }
             );
             let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
-            let numbered = Numbered::live(sequence, &event, source_time_ns, kept);
+            let numbered = Numbered::live(sequence, &event, source_time_ns, kept, None);
             let envelope = numbered.envelope(&self.instance, self.epoch);
             let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
             tracing::warn!(
@@ -158,7 +167,14 @@ impl Intake {
             return Taken::Letter(Box::new(letter));
         }
         let json = event.json.clone();
-        Taken::Event(Numbered::live(sequence, &event, source_time_ns, json))
+        let facts = entity.and_then(|entity| self.facts(entity));
+        Taken::Event(Numbered::live(
+            sequence,
+            &event,
+            source_time_ns,
+            json,
+            facts,
+        ))
     }
 
     /// The same for an event that gap fill found. One that came before is not taken again: it is
@@ -178,24 +194,39 @@ impl Intake {
             return None;
         }
         self.metrics.backfilled();
+        let facts = self.facts(&event.entity_id);
         Some(Numbered {
             id: Uuid::now_v7(),
+            origin: Origin::Backfill,
             sequence: None,
             received_at_ns,
-            source_time_ns: event.time.as_nanos(),
+            source_time_ns: Some(event.time.as_nanos()),
+            facts,
             json: event.json,
             _permit: None,
         })
     }
+
+    fn facts(&self, entity_id: &str) -> Option<Arc<EntityRow>> {
+        self.registry.borrow().row(entity_id).map(Arc::clone)
+    }
 }
 
 impl Numbered {
-    fn live(sequence: u64, event: &ReceivedEvent, source_time_ns: i64, json: Bytes) -> Self {
+    fn live(
+        sequence: u64,
+        event: &ReceivedEvent,
+        source_time_ns: i64,
+        json: Bytes,
+        facts: Option<Arc<EntityRow>>,
+    ) -> Self {
         Self {
             id: Uuid::now_v7(),
+            origin: Origin::Live,
             sequence: Some(sequence),
             received_at_ns: event.received_at_ns,
-            source_time_ns,
+            source_time_ns: Some(source_time_ns),
+            facts,
             json,
             _permit: Some(event.permit.clone()),
         }
@@ -210,12 +241,23 @@ impl Numbered {
             epoch: self.sequence.map(|_| epoch),
             sequence: self.sequence,
             received_at_ns: self.received_at_ns,
-            origin: if self.sequence.is_some() {
-                Origin::Live
-            } else {
-                Origin::Backfill
-            },
+            origin: self.origin,
             json: self.json.as_ref().into(),
+        }
+    }
+}
+
+impl From<Record> for Numbered {
+    fn from(record: Record) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            origin: Origin::Live,
+            sequence: None,
+            received_at_ns: record.time_ns,
+            source_time_ns: None,
+            facts: None,
+            json: record.json,
+            _permit: None,
         }
     }
 }

@@ -19,6 +19,8 @@ mod intake;
 mod low_water;
 mod metrics;
 mod recent;
+mod record;
+mod registry;
 mod route;
 mod router;
 mod status;

@@ -176,7 +176,7 @@ impl Route {
                     ),
                     (
                         ha_frame::HEADER_COUNT.into(),
-                        Header::Number(frame.events.into()),
+                        Header::Number(frame.envelopes.into()),
                     ),
                 ];
                 if !frame.is_first_offer {

@@ -18,6 +18,7 @@ mod suite {
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
     mod refusals;
+    mod registry;
     mod replay;
     mod restart_artefacts;
     mod restarts;

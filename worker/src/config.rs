@@ -3,8 +3,8 @@
 use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, Problems, SinkArgs, SinkChoice,
-    TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, seconds,
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, Problems,
+    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct WorkerArgs {
     attributes: AttributeArgs,
     #[command(flatten)]
     weather: WeatherArgs,
+    #[command(flatten)]
+    extra_tags: ExtraTagArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -73,7 +75,8 @@ impl WorkerArgs {
         let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
         let fields = self.attributes.resolve(problems);
         let weather = self.weather.resolve(problems);
-        let enrichment = ha_assembly::enrichment(Depth::Full, fields);
+        let mut enrichment = ha_assembly::enrichment(Depth::Full, fields);
+        enrichment.extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);

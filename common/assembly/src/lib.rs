@@ -4,11 +4,11 @@ pub mod check;
 mod letters;
 
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
-use ha_enrich::{AttributePolicy, Depth, Options};
+use ha_enrich::{AttributePolicy, Depth, ExtraTag, Options};
 use ha_pipeline::PipelineOptions;
 use ha_settings::{
-    AttributeChoice, BatchSettings, FieldSettings, InfluxSettings, InfluxVersion, Secret,
-    SinkChoice, TlsSettings, WeatherProvider, WeatherSettings,
+    AttributeChoice, BatchSettings, ExtraTagArgs, FieldSettings, InfluxSettings, InfluxVersion,
+    Problems, Secret, SinkChoice, TlsSettings, WeatherProvider, WeatherSettings,
 };
 use ha_sink::{Api, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
 use ha_weather::{Provider, Weather, WeatherOptions};
@@ -109,6 +109,7 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
         context_fields: fields.context,
         normalize_units: fields.normalize_units,
         weather: false,
+        ..Options::default()
     }
 }
 
@@ -147,6 +148,14 @@ pub fn weather(
     // With a place in the settings the first event finds the weather known.
     let _ = weather.observed(None);
     Ok(Some(weather))
+}
+
+/// Which registry facts become tags.
+#[must_use]
+pub fn extra_tags(args: &ExtraTagArgs, problems: &mut Problems) -> Vec<ExtraTag> {
+    let wanted = args.resolve(problems, &ExtraTag::ALL.map(ExtraTag::as_str));
+    let is_wanted = |tag: &ExtraTag| wanted.iter().any(|name| name == tag.as_str());
+    ExtraTag::ALL.into_iter().filter(is_wanted).collect()
 }
 
 /// Limits of the pipeline.

@@ -44,7 +44,7 @@ pub fn explain(
     let event = match ha_event::parse(&envelope.json)? {
         Event::StateChanged(event) => event,
         Event::Bus(event) => {
-            let point = stages::bus(&event, envelope);
+            let point = stages::other(&event, envelope);
             let mut stage = StageOutcome {
                 stage: "bus",
                 ran: true,

@@ -13,6 +13,7 @@ mod explain;
 mod facts;
 mod observation;
 mod options;
+pub mod registry;
 mod report;
 mod rules;
 mod stages;
@@ -26,16 +27,24 @@ use ha_point::Point;
 pub use explain::{Explanation, StageOutcome, explain};
 pub use observation::{WEATHER, observation};
 pub use options::{AttributePolicy, Depth, Options};
+pub use registry::ExtraTag;
 pub use report::{Flags, LeftOut, Report, WeatherOutcome};
 pub use rules::{
     AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact, is_restart_placeholder,
 };
+pub use stages::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
 
 /// Measurement of state changes.
 pub const EVENTS: &str = "home_assistant_events";
 
 /// Measurement of all other events on the bus.
 pub const BUS: &str = "home_assistant_bus";
+
+/// Measurement of what the registries say of the entities.
+pub const ENTITIES: &str = "home_assistant_entities";
+
+/// Measurement of what the producer counts.
+pub const QUALITY: &str = "data_quality";
 
 /// Makes the point of one event.
 ///
@@ -74,7 +83,7 @@ pub fn enrich_among<'a>(
 ) -> Result<(Point<'a>, Report), EventError> {
     match ha_event::parse(&envelope.json)? {
         Event::StateChanged(event) => stages::state_changed(&event, envelope, observed, options),
-        Event::Bus(event) => Ok((stages::bus(&event, envelope), Report::default())),
+        Event::Bus(event) => Ok((stages::other(&event, envelope), Report::default())),
     }
 }
 

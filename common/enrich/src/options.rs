@@ -1,5 +1,6 @@
 //! What the user chose of enrichment.
 
+use crate::ExtraTag;
 use std::collections::HashSet;
 
 /// Which fields are made.
@@ -39,6 +40,8 @@ pub struct Options {
     /// Whether the weather that travels with the event is written; on by default, since it only
     /// travels where somebody asked for it.
     pub weather: bool,
+    /// Registry facts that become tags, see [`crate::registry::tag`].
+    pub extra_tags: Vec<ExtraTag>,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             context_fields: false,
             normalize_units: false,
             weather: true,
+            extra_tags: Vec::new(),
         }
     }
 }

@@ -127,7 +127,8 @@ impl<T: Ticket> Batch<T> {
             // A panic is a defect of ours; it costs its own event and no other.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let observed = sky.for_event(envelope);
-                ha_enrich::enrich_among(envelope, observed, options).map(|(point, report)| {
+                ha_enrich::enrich_among(envelope, observed, options).map(|(mut point, report)| {
+                    ha_enrich::registry::tag(&mut point, &frame.entities, &options.extra_tags);
                     let time_ns = point.time_ns;
                     points.push(point).then_some((time_ns, report))
                 })

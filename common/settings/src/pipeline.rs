@@ -223,6 +223,36 @@ pub struct FieldSettings {
     pub normalize_units: bool,
 }
 
+/// Which registry facts become tags.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Fields")]
+pub struct ExtraTagArgs {
+    /// Registry facts to make tags: area, floor, device, integration, labels. A point's identity
+    /// then depends on the registry: the same event processed again after an area was renamed is
+    /// another point, and one from before the registry was read has no such tag. Set the same for
+    /// the producer and the workers
+    #[arg(
+        long,
+        env = "EXTRA_TAGS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
+    pub extra_tags: String,
+}
+
+impl ExtraTagArgs {
+    /// Checks the names against those that there are.
+    pub fn resolve(&self, problems: &mut Problems, known: &[&str]) -> Vec<String> {
+        let wanted = list(&self.extra_tags);
+        if wanted.iter().any(|name| !known.contains(&name.as_str())) {
+            let valid = format!("a comma list of {}", known.join(", "));
+            problems.bad("EXTRA_TAGS", &self.extra_tags, &valid);
+        }
+        wanted
+    }
+}
+
 /// Which attributes become fields, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttributeChoice {
