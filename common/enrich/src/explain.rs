@@ -1,7 +1,7 @@
 //! What each stage does to one event, for people.
 
 use crate::stages::{self, Outcome, STAGES};
-use crate::{Options, Report};
+use crate::{ObservedWeather, Options, Report};
 use ha_event::{Event, EventError};
 use ha_frame::{Envelope, HomeFacts};
 use ha_point::{FieldKey, Point, Value};
@@ -59,8 +59,9 @@ pub fn explain(
             });
         }
     };
-    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
-    let facts = stages::gather(&event, envelope, observed, options)?;
+    let weather = home.and_then(|home| home.weather.as_ref());
+    let observed = weather.map(ObservedWeather::of);
+    let facts = stages::gather(&event, envelope, observed.as_slice(), options)?;
     let mut outcome = Outcome::new(&facts);
     let mut outcomes = Vec::with_capacity(STAGES.len());
     for stage in &STAGES {

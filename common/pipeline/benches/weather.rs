@@ -135,12 +135,18 @@ async fn main() {
         seconds.sort_by(f64::total_cmp);
         seconds[(seconds.len() as f64 * share) as usize] * 1e6
     };
-    for (name, seconds) in [("a provider that hangs", &mut hanging), ("no provider", &mut none)] {
+    for (name, seconds) in [
+        ("a provider that hangs", &mut hanging),
+        ("no provider", &mut none),
+    ] {
         println!(
             "{name:22} p50 {:>6.0} µs   p99 {:>6.0} µs",
             quantile(seconds, 0.5),
             quantile(seconds, 0.99)
         );
     }
-    println!("p99 with / without = {:.2}", quantile(&mut hanging, 0.99) / quantile(&mut none, 0.99));
+    println!(
+        "p99 with / without = {:.2}",
+        quantile(&mut hanging, 0.99) / quantile(&mut none, 0.99)
+    );
 }
