@@ -11,11 +11,12 @@ use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
-use ha_pipeline::{Letter, Reason};
+use ha_pipeline::{LatestEvents, Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 /// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
@@ -26,15 +27,23 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 pub struct Filtering {
     filter: Arc<Filter>,
     recent: Arc<Mutex<Recent>>,
+    /// Told when an entity is new.
+    learned: Arc<Notify>,
 }
 
 impl Filtering {
-    /// Nothing has come yet.
+    /// Nothing has come yet, but these entities are known from earlier runs.
     #[must_use]
-    pub fn new(filter: Filter) -> Self {
+    pub fn new(filter: Filter, known: impl IntoIterator<Item = String>) -> Self {
+        let mut recent = Recent::default();
+        for entity_id in known {
+            recent.learn(&entity_id);
+        }
+        recent.take_unkept();
         Self {
             filter: Arc::new(filter),
-            recent: Arc::default(),
+            recent: Arc::new(Mutex::new(recent)),
+            learned: Arc::default(),
         }
     }
 
@@ -44,9 +53,32 @@ impl Filtering {
         self.filter.decide(entity_id).is_ok()
     }
 
-    /// Kept entities that events came of.
+    /// Remembers entities that there are.
+    pub fn learn_entities<'a>(&self, entities: impl Iterator<Item = &'a str>) {
+        let mut recent = self.recent();
+        let mut learned = false;
+        for entity in entities {
+            learned |= recent.learn(entity);
+        }
+        if learned {
+            self.learned.notify_one();
+        }
+    }
+
+    /// Waits for entities that were not known, and gives them once.
+    pub async fn learned_entities(&self) -> Vec<Box<str>> {
+        loop {
+            let learned = self.recent().take_unkept();
+            if !learned.is_empty() {
+                return learned;
+            }
+            self.learned.notified().await;
+        }
+    }
+
+    /// Kept entities that there are or were, sorted.
     #[must_use]
-    pub fn seen_entities(&self) -> Vec<String> {
+    pub fn known_entities(&self) -> BTreeSet<String> {
         self.recent()
             .entities()
             .filter(|entity| self.keeps(entity))
@@ -64,7 +96,11 @@ impl Filtering {
 
     /// Remembers an event; false if it was there.
     fn remember(&self, entity_id: &str, time: UtcMicros) -> bool {
-        self.recent().insert(entity_id, time)
+        let (is_new, learned) = self.recent().insert(entity_id, time);
+        if learned {
+            self.learned.notify_one();
+        }
+        is_new
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -83,10 +119,12 @@ pub struct Intake {
     pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
-    /// Facts that travel in frames; the weather's own events are among those that come by.
-    pub home: Home,
     /// What the registries say.
     pub registry: watch::Receiver<Arc<Registry>>,
+    /// For people who look.
+    pub latest: LatestEvents,
+    /// Facts that travel in frames; the weather's own events are among those that come by.
+    pub home: Home,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -166,6 +204,7 @@ impl Intake {
             );
             return Taken::Letter(Box::new(letter));
         }
+        self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
         let facts = entity.and_then(|entity| self.facts(entity));
         Taken::Event(Numbered::live(

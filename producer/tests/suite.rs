@@ -10,9 +10,11 @@
 
 mod suite {
     mod bad_input;
+    mod browser;
     mod commands;
     mod modes;
     mod outages;
+    mod page;
     // The binaries are tested by the same means.
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]
@@ -22,6 +24,8 @@ mod suite {
     mod replay;
     mod restart_artefacts;
     mod restarts;
+    mod service;
+    mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
