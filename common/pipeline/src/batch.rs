@@ -119,7 +119,8 @@ impl<T: Ticket> Batch<T> {
             quality,
             weather,
         } = stages;
-        let mut sky = weather.over(frame, ticket.is_first_pass(), options);
+        let looked = weather.look(frame, ticket.is_first_pass(), options);
+        let mut sky = looked.sky();
         let mut found = FrameQuality::default();
         let (mut enriched, mut invalid, mut panicked) = (0, 0, 0);
         let (mut filtered, mut without_fields) = (0, 0);
