@@ -6,6 +6,7 @@ use crate::framer::{Framer, Neighbours};
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::quality::{Quality, Reporter};
 use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
@@ -165,6 +166,7 @@ impl App {
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
         beside.spawn(async move { draining.drain().await });
+        let quality = Arc::new(Quality::new(epoch));
         let status = StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
@@ -172,6 +174,7 @@ impl App {
             connection: source.state(),
             counters: source.counters(),
             totals: Arc::clone(&metrics.totals),
+            quality: Arc::clone(&quality),
             route: way_out.watch,
             router: Arc::clone(&router),
             spool: spool.clone(),
@@ -190,6 +193,11 @@ impl App {
             filtering.clone(),
             backfill,
         ));
+        let reporter = Reporter {
+            quality: Arc::clone(&quality),
+            counters: source.counters(),
+            totals: Arc::clone(&metrics.totals),
+        };
         let (registry, known) = watch::channel(Arc::new(Registry::default()));
         let (record, records) = mpsc::channel(RECORDS_MAX);
         beside.spawn(registry::follow(registry::Parts {
@@ -198,8 +206,10 @@ impl App {
             watched: source.watched(),
             filtering: filtering.clone(),
             registry,
-            records: record,
+            records: record.clone(),
         }));
+        let every = config.quality_interval;
+        beside.spawn(reporter.clone().report(every, record));
         let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
@@ -208,6 +218,7 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            quality,
             registry: known,
             metrics,
         };
@@ -221,6 +232,7 @@ impl App {
             source: events,
             backfilled,
             records,
+            last_record: Some(Box::new(move || reporter.record())),
             hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,

@@ -70,6 +70,14 @@ pub struct ProducerArgs {
     attributes: AttributeArgs,
     #[command(flatten)]
     extra_tags: ExtraTagArgs,
+    /// Seconds between two records of data_quality; for tests
+    #[arg(
+        long,
+        env = "DATA_QUALITY_INTERVAL_S",
+        default_value = "60",
+        hide = true
+    )]
+    data_quality_interval_s: String,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -135,6 +143,8 @@ pub struct Config {
     pub destination: Destination,
     /// Registry facts that become tags, here or at the workers.
     pub extra_tags: Vec<ExtraTag>,
+    /// Between two records of the stream's quality.
+    pub quality_interval: Duration,
     /// Frames.
     pub framing: FramingSettings,
     /// The spool's file.
@@ -175,6 +185,8 @@ impl ProducerArgs {
             (4 << 20)..=(1_u64 << 50),
         );
         let extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
+        let interval = &self.data_quality_interval_s;
+        let quality_interval_s = number(problems, "DATA_QUALITY_INTERVAL_S", interval, 1..=3_600);
         let destination = mode.and_then(|mode| self.destination(mode, &extra_tags, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
@@ -186,6 +198,7 @@ impl ProducerArgs {
             filter: filter?,
             destination: destination?,
             extra_tags,
+            quality_interval: Duration::from_secs(quality_interval_s),
             framing,
             spool_path: self.spool_path.clone(),
             spool_bytes_max,

@@ -208,6 +208,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
             enrichment: Box::new(Options::default()),
         },
         extra_tags: Vec::new(),
+        quality_interval: Duration::from_secs(60),
         framing: FramingSettings {
             events_max: 100,
             bytes_max: 1 << 20,

@@ -48,6 +48,8 @@ struct OpenFrame {
     bytes: usize,
     /// Those that are records.
     records: u32,
+    /// Those that have a number.
+    live: u64,
     /// The oldest and the newest source time.
     span_ns: Option<(i64, i64)>,
     opened_at: Option<Instant>,
@@ -55,6 +57,7 @@ struct OpenFrame {
 
 impl OpenFrame {
     fn push(&mut self, event: Numbered) {
+        self.live += u64::from(event.is_live());
         match event.source_time_ns {
             Some(time_ns) => {
                 let (oldest_ns, newest_ns) = self.span_ns.unwrap_or((time_ns, time_ns));
@@ -111,6 +114,9 @@ fn entities(events: &[Numbered]) -> Vec<EntityFacts<'_>> {
     rows.into_iter().filter_map(EntityRow::facts).collect()
 }
 
+/// Makes a record, if there is anything to say.
+pub type MakeRecord = Box<dyn FnOnce() -> Option<Record> + Send>;
+
 /// The framer's neighbours.
 pub struct Neighbours {
     /// Live events.
@@ -119,6 +125,8 @@ pub struct Neighbours {
     pub backfilled: mpsc::Receiver<Backfilled>,
     /// What the producer itself has to say.
     pub records: mpsc::Receiver<Record>,
+    /// Makes the record of the end, when all else is safe.
+    pub last_record: Option<MakeRecord>,
     /// Set where tags depend on the registries: no event is taken before they have been read once,
     /// or this is cancelled.
     pub hold_until: Option<CancellationToken>,
@@ -145,6 +153,8 @@ pub struct Framer {
 /// What a frame under way gives back.
 struct Safe {
     envelopes: usize,
+    /// Events in it that have a number.
+    live: u64,
     /// The oldest and the newest source time.
     span_ns: Option<(i64, i64)>,
 }
@@ -159,6 +169,7 @@ impl Framer {
             mut source,
             mut backfilled,
             mut records,
+            mut last_record,
             hold_until,
             gaps,
             router,
@@ -184,11 +195,15 @@ impl Framer {
             };
             let at_once = room && (full || ended || under_way.is_empty());
             if due.is_some_and(|due| due <= now || at_once) {
-                let span_ns = open.span_ns;
+                let (span_ns, live) = (open.span_ns, open.live);
                 let frame =
                     std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
                 let envelopes = frame.envelopes as usize;
-                let safe = Safe { envelopes, span_ns };
+                let safe = Safe {
+                    envelopes,
+                    live,
+                    span_ns,
+                };
                 if let Some((oldest_ns, _)) = span_ns {
                     self.low_water.under_way(oldest_ns);
                 }
@@ -203,7 +218,7 @@ impl Framer {
                     aside.push(
                         async move {
                             router.set_aside(frame).await;
-                            Some(safe)
+                            safe
                         }
                         .boxed(),
                     );
@@ -211,6 +226,10 @@ impl Framer {
                 continue;
             }
             if ended && open.events.is_empty() && under_way.is_empty() && aside.is_empty() {
+                if let Some(record) = last_record.take().and_then(|make| make()) {
+                    open.push(record.into());
+                    continue;
+                }
                 mark_ns.send_replace(self.low_water.mark_ns(None));
                 return Ok(());
             }
@@ -220,10 +239,8 @@ impl Framer {
                     self.is_safe(&safe);
                     mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
                 }
-                Some(done) = aside.next(), if !aside.is_empty() => {
-                    if let Some(safe) = done {
-                        self.is_safe(&safe);
-                    }
+                Some(safe) = aside.next(), if !aside.is_empty() => {
+                    self.is_safe(&safe);
                 }
                 event = source.recv(), if !held && !ended && !full && aside.len() < ASIDE_MAX => match event {
                     Some(event) => {
@@ -235,10 +252,15 @@ impl Framer {
                         }
                         if !letters.is_empty() {
                             let router = Arc::clone(&router);
+                            let safe = Safe {
+                                envelopes: 0,
+                                live: letters.len() as u64,
+                                span_ns: None,
+                            };
                             aside.push(
                                 async move {
                                     router.dead_letters(letters).await;
-                                    None
+                                    safe
                                 }
                                 .boxed(),
                             );
@@ -267,6 +289,8 @@ impl Framer {
     }
 
     fn is_safe(&mut self, safe: &Safe) {
+        let totals = &self.intake.metrics.totals;
+        totals.settled.fetch_add(safe.live, Ordering::Relaxed);
         if let Some((oldest_ns, newest_ns)) = safe.span_ns {
             self.low_water.safe(oldest_ns, newest_ns);
         }

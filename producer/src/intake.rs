@@ -3,6 +3,7 @@
 
 use crate::backfill::BackfilledEvent;
 use crate::metrics::Metrics;
+use crate::quality::Quality;
 use crate::recent::Recent;
 use crate::record::Record;
 use crate::registry::{EntityRow, Registry};
@@ -14,6 +15,7 @@ use ha_pipeline::{Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -78,6 +80,8 @@ pub struct Intake {
     pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
+    /// Looks at a sample of the events.
+    pub quality: Arc<Quality>,
     /// What the registries say.
     pub registry: watch::Receiver<Arc<Registry>>,
     /// Counts.
@@ -157,13 +161,12 @@ impl Intake {
         }
         let json = event.json.clone();
         let facts = entity.and_then(|entity| self.facts(entity));
-        Taken::Event(Numbered::live(
-            sequence,
-            &event,
-            source_time_ns,
-            json,
-            facts,
-        ))
+        let numbered = Numbered::live(sequence, &event, source_time_ns, json, facts);
+        if self.quality.wants_event(Instant::now()) {
+            self.quality
+                .look_at(&numbered.envelope(&self.instance, self.epoch));
+        }
+        Taken::Event(numbered)
     }
 
     /// The same for an event that gap fill found. One that came before is not taken again: it is
@@ -216,6 +219,12 @@ impl Numbered {
             json,
             _permit: Some(event.permit.clone()),
         }
+    }
+
+    /// Whether it has a number.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.sequence.is_some()
     }
 
     /// The envelope of the wire, borrowing the event's bytes.

@@ -18,6 +18,7 @@ mod import;
 mod intake;
 mod low_water;
 mod metrics;
+mod quality;
 mod recent;
 mod record;
 mod registry;

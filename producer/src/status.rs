@@ -2,6 +2,7 @@
 
 use crate::Mode;
 use crate::metrics::{Totals, route_state};
+use crate::quality::Quality;
 use crate::router::Router;
 use ha_broker::PublisherState;
 use ha_pipeline::{LatencyRecorder, SinkState};
@@ -39,6 +40,8 @@ pub struct StatusParts {
     pub counters: Arc<Counters>,
     /// The producer's counts.
     pub totals: Arc<Totals>,
+    /// What is known of the stream's quality.
+    pub quality: Arc<Quality>,
     /// The way out.
     pub route: RouteWatch,
     /// Its breaker.
@@ -84,6 +87,7 @@ impl StatusParts {
             },
             "route": route_state(self.router.state()),
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
+            "quality": self.quality.status(),
             "reconnections": counters.reconnections.load(Relaxed),
         });
         let Some(map) = status.as_object_mut() else {

@@ -10,6 +10,7 @@
 
 mod suite {
     mod bad_input;
+    mod bus;
     mod commands;
     mod modes;
     mod outages;
@@ -17,6 +18,7 @@ mod suite {
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
+    mod quality;
     mod refusals;
     mod registry;
     mod replay;
