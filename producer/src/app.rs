@@ -132,7 +132,7 @@ impl App {
             }
             RouteWatch::Sink(..) => {}
         }
-        if let (Some(sink), RouteWatch::Sink(state, _)) = (way_out.sink, &way_out.watch) {
+        if let (Some(sink), RouteWatch::Sink(state, ..)) = (way_out.sink, &way_out.watch) {
             let (state, followed) = (state.clone(), Arc::clone(&sink));
             beside.spawn(ha_assembly::follow_sink(followed, state, health.clone()));
             beside.spawn(ha_assembly::keep_retention(sink));
@@ -323,18 +323,21 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             sink,
             batch,
             enrichment,
+            weather,
         } => {
             ha_pipeline::describe();
             let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-            let pipeline = Arc::new(Pipeline::new(
+            let weather = ha_assembly::weather(weather, &config.tls)?;
+            let pipeline = Pipeline::new(
                 Arc::clone(&sink),
                 Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
                 Arc::new(enrichment.as_ref().clone()),
                 ha_assembly::pipeline(batch),
                 Arc::clone(&latency),
-            ));
-            let watch = RouteWatch::Sink(pipeline.sink_state(), latency);
+            );
+            let pipeline = Arc::new(pipeline.with_weather(weather));
+            let watch = RouteWatch::Sink(pipeline.sink_state(), latency, pipeline.quality());
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
                 direct: None,

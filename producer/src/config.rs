@@ -6,7 +6,7 @@ use ha_filter::Filter;
 use ha_settings::{
     AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, FilterArgs,
     FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems,
-    SinkArgs, SinkChoice, TlsArgs, TlsSettings, number,
+    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -79,6 +79,8 @@ pub struct ProducerArgs {
     )]
     data_quality_interval_s: String,
     #[command(flatten)]
+    weather: WeatherArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -125,6 +127,8 @@ pub enum Destination {
         batch: BatchSettings,
         /// What enrichment does.
         enrichment: Box<Options>,
+        /// Where the weather comes from.
+        weather: Box<WeatherSettings>,
     },
 }
 
@@ -219,7 +223,7 @@ impl ProducerArgs {
                 let sink = self.sink.resolve(problems, false)?;
                 let attributes = self.attributes.resolve(problems);
                 let options = ha_assembly::enrichment(Depth::Plain, attributes);
-                Some((sink, with_tags(options, extra_tags)))
+                Some((sink, Box::new(with_tags(options, extra_tags))))
             }
             "true" | "false" => None,
             other => {
@@ -247,19 +251,24 @@ impl ProducerArgs {
         };
         let sink = self.sink.resolve(problems, true);
         let batch = self.batch.resolve(problems);
-        let attributes = self.attributes.resolve(problems);
-        let enrichment = with_tags(ha_assembly::enrichment(depth, attributes), extra_tags);
+        let fields = self.attributes.resolve(problems);
+        let weather = match depth {
+            Depth::Full => self.weather.resolve(problems),
+            Depth::Plain => WeatherSettings::none(),
+        };
+        let enrichment = with_tags(ha_assembly::enrichment(depth, fields), extra_tags);
         Some(Destination::Sink {
             sink: sink?,
             batch,
-            enrichment,
+            enrichment: Box::new(ha_assembly::weather_fields(enrichment, &weather)),
+            weather: Box::new(weather),
         })
     }
 }
 
-fn with_tags(options: Options, extra_tags: &[ExtraTag]) -> Box<Options> {
-    Box::new(Options {
+fn with_tags(options: Options, extra_tags: &[ExtraTag]) -> Options {
+    Options {
         extra_tags: extra_tags.to_vec(),
         ..options
-    })
+    }
 }

@@ -33,6 +33,8 @@ pub struct EncodedFrame {
     pub events: u32,
     /// Source time of the oldest event, nanoseconds since the epoch.
     pub oldest_ns: i64,
+    /// Whether no route was offered it before. One that was may have been taken all the same.
+    pub is_first_offer: bool,
 }
 
 /// With the window full for so long, a frame goes to the spool instead of waiting.
@@ -99,6 +101,7 @@ impl OpenFrame {
             envelopes: count,
             events: count - self.records,
             oldest_ns: self.oldest_ns().unwrap_or_else(now_ns),
+            is_first_offer: true,
         })
     }
 }

@@ -77,12 +77,15 @@ impl Default for Samples {
 impl Samples {
     /// Takes one event in; none for what is no event.
     pub fn add(&mut self, report: Option<Report>) {
-        self.events += 1;
         let Some(report) = report else {
+            self.events += 1;
             self.in_error += 1;
             return;
         };
-        self.score_sum += report.flags.score();
+        // Only changes of state are validated.
+        let Some(score) = report.score() else { return };
+        self.events += 1;
+        self.score_sum += score;
         let is_error = |rule: &ha_enrich::Rule| rule.severity == Severity::Error;
         self.in_error += u64::from(report.flags.iter().any(is_error));
         for (at, count) in self.broken.iter_mut().enumerate() {
@@ -261,8 +264,8 @@ impl Quality {
         (record, samples)
     }
 
-    /// For `/status`: score and capture of the last record (before the first, of what was seen since
-    /// the start), and the rules that most events of the run broke.
+    /// For `/status`: the same as of the events that are enriched, of the sample; the latest score is
+    /// that of the events since the last record, or of the last record while there are none.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
         let state = self.state();
@@ -273,10 +276,13 @@ impl Quality {
             .into_iter()
             .map(|(rule, events)| serde_json::json!({"rule": rule, "events": events}))
             .collect();
+        let rounded = |score: f64| (score * 100.0).round() / 100.0;
+        let latest = state.current.score().or(state.latest.score);
         serde_json::json!({
-            "score": state.latest.score.or_else(|| state.current.score()),
-            "capture": state.latest.capture,
-            "sampled": run.events,
+            "events": run.events,
+            "score": rounded(run.score().unwrap_or(100.0)),
+            "latest_score": rounded(latest.unwrap_or(100.0)),
+            "capture": state.latest.capture.map(rounded),
             "top_rules": top_rules,
         })
     }
@@ -329,7 +335,7 @@ mod tests {
         assert_eq!(samples.top_rules().len(), 1, "{:?}", samples.top_rules());
         let third = quality.record(counts).0;
         assert_eq!((third.score, third.capture, third.lost), (None, None, 1));
-        assert_eq!(quality.status()["sampled"], 3);
+        assert_eq!(quality.status()["events"], 3);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::metrics::{Totals, route_state};
 use crate::quality::Quality;
 use crate::router::Router;
 use ha_broker::PublisherState;
-use ha_pipeline::{LatencyRecorder, SinkState};
+use ha_pipeline::{LatencyRecorder, QualityRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
 use ha_spool::{Spool, SpoolStats};
 use ha_telemetry::{Health, StatusSource};
@@ -21,8 +21,12 @@ use url::Url;
 pub enum RouteWatch {
     /// The broker.
     Broker(watch::Receiver<PublisherState>),
-    /// The sink, and the latencies of what it stored.
-    Sink(watch::Receiver<SinkState>, Arc<LatencyRecorder>),
+    /// The sink, the latencies of what it stored, and what the rules said of it.
+    Sink(
+        watch::Receiver<SinkState>,
+        Arc<LatencyRecorder>,
+        Arc<QualityRecorder>,
+    ),
 }
 
 /// What the status is made of.
@@ -97,9 +101,15 @@ impl StatusParts {
             RouteWatch::Broker(state) => {
                 map.insert("broker".into(), broker_status(&state.borrow()));
             }
-            RouteWatch::Sink(state, latency) => {
+            RouteWatch::Sink(state, latency, quality) => {
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
                 ha_assembly::latency_status(latency, map);
+                let capture = map["quality"]["capture"].clone();
+                // All events, and not a sample of them, where they are validated here.
+                if quality.summary().events > 0 {
+                    ha_assembly::quality_status(quality, map);
+                    map["quality"]["capture"] = capture;
+                }
             }
         }
         status

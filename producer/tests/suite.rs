@@ -22,6 +22,7 @@ mod suite {
     mod refusals;
     mod registry;
     mod replay;
+    mod restart_artefacts;
     mod restarts;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]

@@ -4,7 +4,7 @@ use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
     AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, Problems,
-    SinkArgs, SinkChoice, TlsArgs, TlsSettings, seconds,
+    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct WorkerArgs {
     #[command(flatten)]
     extra_tags: ExtraTagArgs,
     #[command(flatten)]
+    weather: WeatherArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -52,6 +54,8 @@ pub struct Config {
     pub sink_hold: Duration,
     /// What enrichment does.
     pub enrichment: Options,
+    /// Where the weather comes from.
+    pub weather: WeatherSettings,
     /// Certificates.
     pub tls: TlsSettings,
     /// Health, metrics, status.
@@ -69,18 +73,20 @@ impl WorkerArgs {
         let sink = self.sink.resolve(problems, false);
         let batch = self.batch.resolve(problems);
         let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
-        let attributes = self.attributes.resolve(problems);
+        let fields = self.attributes.resolve(problems);
+        let weather = self.weather.resolve(problems);
+        let mut enrichment = ha_assembly::enrichment(Depth::Full, fields);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);
-        let mut enrichment = ha_assembly::enrichment(Depth::Full, attributes);
         enrichment.extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
         Some(Config {
             amqp_url: amqp_url?,
             sink: sink?,
             batch,
             sink_hold,
-            enrichment,
+            enrichment: ha_assembly::weather_fields(enrichment, &weather),
+            weather,
             tls: tls?,
             admin_address: admin_address?,
             grace,

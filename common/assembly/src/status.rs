@@ -1,7 +1,7 @@
 //! What both binaries say of the same parts.
 
 use base64::Engine;
-use ha_pipeline::{LatencyRecorder, SinkState};
+use ha_pipeline::{LatencyRecorder, QualityRecorder, SinkState};
 use ha_resilience::Backoff;
 use ha_sink::Sink;
 use ha_telemetry::Health;
@@ -57,4 +57,24 @@ pub fn latency_status(latency: &LatencyRecorder, status: &mut Map<String, Value>
     status.insert("latency_ms".into(), summary);
     let histogram = base64::engine::general_purpose::STANDARD.encode(latency.serialized());
     status.insert("latency_us_histogram".into(), histogram.into());
+}
+
+/// Rules in `/status` at most.
+const TOP_RULES_MAX: usize = 10;
+
+/// `quality` of `/status`: what the rules said of the events of this process.
+pub fn quality_status(quality: &QualityRecorder, status: &mut Map<String, Value>) {
+    let summary = quality.summary();
+    let rules = summary.rules.iter().take(TOP_RULES_MAX);
+    let rules: Vec<_> = rules
+        .map(|(rule, events)| json!({"rule": rule, "events": events}))
+        .collect();
+    let rounded = |score: f64| (score * 100.0).round() / 100.0;
+    let quality = json!({
+        "events": summary.events,
+        "score": rounded(summary.score),
+        "latest_score": rounded(summary.latest_score),
+        "top_rules": rules,
+    });
+    status.insert("quality".into(), quality);
 }

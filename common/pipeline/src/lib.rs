@@ -6,11 +6,14 @@ mod batch;
 mod latency;
 pub mod letter;
 mod metrics;
+mod quality;
 mod run;
+mod weather;
 mod write;
 
 pub use latency::LatencyRecorder;
 pub use letter::{DeadLetters, Letter, Reason, now_ns};
 pub use metrics::describe;
+pub use quality::{QualityRecorder, QualitySummary};
 pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
 pub use write::SinkState;

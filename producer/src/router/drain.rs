@@ -61,6 +61,7 @@ impl Router {
                 envelopes,
                 events: spooled.frame.events,
                 oldest_ns: spooled.frame.oldest_ns,
+                is_first_offer: false,
             };
             async move { self.offer(&frame).await }
         });
