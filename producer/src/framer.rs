@@ -233,14 +233,14 @@ impl Framer {
                     open.push(record.into());
                     continue;
                 }
-                mark_ns.send_replace(self.low_water.mark_ns(None));
+                tell_mark(&mark_ns, self.low_water.mark_ns(None));
                 return Ok(());
             }
             tokio::select! {
                 Some(safe) = under_way.next(), if !under_way.is_empty() => {
                     events_under_way -= safe.envelopes;
                     self.is_safe(&safe);
-                    mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
+                    tell_mark(&mark_ns, self.low_water.mark_ns(open.oldest_ns()));
                 }
                 Some(safe) = aside.next(), if !aside.is_empty() => {
                     self.is_safe(&safe);
@@ -347,6 +347,16 @@ impl Framer {
             }
         }
     }
+}
+
+/// Only what is new: a frame of records alone moves no mark, and must not hold up the next one that
+/// does.
+fn tell_mark(mark_ns: &watch::Sender<Option<i64>>, mark: Option<i64>) {
+    mark_ns.send_if_modified(|told| {
+        let is_new = *told != mark;
+        *told = mark;
+        is_new
+    });
 }
 
 async fn sleep_until(due: Option<Instant>) {
