@@ -1,5 +1,6 @@
 //! The producer, put together.
 
+use crate::alerts::{self, Alerting};
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, Neighbours};
@@ -167,6 +168,7 @@ impl App {
         let draining = Arc::clone(&router);
         beside.spawn(async move { draining.drain().await });
         let quality = Arc::new(Quality::new(epoch));
+        let (alerts, current_alerts) = watch::channel(Vec::new());
         let status = StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
@@ -175,6 +177,7 @@ impl App {
             counters: source.counters(),
             totals: Arc::clone(&metrics.totals),
             quality: Arc::clone(&quality),
+            alerts: current_alerts,
             route: way_out.watch,
             router: Arc::clone(&router),
             spool: spool.clone(),
@@ -209,7 +212,12 @@ impl App {
             records: record.clone(),
         }));
         let every = config.quality_interval;
-        beside.spawn(reporter.clone().report(every, record));
+        let alerting = Alerting::new(alerts.clone());
+        beside.spawn(reporter.clone().report(every, record, alerting));
+        if let Some(url) = config.alert_webhook_url {
+            let instance = config.instance.clone();
+            beside.spawn(alerts::delivery(url, &config.tls, instance, alerts)?);
+        }
         let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));

@@ -4,9 +4,10 @@ use clap::Args;
 use ha_enrich::{Depth, ExtraTag, Options};
 use ha_filter::Filter;
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, FilterArgs,
-    FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems,
-    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
+    AdminArgs, AlertArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs,
+    FilterArgs, FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings,
+    InstanceArgs, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs,
+    WeatherSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,6 +81,8 @@ pub struct ProducerArgs {
     data_quality_interval_s: String,
     #[command(flatten)]
     weather: WeatherArgs,
+    #[command(flatten)]
+    alerts: AlertArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -155,6 +158,8 @@ pub struct Config {
     pub spool_path: PathBuf,
     /// Its limit.
     pub spool_bytes_max: u64,
+    /// Where alerts are posted.
+    pub alert_webhook_url: Option<Url>,
     /// Certificates.
     pub tls: TlsSettings,
     /// Health, metrics, status.
@@ -206,6 +211,7 @@ impl ProducerArgs {
             framing,
             spool_path: self.spool_path.clone(),
             spool_bytes_max,
+            alert_webhook_url: self.alerts.resolve(problems),
             tls: tls?,
             admin_address: admin_address?,
             grace,

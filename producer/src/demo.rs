@@ -218,6 +218,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
         },
         spool_path,
         spool_bytes_max: 64 << 20,
+        alert_webhook_url: None,
         tls,
         admin_address: ([127, 0, 0, 1], 0).into(),
         grace: Duration::from_secs(25),

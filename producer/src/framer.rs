@@ -52,6 +52,8 @@ struct OpenFrame {
     records: u32,
     /// Those that have a number.
     live: u64,
+    /// When the first of them was received.
+    received_at_ns: i64,
     /// The oldest and the newest source time.
     span_ns: Option<(i64, i64)>,
     opened_at: Option<Instant>,
@@ -59,6 +61,9 @@ struct OpenFrame {
 
 impl OpenFrame {
     fn push(&mut self, event: Numbered) {
+        if self.live == 0 {
+            self.received_at_ns = event.received_at_ns;
+        }
         self.live += u64::from(event.is_live());
         match event.source_time_ns {
             Some(time_ns) => {
@@ -158,6 +163,8 @@ struct Safe {
     envelopes: usize,
     /// Events in it that have a number.
     live: u64,
+    /// When the first of those was received.
+    received_at_ns: i64,
     /// The oldest and the newest source time.
     span_ns: Option<(i64, i64)>,
 }
@@ -198,13 +205,15 @@ impl Framer {
             };
             let at_once = room && (full || ended || under_way.is_empty());
             if due.is_some_and(|due| due <= now || at_once) {
-                let (span_ns, live) = (open.span_ns, open.live);
+                let (span_ns, live, received_at_ns) =
+                    (open.span_ns, open.live, open.received_at_ns);
                 let frame =
                     std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
                 let envelopes = frame.envelopes as usize;
                 let safe = Safe {
                     envelopes,
                     live,
+                    received_at_ns,
                     span_ns,
                 };
                 if let Some((oldest_ns, _)) = span_ns {
@@ -258,6 +267,7 @@ impl Framer {
                             let safe = Safe {
                                 envelopes: 0,
                                 live: letters.len() as u64,
+                                received_at_ns: now_ns(),
                                 span_ns: None,
                             };
                             aside.push(
@@ -294,6 +304,9 @@ impl Framer {
     fn is_safe(&mut self, safe: &Safe) {
         let totals = &self.intake.metrics.totals;
         totals.settled.fetch_add(safe.live, Ordering::Relaxed);
+        let took_us = now_ns().saturating_sub(safe.received_at_ns) / 1_000;
+        let settling_us = u64::try_from(took_us).unwrap_or(0) * safe.live;
+        totals.settling_us.fetch_add(settling_us, Ordering::Relaxed);
         if let Some((oldest_ns, newest_ns)) = safe.span_ns {
             self.low_water.safe(oldest_ns, newest_ns);
         }

@@ -99,7 +99,8 @@ pub struct Numbered {
     origin: Origin,
     /// The number of a live event.
     sequence: Option<u64>,
-    received_at_ns: i64,
+    /// When it was received, nanoseconds since the epoch.
+    pub received_at_ns: i64,
     /// Source time, or when it was received where the event does not say. None for a record, which
     /// says nothing of how far Home Assistant's events were read.
     pub source_time_ns: Option<i64>,

@@ -5,6 +5,7 @@
 //! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, or the pipeline
 //! ```
 
+mod alerts;
 mod app;
 mod backfill;
 mod check;

@@ -19,6 +19,8 @@ pub struct Totals {
     pub accepted: AtomicU64,
     /// Of those, events that are safe: with the route, in the spool, or dead letters.
     pub settled: AtomicU64,
+    /// Microseconds from the socket until they were safe, together.
+    pub settling_us: AtomicU64,
     /// Events left out by the filters.
     pub filtered: AtomicU64,
     /// Live events of frames that the route confirmed.

@@ -2,6 +2,7 @@
 //! say of a sample of its events. Once a minute, at the start and at the end of a run it is a record
 //! in the stream.
 
+use crate::alerts::Alerting;
 use crate::metrics::Totals;
 use crate::record::Record;
 use ha_enrich::{AttributePolicy, Options, QUALITY_RECORD, QualityRecord, RULES, Report, Severity};
@@ -34,20 +35,40 @@ pub struct Counts {
     pub sequence_last: u64,
     /// Numbered events that are safe.
     pub settled: u64,
+    /// Microseconds from the socket until they were safe, together.
+    pub settling_us: u64,
+    /// Events that the route took at once.
+    pub confirmed: u64,
+    /// Events that went to the spool instead.
+    pub spooled: u64,
     /// Events lost for good.
     pub lost: u64,
 }
 
 impl Counts {
-    /// Percent of what was to be kept, between two counts, that was; none if nothing was to be.
+    /// What was counted since.
     #[must_use]
-    pub fn capture_since(&self, before: &Self) -> Option<f64> {
-        let settled = self.settled.saturating_sub(before.settled);
-        let lost = self.lost.saturating_sub(before.lost);
-        let unreadable = self.unreadable.saturating_sub(before.unreadable);
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            received: self.received.saturating_sub(before.received),
+            unreadable: self.unreadable.saturating_sub(before.unreadable),
+            filtered: self.filtered.saturating_sub(before.filtered),
+            sequence_last: self.sequence_last.saturating_sub(before.sequence_last),
+            settled: self.settled.saturating_sub(before.settled),
+            settling_us: self.settling_us.saturating_sub(before.settling_us),
+            confirmed: self.confirmed.saturating_sub(before.confirmed),
+            spooled: self.spooled.saturating_sub(before.spooled),
+            lost: self.lost.saturating_sub(before.lost),
+        }
+    }
+
+    /// Percent of what was to be kept that was; none if nothing was to be.
+    #[must_use]
+    pub fn capture(&self) -> Option<f64> {
         // What is lost was settled in the spool before.
-        let total = settled.max(lost) + unreadable;
-        (total > 0).then(|| 100.0 * settled.saturating_sub(lost) as f64 / total as f64)
+        let total = self.settled.max(self.lost) + self.unreadable;
+        let kept = self.settled.saturating_sub(self.lost);
+        (total > 0).then(|| 100.0 * kept as f64 / total as f64)
     }
 }
 
@@ -93,7 +114,8 @@ impl Samples {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds the samples of another time.
+    pub fn merge(&mut self, other: &Self) {
         self.events += other.events;
         self.in_error += other.in_error;
         self.score_sum += other.score_sum;
@@ -145,8 +167,16 @@ impl Reporter {
     /// The record of now.
     #[must_use]
     pub fn record(&self) -> Option<Record> {
-        let (record, _) = self.quality.record(self.counts());
-        match Record::new(QUALITY_RECORD, &record) {
+        self.record_of(self.counts()).0
+    }
+
+    fn record_of(&self, counts: Counts) -> (Option<Record>, Samples) {
+        let (record, samples) = self.quality.record(counts);
+        (Self::as_event(&record), samples)
+    }
+
+    fn as_event(record: &QualityRecord) -> Option<Record> {
+        match Record::new(QUALITY_RECORD, record) {
             Ok(record) => Some(record),
             Err(error) => {
                 tracing::warn!(%error, "the record of data_quality could not be written");
@@ -155,13 +185,22 @@ impl Reporter {
         }
     }
 
-    /// Sends a record at once, and then one at every interval, for as long as the process runs.
-    pub async fn report(self, interval: Duration, records: mpsc::Sender<Record>) {
+    /// Sends a record at once, and then one at every interval, for as long as the process runs, and
+    /// has each judged.
+    pub async fn report(
+        self,
+        interval: Duration,
+        records: mpsc::Sender<Record>,
+        mut alerting: Alerting,
+    ) {
         let mut every = tokio::time::interval(interval);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            if let Some(record) = self.record()
+            let counts = self.counts();
+            let (record, samples) = self.record_of(counts);
+            alerting.observe(counts, &samples);
+            if let Some(record) = record
                 && records.send(record).await.is_err()
             {
                 return;
@@ -179,6 +218,9 @@ impl Reporter {
             filtered: totals.filtered.load(Relaxed),
             sequence_last: totals.accepted.load(Relaxed),
             settled,
+            settling_us: totals.settling_us.load(Relaxed),
+            confirmed: totals.confirmed.load(Relaxed),
+            spooled: totals.spooled.load(Relaxed),
             lost: totals.lost.load(Relaxed),
         }
     }
@@ -256,7 +298,7 @@ impl Quality {
             filtered: counts.filtered,
             settled: counts.settled,
             lost: counts.lost,
-            capture: counts.capture_since(&state.counts),
+            capture: counts.since(&state.counts).capture(),
             score: samples.score(),
         };
         state.counts = counts;
@@ -358,7 +400,7 @@ mod tests {
                 unreadable,
                 ..Counts::default()
             };
-            assert_eq!(counts.capture_since(&before), expected);
+            assert_eq!(counts.since(&before).capture(), expected);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What `/status` and `/readyz` say.
 
 use crate::Mode;
+use crate::alerts::{self, Alert};
 use crate::metrics::{Totals, route_state};
 use crate::quality::Quality;
 use crate::router::Router;
@@ -46,6 +47,8 @@ pub struct StatusParts {
     pub totals: Arc<Totals>,
     /// What is known of the stream's quality.
     pub quality: Arc<Quality>,
+    /// The alerts that are on.
+    pub alerts: watch::Receiver<Vec<Alert>>,
     /// The way out.
     pub route: RouteWatch,
     /// Its breaker.
@@ -92,6 +95,7 @@ impl StatusParts {
             "route": route_state(self.router.state()),
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
             "quality": self.quality.status(),
+            "alerts": alerts::status(&self.alerts.borrow()),
             "reconnections": counters.reconnections.load(Relaxed),
         });
         let Some(map) = status.as_object_mut() else {

@@ -9,6 +9,7 @@
 )]
 
 mod suite {
+    mod alerts;
     mod bad_input;
     mod bus;
     mod commands;
