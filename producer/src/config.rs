@@ -1,5 +1,7 @@
 //! The producer's settings.
 
+mod service;
+
 use clap::Args;
 use ha_enrich::{Depth, ExtraTag, Options};
 use ha_filter::Filter;
@@ -14,16 +16,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
+pub use service::{ServiceArgs, ServiceSettings};
+
 /// Settings of `producer run`, as given.
 #[derive(Debug, Args)]
 pub struct ProducerArgs {
-    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), or
-    /// disabled (plain mapping, in this process)
+    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), service
+    /// (workers over HTTP), or disabled (plain mapping, in this process)
     #[arg(
         long,
         env = "ENRICHMENT_MODE",
         default_value = "inline",
-        value_name = "inline|queue|disabled"
+        value_name = "inline|queue|service|disabled"
     )]
     enrichment_mode: String,
     #[command(flatten)]
@@ -34,6 +38,8 @@ pub struct ProducerArgs {
     filter: FilterArgs,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(flatten)]
     sink: SinkArgs,
     /// Durable file for what cannot be delivered; on a local or block volume, never NFS
@@ -54,7 +60,8 @@ pub struct ProducerArgs {
         help_heading = "Storage"
     )]
     spool_bytes_max: String,
-    /// In mode queue, with a database set: points go straight to it while the broker is away
+    /// In modes queue and service, with a database set: points go straight to it while the broker
+    /// or the workers are away
     #[arg(
         long,
         env = "FALLBACK_DIRECT_WRITE",
@@ -96,17 +103,31 @@ pub enum Mode {
     Inline,
     /// Published for the workers.
     Queue,
+    /// Handed to the workers over HTTP.
+    Service,
     /// Mapped plainly in this process.
     Disabled,
 }
 
 impl Mode {
+    /// Reads `ENRICHMENT_MODE`; `None` after a problem.
+    pub fn read(text: &str, problems: &mut Problems) -> Option<Self> {
+        let all = [Self::Inline, Self::Queue, Self::Service, Self::Disabled];
+        let found = all.into_iter().find(|mode| mode.as_str() == text);
+        if found.is_none() {
+            let valid = "inline, queue, service or disabled";
+            problems.bad("ENRICHMENT_MODE", text, valid);
+        }
+        found
+    }
+
     /// The setting's word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inline => "inline",
             Self::Queue => "queue",
+            Self::Service => "service",
             Self::Disabled => "disabled",
         }
     }
@@ -120,6 +141,13 @@ pub enum Destination {
         /// Its address.
         url: Url,
         /// The database for direct writes while the broker is away, and what is mapped.
+        direct: Option<(SinkChoice, Box<Options>)>,
+    },
+    /// To the workers' intakes over HTTP.
+    Service {
+        /// The workers.
+        workers: ServiceSettings,
+        /// The database for direct writes while they are away, and what is mapped.
         direct: Option<(SinkChoice, Box<Options>)>,
     },
     /// Through the stages in this process, to the sink.
@@ -173,15 +201,7 @@ impl ProducerArgs {
     pub fn resolve(&self, problems: &mut Problems) -> Option<Config> {
         // The certificates are read here, and need the process's one crypto provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mode = match self.enrichment_mode.as_str() {
-            "inline" => Some(Mode::Inline),
-            "queue" => Some(Mode::Queue),
-            "disabled" => Some(Mode::Disabled),
-            other => {
-                problems.bad("ENRICHMENT_MODE", other, "inline, queue or disabled");
-                None
-            }
-        };
+        let mode = Mode::read(&self.enrichment_mode, problems);
         let instance = self.instance.resolve(problems);
         let home_assistant = self.home_assistant.resolve(problems);
         let filter = self.filter.resolve(problems);
@@ -196,7 +216,8 @@ impl ProducerArgs {
         let extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
         let interval = &self.data_quality_interval_s;
         let quality_interval_s = number(problems, "DATA_QUALITY_INTERVAL_S", interval, 1..=3_600);
-        let destination = mode.and_then(|mode| self.destination(mode, &extra_tags, problems));
+        let destination =
+            mode.and_then(|mode| self.destination(mode, &extra_tags, &framing, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
         let grace = self.admin.resolve_grace(problems);
@@ -244,6 +265,7 @@ impl ProducerArgs {
         &self,
         mode: Mode,
         extra_tags: &[ExtraTag],
+        framing: &FramingSettings,
         problems: &mut Problems,
     ) -> Option<Destination> {
         let depth = match mode {
@@ -251,6 +273,12 @@ impl ProducerArgs {
                 let url = self.broker.resolve(problems);
                 let direct = self.direct(extra_tags, problems);
                 return Some(Destination::Broker { url: url?, direct });
+            }
+            Mode::Service => {
+                let workers = self.service.resolve(framing, problems);
+                let direct = self.direct(extra_tags, problems);
+                let workers = workers?;
+                return Some(Destination::Service { workers, direct });
             }
             Mode::Inline => Depth::Full,
             Mode::Disabled => Depth::Plain,

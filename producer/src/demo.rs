@@ -79,7 +79,7 @@ pub async fn run(demo: Demo) -> anyhow::Result<()> {
     let metrics = ha_telemetry::install_metrics("producer")?;
     let app = App::build(config, metrics).await?;
     println!(
-        "Look at it while it runs: http://{}/status and /metrics\n",
+        "Look at it while it runs: http://{}/\n",
         app.admin_address()
     );
 

@@ -262,6 +262,10 @@ impl Framer {
                             let Some(event) = source.try_recv() else { break };
                             self.take(event, &mut open, &mut letters, &gaps);
                         }
+                        // A connection is a beginning, even where nothing happens after it.
+                        if mark_ns.borrow().is_none() {
+                            mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
+                        }
                         if !letters.is_empty() {
                             let router = Arc::clone(&router);
                             let safe = Safe {
@@ -345,14 +349,14 @@ impl Framer {
             }
             SourceEvent::Connected { ha_version, .. } => {
                 tracing::info!(ha_version, "connected to Home Assistant, subscribed");
-                if let Some(from) = self.low_water.gap_from_ns() {
-                    gaps.send_modify(|gap| {
-                        *gap = Gap {
-                            number: gap.number + 1,
-                            from,
-                        }
-                    });
-                }
+                let from = self.low_water.gap_from_ns();
+                gaps.send_modify(|gap| {
+                    *gap = Gap {
+                        number: gap.number + 1,
+                        from,
+                    }
+                });
+                self.low_water.connected(now_ns());
             }
             SourceEvent::Disconnected { reason, .. } => {
                 tracing::warn!(%reason, "disconnected from Home Assistant");

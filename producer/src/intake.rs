@@ -11,12 +11,13 @@ use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
-use ha_pipeline::{Letter, Reason};
+use ha_pipeline::{LatestEvents, Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 /// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
@@ -27,15 +28,23 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 pub struct Filtering {
     filter: Arc<Filter>,
     recent: Arc<Mutex<Recent>>,
+    /// Told when an entity is new.
+    learned: Arc<Notify>,
 }
 
 impl Filtering {
-    /// Nothing has come yet.
+    /// Nothing has come yet, but these entities are known from earlier runs.
     #[must_use]
-    pub fn new(filter: Filter) -> Self {
+    pub fn new(filter: Filter, known: impl IntoIterator<Item = String>) -> Self {
+        let mut recent = Recent::default();
+        for entity_id in known {
+            recent.learn(&entity_id);
+        }
+        recent.take_unkept();
         Self {
             filter: Arc::new(filter),
-            recent: Arc::default(),
+            recent: Arc::new(Mutex::new(recent)),
+            learned: Arc::default(),
         }
     }
 
@@ -45,9 +54,32 @@ impl Filtering {
         self.filter.decide(entity_id).is_ok()
     }
 
-    /// Kept entities that events came of.
+    /// Remembers entities that there are.
+    pub fn learn_entities<'a>(&self, entities: impl Iterator<Item = &'a str>) {
+        let mut recent = self.recent();
+        let mut learned = false;
+        for entity in entities {
+            learned |= recent.learn(entity);
+        }
+        if learned {
+            self.learned.notify_one();
+        }
+    }
+
+    /// Waits for entities that were not known, and gives them once.
+    pub async fn learned_entities(&self) -> Vec<Box<str>> {
+        loop {
+            let learned = self.recent().take_unkept();
+            if !learned.is_empty() {
+                return learned;
+            }
+            self.learned.notified().await;
+        }
+    }
+
+    /// Kept entities that there are or were, sorted.
     #[must_use]
-    pub fn seen_entities(&self) -> Vec<String> {
+    pub fn known_entities(&self) -> BTreeSet<String> {
         self.recent()
             .entities()
             .filter(|entity| self.keeps(entity))
@@ -65,7 +97,11 @@ impl Filtering {
 
     /// Remembers an event; false if it was there.
     fn remember(&self, entity_id: &str, time: UtcMicros) -> bool {
-        self.recent().insert(entity_id, time)
+        let (is_new, learned) = self.recent().insert(entity_id, time);
+        if learned {
+            self.learned.notify_one();
+        }
+        is_new
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -88,6 +124,8 @@ pub struct Intake {
     pub quality: Arc<Quality>,
     /// What the registries say.
     pub registry: watch::Receiver<Arc<Registry>>,
+    /// For people who look.
+    pub latest: LatestEvents,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -165,6 +203,7 @@ impl Intake {
             );
             return Taken::Letter(Box::new(letter));
         }
+        self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
         let facts = entity.and_then(|entity| self.facts(entity));
         let numbered = Numbered::live(sequence, &event, source_time_ns, json, facts);

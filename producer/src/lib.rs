@@ -2,7 +2,8 @@
 //! and sees each frame to where it is safe.
 //!
 //! ```text
-//! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, or the pipeline
+//! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, workers, or
+//!                                                                         the pipeline
 //! ```
 
 mod alerts;
@@ -25,7 +26,9 @@ mod record;
 mod registry;
 mod route;
 mod router;
+mod standby;
 mod status;
+mod workers;
 
 pub use app::App;
 pub use config::{Config, Destination, Mode, ProducerArgs};

@@ -11,10 +11,12 @@
 mod suite {
     mod alerts;
     mod bad_input;
+    mod browser;
     mod bus;
     mod commands;
     mod modes;
     mod outages;
+    mod page;
     // The binaries are tested by the same means.
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]
@@ -25,6 +27,8 @@ mod suite {
     mod replay;
     mod restart_artefacts;
     mod restarts;
+    mod service;
+    mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

@@ -6,6 +6,9 @@
 //!              ▲                         │
 //!              └── acknowledge ◄─ settle ┴─► dead letters
 //! ```
+//!
+//! With `INTAKE_ADDR` events come over HTTP too, or only: the answer takes the acknowledgement's
+//! place.
 
 mod app;
 mod audit;
@@ -16,6 +19,7 @@ mod consume;
 mod dlq;
 mod explain;
 mod held;
+mod intake;
 mod moment;
 mod settle;
 mod split;

@@ -11,6 +11,7 @@
 
 mod explain;
 mod facts;
+mod home_assistant;
 mod observation;
 mod options;
 pub mod registry;
@@ -25,8 +26,9 @@ use ha_frame::{Envelope, HomeFacts, WeatherFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};
+pub use home_assistant::{HomeAssistantSchema, MeasurementAttribute};
 pub use observation::{WEATHER, observation};
-pub use options::{AttributePolicy, Depth, Options};
+pub use options::{AttributePolicy, Depth, Options, Schema};
 pub use registry::ExtraTag;
 pub use report::{Flags, LeftOut, Report, WeatherOutcome};
 pub use rules::{
@@ -46,7 +48,8 @@ pub const ENTITIES: &str = "home_assistant_entities";
 /// Measurement of what the producer counts.
 pub const QUALITY: &str = "data_quality";
 
-/// Makes the point of one event.
+/// Makes the point of one event. One without fields stands for an event that the schema
+/// `homeassistant` leaves out: there is nothing to write.
 ///
 /// # Errors
 /// What is not an event, in the words that its dead letter will carry.
@@ -81,7 +84,11 @@ pub fn enrich_among<'a>(
     observed: &'a [WeatherFacts<'_>],
     options: &Options,
 ) -> Result<(Point<'a>, Report), EventError> {
-    match ha_event::parse(&envelope.json)? {
+    let event = ha_event::parse(&envelope.json)?;
+    if let Schema::HomeAssistant(schema) = &options.schema {
+        return Ok((home_assistant::point(&event, schema), Report::default()));
+    }
+    match event {
         Event::StateChanged(event) => stages::state_changed(&event, envelope, observed, options),
         Event::Bus(event) => Ok((stages::other(&event, envelope), Report::default())),
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Process")]
 pub struct AdminArgs {
-    /// Address of /healthz, /readyz, /metrics and /status
+    /// Address of the status page (/), /healthz, /readyz, /metrics and /status
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDRESS")]
     pub admin_addr: Option<String>,
     /// Seconds to finish what is held after SIGTERM

@@ -285,6 +285,21 @@ impl Harness {
         Ok(())
     }
 
+    /// Every worker takes events over HTTP, on this machine; their addresses for the producer.
+    fn give_intakes(&self, workers: &mut [Launch]) -> anyhow::Result<String> {
+        let mut urls = Vec::new();
+        for worker in workers {
+            let address = format!("127.0.0.1:{}", free_port()?);
+            urls.push(format!("http://{address}"));
+            let letters = self.folder.path().join(format!("{}.db", worker.name));
+            worker.environment.extend([
+                ("INTAKE_ADDR", address),
+                ("SPOOL_PATH", letters.display().to_string()),
+            ]);
+        }
+        Ok(urls.join(","))
+    }
+
     /// The producer, then the workers.
     fn launches(
         &self,
@@ -341,15 +356,19 @@ impl Harness {
                 self.folder.path().join("spool.db").display().to_string(),
             ),
         ]);
-        let mut launches = vec![producer];
+        let mut workers = Vec::new();
         for number in 1..=self.plan.workers_started() {
-            launches.push(launch(
+            workers.push(launch(
                 format!("worker-{number}"),
                 Role::Worker,
                 &binaries.worker,
             )?);
         }
-        Ok(launches)
+        if self.plan.mode == Mode::Service {
+            let urls = self.give_intakes(&mut workers)?;
+            producer.environment.push(("ENRICHMENT_SERVICE_URL", urls));
+        }
+        Ok(std::iter::once(producer).chain(workers).collect())
     }
 }
 
@@ -357,10 +376,9 @@ impl Plan {
     /// Worker processes that the mode needs.
     #[must_use]
     pub fn workers_started(&self) -> usize {
-        if self.mode == Mode::Queue {
-            self.workers
-        } else {
-            0
+        match self.mode {
+            Mode::Queue | Mode::Service => self.workers,
+            Mode::Inline | Mode::Disabled => 0,
         }
     }
 }
@@ -380,7 +398,7 @@ impl Binaries {
             }
         };
         let (producer, worker) = (folder.join("producer"), folder.join("worker"));
-        let needed = if plan.mode == Mode::Queue { 2 } else { 1 };
+        let needed = if plan.workers_started() > 0 { 2 } else { 1 };
         for binary in [&producer, &worker].into_iter().take(needed) {
             if !binary.is_file() {
                 bail!(

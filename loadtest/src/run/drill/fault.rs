@@ -137,7 +137,7 @@ impl FaultName {
             ),
             Self::BrokerQueueFull => (
                 "broker-queue-full",
-                "the workers are frozen and the queue may hold 50 frames: RabbitMQ rejects the rest",
+                "the workers are ended and the queue may hold 50 frames: RabbitMQ rejects the rest",
             ),
             Self::BrokerChannelClose => (
                 "broker-channel-close",
@@ -161,7 +161,7 @@ impl FaultName {
             Self::DbHang => ("db-hang", "the database takes requests and does not answer"),
             Self::DbDiskFull => (
                 "db-disk-full",
-                "the file system of the database (a tmpfs of 512 MiB) is filled up, and emptied later",
+                "the file system of the database (a tmpfs of 512 MiB) is filled up; later it is emptied and InfluxDB started again, without which 1.x goes on refusing",
             ),
             Self::DbTypeConflict => (
                 "db-type-conflict",
@@ -361,10 +361,10 @@ impl FaultName {
             | Self::BrokerMemoryAlarm
             | Self::BrokerQueueFull
             | Self::BrokerPermission
-            | Self::BrokerPause
             | Self::NetProducerBroker
             | Self::ProducerSpoolTorn => Trace::Spool,
-            Self::DbKill
+            Self::BrokerPause
+            | Self::DbKill
             | Self::DbLongOutage
             | Self::DbDiskFull
             | Self::WorkerKillAll

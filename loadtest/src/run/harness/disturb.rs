@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
-use rustix::process::Signal;
+use tokio::task::JoinHandle;
 use url::Url;
 
 use super::Harness;
@@ -70,6 +70,13 @@ impl Harness {
             .context("no such node")
     }
 
+    /// The measured time begins, and events are fired at the plan's rate until somebody stops it.
+    #[must_use]
+    pub(in crate::run) fn fire_on(&self) -> JoinHandle<u64> {
+        self.usage.begin();
+        self.home.fire_on(self.plan.rate)
+    }
+
     /// The simulated home.
     pub(in crate::run) fn home(&self) -> &SimulatedHome {
         &self.home
@@ -107,6 +114,12 @@ impl Harness {
             .filter(|process| process.launch().role == role)
             .map(|process| process.name().to_owned())
             .collect()
+    }
+
+    /// A path of the admin addresses of all running processes.
+    pub(in crate::run) fn admin_urls(&self, path: &str) -> Vec<String> {
+        let processes = self.processes.iter();
+        processes.map(|process| process.admin_url(path)).collect()
     }
 
     /// A running process.
@@ -148,14 +161,6 @@ impl Harness {
             .with_context(|| format!("{name} does not run"))?
             .ready(&client)
             .await
-    }
-
-    /// A signal to all processes of a role.
-    pub(in crate::run) fn signal(&self, role: Role, signal: Signal) {
-        let processes = self.processes.iter();
-        for process in processes.filter(|process| process.launch().role == role) {
-            process.signal(signal);
-        }
     }
 
     /// Starts processes that have ended by themselves again; their names.
