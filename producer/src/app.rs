@@ -8,6 +8,7 @@ use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
 use crate::quality::{Quality, Reporter};
+use crate::record::Record;
 use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
@@ -50,6 +51,9 @@ const BACKFILL_EVENTS_MAX: usize = 256;
 
 /// Records that the framer has not taken.
 const RECORDS_MAX: usize = 256;
+
+/// How long the first records wait for the connections.
+const RECORDS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The producer, ready to run.
 pub struct App {
@@ -218,6 +222,7 @@ impl App {
         }
         let superseded = claim.as_ref().map(|claim| {
             let (stop, instance) = (stop.clone(), config.instance.clone());
+            let health = health.clone();
             let following = standby::follow(claim.state(), instance, health, standby::TAKEN_MAX);
             tokio::spawn(async move {
                 let reason = following.await;
@@ -246,7 +251,9 @@ impl App {
             totals: Arc::clone(&metrics.totals),
         };
         let (registry, known) = watch::channel(Arc::new(Registry::default()));
-        let (record, records) = mpsc::channel(RECORDS_MAX);
+        let (record, made) = mpsc::channel(RECORDS_MAX);
+        let (relay, records) = mpsc::channel(1);
+        beside.spawn(relay_records(made, relay, health));
         beside.spawn(registry::follow(registry::Parts {
             requester: source.requester(),
             state: source.state(),
@@ -308,6 +315,26 @@ impl App {
         match superseded {
             Some(superseded) if superseded.is_finished() => finished.and(superseded.await?),
             _ => finished,
+        }
+    }
+}
+
+/// Records have time: until everything is connected they wait, for a moment at most, so that they
+/// are not what finds the route away and sends the first events after them into the spool.
+async fn relay_records(
+    mut made: mpsc::Receiver<Record>,
+    records: mpsc::Sender<Record>,
+    health: Health,
+) {
+    let connected = async {
+        while !health.reasons().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let _ = tokio::time::timeout(RECORDS_WAIT_MAX, connected).await;
+    while let Some(record) = made.recv().await {
+        if records.send(record).await.is_err() {
+            return;
         }
     }
 }
