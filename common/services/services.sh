@@ -32,6 +32,10 @@
 #   SERVICES_WAIT_S      deadline of `wait` for each service (default 90)
 #   SERVICES_STOP_S      deadline of `stop` before KILL (default 15; for `run` 1)
 #   RABBITMQ_CONSUMER_TIMEOUT_MS   consumer timeout (default: RabbitMQ's 1800000)
+#   SERVICES_RABBITMQ_NODE, SERVICES_RABBITMQ_COOKIE, SERVICES_RABBITMQ_EPMD_PORT
+#                                  for nodes that are to form a cluster: the node's name before
+#                                  the @ (default: services), one Erlang cookie for all, and the
+#                                  port of the epmd of the first, which must be up
 #   INFLUXDB_AUTH_ENABLED          true: authentication on, user admin, password admin
 #   PROMETHEUS_CONFIG_FILE, ALERTMANAGER_CONFIG_FILE   instead of the built-in configuration
 #
@@ -248,16 +252,16 @@ rabbitmq_environment() {
   # The Erlang cookie is read from HOME.
   export HOME=$state/home
   if [[ ! -f $HOME/.erlang.cookie ]]; then
-    printf 'services%s' "$SERVICES_PORT_BASE" >"$HOME/.erlang.cookie"
+    printf '%s' "${SERVICES_RABBITMQ_COOKIE:-services$SERVICES_PORT_BASE}" >"$HOME/.erlang.cookie"
     chmod 400 "$HOME/.erlang.cookie"
   fi
   : >"$state/environment.conf"
   export ERL_EPMD_PORT ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_DIST_PORT RABBITMQ_CTL_DIST_PORT_MIN RABBITMQ_CTL_DIST_PORT_MAX
-  ERL_EPMD_PORT=$(port epmd)
+  ERL_EPMD_PORT=${SERVICES_RABBITMQ_EPMD_PORT:-$(port epmd)}
   RABBITMQ_DIST_PORT=$(port distribution)
   RABBITMQ_CTL_DIST_PORT_MIN=$(port ctl-min)
   RABBITMQ_CTL_DIST_PORT_MAX=$(port ctl-max)
-  export RABBITMQ_NODENAME=services@localhost RABBITMQ_CONF_ENV_FILE=$state/environment.conf
+  export RABBITMQ_NODENAME=${SERVICES_RABBITMQ_NODE:-services}@localhost RABBITMQ_CONF_ENV_FILE=$state/environment.conf
   export RABBITMQ_CONFIG_FILE=$state/rabbitmq.conf RABBITMQ_ADVANCED_CONFIG_FILE=$state/advanced.config
   export RABBITMQ_ENABLED_PLUGINS_FILE=$state/enabled_plugins
   export RABBITMQ_MNESIA_BASE=$state/data RABBITMQ_LOG_BASE=$state/log RABBITMQ_PID_FILE=$state/rabbitmq.pid
@@ -271,6 +275,7 @@ rabbitmq_environment() {
 
 start_epmd() {
   local attempt
+  [[ -z ${SERVICES_RABBITMQ_EPMD_PORT:-} ]] || return 0
   ! is_alive epmd || return 0
   require_free_port epmd
   mkdir -p "$SERVICES_DIR/epmd"

@@ -6,5 +6,6 @@
 
 pub mod cli;
 mod home;
+pub mod page;
 pub mod progress;
 pub mod run;

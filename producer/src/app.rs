@@ -307,21 +307,25 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             sink,
             batch,
             enrichment,
+            weather,
         } => {
             ha_pipeline::describe();
             let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-            let pipeline = Arc::new(Pipeline::new(
+            let weather = ha_assembly::weather(weather, &config.tls)?;
+            let pipeline = Pipeline::new(
                 Arc::clone(&sink),
                 Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
                 Arc::new(enrichment.as_ref().clone()),
                 ha_assembly::pipeline(batch),
                 Arc::clone(&latency),
-            ));
+            );
+            let pipeline = Arc::new(pipeline.with_weather(weather));
             let watch = RouteWatch::Sink {
                 state: pipeline.sink_state(),
                 latency,
                 totals: pipeline.totals(),
+                quality: pipeline.quality(),
             };
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {

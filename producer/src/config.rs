@@ -6,7 +6,7 @@ use ha_filter::Filter;
 use ha_settings::{
     AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, FilterArgs, FramingArgs,
     FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems, SinkArgs,
-    SinkChoice, TlsArgs, TlsSettings, number,
+    SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,6 +69,8 @@ pub struct ProducerArgs {
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
+    weather: WeatherArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -115,6 +117,8 @@ pub enum Destination {
         batch: BatchSettings,
         /// What enrichment does.
         enrichment: Box<Options>,
+        /// Where the weather comes from.
+        weather: Box<WeatherSettings>,
     },
 }
 
@@ -221,12 +225,17 @@ impl ProducerArgs {
         };
         let sink = self.sink.resolve(problems, true);
         let batch = self.batch.resolve(problems);
-        let attributes = self.attributes.resolve(problems);
-        let enrichment = Box::new(ha_assembly::enrichment(depth, attributes));
+        let fields = self.attributes.resolve(problems);
+        let weather = match depth {
+            Depth::Full => self.weather.resolve(problems),
+            Depth::Plain => WeatherSettings::none(),
+        };
+        let enrichment = ha_assembly::enrichment(depth, fields);
         Some(Destination::Sink {
             sink: sink?,
             batch,
-            enrichment,
+            enrichment: Box::new(ha_assembly::weather_fields(enrichment, &weather)),
+            weather: Box::new(weather),
         })
     }
 }

@@ -8,7 +8,7 @@ use ha_enrich::Options;
 use ha_filter::{Filter, FilterRules};
 use ha_settings::{
     BatchSettings, FramingSettings, HomeAssistantSettings, Problems, Secret, SinkChoice,
-    SqliteSettings, TlsArgs, number,
+    SqliteSettings, TlsArgs, WeatherSettings, number,
 };
 use ha_simulator::{Simulator, SimulatorOptions};
 use rusqlite::{Connection, OpenFlags};
@@ -206,6 +206,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
                 writes_in_flight_max: 1,
             },
             enrichment: Box::new(Options::default()),
+            weather: Box::new(WeatherSettings::none()),
         },
         framing: FramingSettings {
             events_max: 100,

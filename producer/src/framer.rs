@@ -28,6 +28,8 @@ pub struct EncodedFrame {
     pub events: u32,
     /// Source time of the oldest event, nanoseconds since the epoch.
     pub oldest_ns: i64,
+    /// Whether no route was offered it before. One that was may have been taken all the same.
+    pub is_first_offer: bool,
 }
 
 /// With the window full for so long, a frame goes to the spool instead of waiting.
@@ -93,6 +95,7 @@ impl OpenFrame {
             payload: payload.into(),
             events,
             oldest_ns: self.oldest_ns,
+            is_first_offer: true,
         })
     }
 }

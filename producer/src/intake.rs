@@ -50,8 +50,12 @@ impl Filtering {
             .collect()
     }
 
-    fn decide(&self, entity_id: &str) -> Result<(), FilterReason> {
-        self.filter.decide(entity_id)
+    fn decide(&self, entity_id: &str, json: &[u8]) -> Result<(), FilterReason> {
+        self.filter.decide(entity_id)?;
+        if self.filter.excludes_restart_artefacts() && ha_enrich::is_restart_placeholder(json) {
+            return Err(FilterReason::RestartArtefact);
+        }
+        Ok(())
     }
 
     /// Remembers an event; false if it was there.
@@ -115,7 +119,8 @@ impl Intake {
             .as_ref()
             .ok()
             .and_then(|peek| peek.entity_id.as_deref());
-        if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity)) {
+        let json = &event.json;
+        if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity, json)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;
         }
@@ -160,7 +165,10 @@ impl Intake {
         event: BackfilledEvent,
         received_at_ns: i64,
     ) -> Option<Numbered> {
-        if !self.filtering.keeps(&event.entity_id)
+        if self
+            .filtering
+            .decide(&event.entity_id, &event.json)
+            .is_err()
             || event.json.len() > self.event_bytes_max
             || !self.filtering.remember(&event.entity_id, event.time)
         {

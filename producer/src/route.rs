@@ -3,7 +3,7 @@
 use crate::framer::EncodedFrame;
 use ha_assembly::LetterStore;
 use ha_broker::{Header, NotDelivered, Outgoing, Publisher, topology};
-use ha_pipeline::{Outcome, Pipeline, SinkState, Work};
+use ha_pipeline::{Outcome, Pipeline, SinkState, Ticket, Work};
 use ha_resilience::Failure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,10 +64,23 @@ pub enum Route {
     Pipeline(PipelineHandle),
 }
 
+/// A frame in the pipeline, whose sender waits.
+#[derive(Debug)]
+struct Offered {
+    settled: oneshot::Sender<()>,
+    is_first_offer: bool,
+}
+
+impl Ticket for Offered {
+    fn is_first_pass(&self) -> bool {
+        self.is_first_offer
+    }
+}
+
 /// The sending end of a running pipeline.
 #[derive(Debug)]
 pub struct PipelineHandle {
-    work: mpsc::Sender<Work<oneshot::Sender<()>>>,
+    work: mpsc::Sender<Work<Offered>>,
     sink: watch::Receiver<SinkState>,
 }
 
@@ -76,14 +89,14 @@ impl PipelineHandle {
     #[must_use]
     pub fn start(pipeline: Arc<Pipeline<LetterStore>>, frames_max: usize) -> Self {
         let (work, input) = mpsc::channel(frames_max);
-        let (output, mut outcomes) = mpsc::channel::<Outcome<oneshot::Sender<()>>>(frames_max);
+        let (output, mut outcomes) = mpsc::channel::<Outcome<Offered>>(frames_max);
         let sink = pipeline.sink_state();
         tokio::spawn(async move { pipeline.run(input, output).await });
         tokio::spawn(async move {
             while let Some(outcome) = outcomes.recv().await {
                 match outcome {
                     // The framer may have given up at the end of the grace.
-                    Outcome::Settled(settled) => drop(settled.send(())),
+                    Outcome::Settled(offered) => drop(offered.settled.send(())),
                     Outcome::NewerVersion(_, found) => {
                         tracing::error!(found, "a frame of a newer version in this process");
                     }
@@ -100,7 +113,11 @@ impl PipelineHandle {
         if let Some(away) = away(&sink.borrow_and_update()) {
             return Err(away);
         }
-        let (ticket, settled) = oneshot::channel();
+        let (sender, settled) = oneshot::channel();
+        let ticket = Offered {
+            settled: sender,
+            is_first_offer: frame.is_first_offer,
+        };
         let work = Work {
             payload: frame.payload.clone(),
             replay: None,
@@ -152,21 +169,25 @@ impl Route {
                 publisher,
                 routing_key,
             } => {
+                let mut headers = vec![
+                    (
+                        ha_frame::HEADER_VERSION.into(),
+                        Header::Number(ha_frame::VERSION.into()),
+                    ),
+                    (
+                        ha_frame::HEADER_COUNT.into(),
+                        Header::Number(frame.events.into()),
+                    ),
+                ];
+                if !frame.is_first_offer {
+                    headers.push((ha_frame::HEADER_AGAIN.into(), Header::Number(1)));
+                }
                 let message = Outgoing {
                     exchange: topology::EVENTS_EXCHANGE,
                     routing_key: routing_key.clone(),
                     payload: frame.payload.clone(),
                     content_type: ha_frame::CONTENT_TYPE,
-                    headers: vec![
-                        (
-                            ha_frame::HEADER_VERSION.into(),
-                            Header::Number(ha_frame::VERSION.into()),
-                        ),
-                        (
-                            ha_frame::HEADER_COUNT.into(),
-                            Header::Number(frame.events.into()),
-                        ),
-                    ],
+                    headers,
                 };
                 Ok(publisher.publish(message).await?)
             }

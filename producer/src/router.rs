@@ -72,13 +72,14 @@ impl Router {
     }
 
     /// Returns when the frame is safe.
-    pub async fn deliver(&self, frame: EncodedFrame) {
+    pub async fn deliver(&self, mut frame: EncodedFrame) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
             if self.offer(&frame).await.is_ok() {
                 self.metrics.confirmed(u64::from(frame.events));
                 return;
             }
+            frame.is_first_offer = false;
             if self.append(&frame).await.is_ok() {
                 return;
             }

@@ -4,7 +4,7 @@ use crate::Mode;
 use crate::metrics::{Totals, route_state};
 use crate::router::Router;
 use ha_broker::{Depths, PublisherState};
-use ha_pipeline::{LatencyRecorder, LatestEvents, SinkState};
+use ha_pipeline::{LatencyRecorder, LatestEvents, QualityRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
 use ha_spool::{Spool, SpoolStats};
 use ha_telemetry::{Health, Rates, StatusSource};
@@ -31,6 +31,8 @@ pub enum RouteWatch {
         latency: Arc<LatencyRecorder>,
         /// The pipeline's counts.
         totals: Arc<ha_pipeline::Totals>,
+        /// What the rules said of its events.
+        quality: Arc<QualityRecorder>,
     },
 }
 
@@ -118,10 +120,12 @@ impl StatusParts {
                 state,
                 latency,
                 totals,
+                quality,
             } => {
                 dead_letters += totals.dead_lettered.load(Relaxed);
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
                 ha_assembly::latency_status(latency, map);
+                ha_assembly::quality_status(quality, map);
             }
         }
         map.insert("dead_letters".into(), dead_letters.into());

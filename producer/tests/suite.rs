@@ -21,9 +21,11 @@ mod suite {
     mod process;
     mod refusals;
     mod replay;
+    mod restart_artefacts;
     mod restarts;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod versions;
 }

@@ -65,13 +65,15 @@ impl App {
         tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
         let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-        let pipeline = Arc::new(Pipeline::new(
+        let weather = ha_assembly::weather(&config.weather, &config.tls)?;
+        let pipeline = Pipeline::new(
             Arc::clone(&sink),
             Arc::new(BrokerLetters::new(publisher.clone())),
             Arc::new(config.enrichment.clone()),
             ha_assembly::pipeline(&config.batch),
             Arc::clone(&latency),
-        ));
+        );
+        let pipeline = Arc::new(pipeline.with_weather(weather));
         let health = Health::starting(&["broker", "database", "suspects"]);
         let splitter = Splitter::new(publisher);
         let worker = Worker {
@@ -281,6 +283,7 @@ impl Worker {
 
     fn status_source(&self) -> ha_telemetry::StatusSource {
         let (health, latency) = (self.health.clone(), Arc::clone(&self.latency));
+        let quality = self.pipeline.quality();
         let sink = self.pipeline.sink_state();
         let broker = self.broker.address();
         let (rates, depths) = (self.rates.clone(), self.depths.clone());
@@ -301,6 +304,7 @@ impl Worker {
             });
             if let Some(status) = status.as_object_mut() {
                 ha_assembly::latency_status(&latency, status);
+                ha_assembly::quality_status(&quality, status);
             }
             status
         })

@@ -2,6 +2,7 @@
 
 use crate::audit::AuditArgs;
 use crate::dlq::DlqCommand;
+use crate::explain::ExplainArgs;
 use crate::{App, WorkerArgs};
 use clap::{Parser, Subcommand};
 use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems};
@@ -27,6 +28,8 @@ enum Command {
     /// Look at dead letters, replay them, or put them away
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// What each filter and stage does to an event, and the line protocol that comes out
+    Explain(Box<ExplainArgs>),
     /// What is missing in the database, and why; exit code 1 if something is missing without a
     /// reason
     Audit(Box<AuditArgs>),
@@ -57,6 +60,7 @@ pub fn run() -> ExitCode {
     let (worker, log) = match ha_settings::parse::<Cli>().command {
         Command::Run { worker, log } => (worker, log),
         Command::Dlq(command) => return crate::dlq::run(command),
+        Command::Explain(explain) => return crate::explain::run(&explain),
         Command::Audit(audit) => return crate::audit::run(&audit),
         Command::Check {
             worker,

@@ -4,7 +4,7 @@ use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
     AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, Problems, SinkArgs, SinkChoice,
-    TlsArgs, TlsSettings, seconds,
+    TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct WorkerArgs {
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
+    weather: WeatherArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -50,6 +52,8 @@ pub struct Config {
     pub sink_hold: Duration,
     /// What enrichment does.
     pub enrichment: Options,
+    /// Where the weather comes from.
+    pub weather: WeatherSettings,
     /// Certificates.
     pub tls: TlsSettings,
     /// Health, metrics, status.
@@ -67,7 +71,9 @@ impl WorkerArgs {
         let sink = self.sink.resolve(problems, false);
         let batch = self.batch.resolve(problems);
         let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
-        let attributes = self.attributes.resolve(problems);
+        let fields = self.attributes.resolve(problems);
+        let weather = self.weather.resolve(problems);
+        let enrichment = ha_assembly::enrichment(Depth::Full, fields);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);
@@ -76,7 +82,8 @@ impl WorkerArgs {
             sink: sink?,
             batch,
             sink_hold,
-            enrichment: ha_assembly::enrichment(Depth::Full, attributes),
+            enrichment: ha_assembly::weather_fields(enrichment, &weather),
+            weather,
             tls: tls?,
             admin_address: admin_address?,
             grace,

@@ -1,6 +1,7 @@
 //! One subscription, from its opening to its end: the task that takes deliveries is the one that
 //! acknowledges them.
 
+use crate::held::HeldDelivery;
 use crate::settle::Unacknowledged;
 use crate::split::{self, Splitter};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -33,9 +34,9 @@ pub enum End {
 /// The pipeline's two ends.
 pub struct Stages {
     /// Frames go in.
-    pub work: mpsc::Sender<Work<u64>>,
-    /// Tags come out.
-    pub outcomes: mpsc::Receiver<Outcome<u64>>,
+    pub work: mpsc::Sender<Work<HeldDelivery>>,
+    /// Deliveries come out.
+    pub outcomes: mpsc::Receiver<Outcome<HeldDelivery>>,
 }
 
 /// How long things may take.
@@ -78,7 +79,8 @@ pub async fn consume(
                         continue;
                     }
                     let replay = ha_assembly::replay(&delivery);
-                    let item = Work { payload: delivery.payload.into(), replay, ticket: delivery.tag };
+                    let ticket = HeldDelivery::new(&delivery, splitter.is_some());
+                    let item = Work { payload: delivery.payload.into(), replay, ticket };
                     // Never waits: the channel is as wide as the prefetch.
                     let Some(work) = &work else { continue };
                     if work.send(item).await.is_err() {
@@ -109,7 +111,7 @@ pub async fn consume(
                 let mut next = Some(outcome);
                 while let Some(outcome) = next {
                     match outcome {
-                        Outcome::Settled(tag) => unacknowledged.settle(tag),
+                        Outcome::Settled(held) => unacknowledged.settle(held.tag),
                         Outcome::NewerVersion(_, found) => return End::NewerVersion(found),
                     }
                     next = outcomes.try_recv().ok();

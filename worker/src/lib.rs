@@ -14,6 +14,8 @@ pub mod cli;
 mod config;
 mod consume;
 mod dlq;
+mod explain;
+mod held;
 mod moment;
 mod settle;
 mod split;

@@ -13,6 +13,8 @@ mod suite {
     use std::path::Path;
     use stored::Place;
 
+    mod enrichment;
+    mod explain;
     mod flow;
     mod frames;
     #[allow(dead_code, reason = "the producer's tests use it too")]

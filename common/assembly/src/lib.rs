@@ -7,10 +7,11 @@ use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
 use ha_enrich::{AttributePolicy, Depth, Options};
 use ha_pipeline::PipelineOptions;
 use ha_settings::{
-    AttributeChoice, BatchSettings, InfluxSettings, InfluxVersion, Secret, SinkChoice, TlsSettings,
+    AttributeChoice, BatchSettings, FieldSettings, InfluxSettings, InfluxVersion, Secret,
+    SinkChoice, TlsSettings, WeatherProvider, WeatherSettings,
 };
 use ha_sink::{Api, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
-use std::collections::HashSet;
+use ha_weather::{Provider, Weather, WeatherOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -20,7 +21,9 @@ mod status;
 pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
 pub use letters::{BrokerLetters, LetterStore, SpoolLetters, letter_message, replay};
-pub use status::{follow_sink, latency_status, latest_events_status, queues_status, sink_status};
+pub use status::{
+    follow_sink, latency_status, latest_events_status, quality_status, queues_status, sink_status,
+};
 
 /// A part that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,9 @@ pub enum AssemblyError {
     /// The embedded database.
     #[error(transparent)]
     Sqlite(#[from] ha_sink::SqliteError),
+    /// The weather provider.
+    #[error(transparent)]
+    Weather(#[from] ha_weather::WeatherError),
     /// The broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -90,13 +96,10 @@ pub fn broker(
     })?))
 }
 
-/// What enrichment does.
+/// What enrichment does; without weather, see [`weather_fields`].
 #[must_use]
-pub fn enrichment(
-    depth: Depth,
-    (choice, exclude_attributes, context_fields): (AttributeChoice, HashSet<String>, bool),
-) -> Options {
-    let attributes = match choice {
+pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
+    let attributes = match fields.attributes {
         AttributeChoice::Changed => AttributePolicy::Changed,
         AttributeChoice::All => AttributePolicy::All,
         AttributeChoice::None => AttributePolicy::None,
@@ -104,10 +107,48 @@ pub fn enrichment(
     Options {
         depth,
         attributes,
-        exclude_attributes,
-        context_fields,
-        ..Options::default()
+        exclude_attributes: fields.exclude_attributes,
+        context_fields: fields.context,
+        normalize_units: fields.normalize_units,
+        weather: false,
     }
+}
+
+/// Whether fields of weather are written. What the home itself observes travels with its events
+/// whoever processes them, and is written only where it is asked for.
+#[must_use]
+pub fn weather_fields(options: Options, weather: &WeatherSettings) -> Options {
+    Options {
+        weather: weather.provider != WeatherProvider::None,
+        ..options
+    }
+}
+
+/// The weather provider; none where the weather comes from the home itself, or is not wanted.
+///
+/// # Errors
+/// [`AssemblyError::Weather`]
+pub fn weather(
+    settings: &WeatherSettings,
+    tls: &TlsSettings,
+) -> Result<Option<Weather>, AssemblyError> {
+    let provider = match settings.provider {
+        WeatherProvider::None | WeatherProvider::HomeAssistant => return Ok(None),
+        WeatherProvider::OpenMeteo => Provider::OpenMeteo,
+        WeatherProvider::OpenWeatherMap => Provider::OpenWeatherMap,
+    };
+    let weather = Weather::new(WeatherOptions {
+        provider,
+        key: settings.api_key.as_ref().map(|key| key.reveal().to_owned()),
+        url: settings.url.clone(),
+        place: settings
+            .place
+            .map(|place| (place.latitude, place.longitude)),
+        tls: Some(Arc::clone(&tls.client)),
+    })?;
+    // With a place in the settings the first event finds the weather known.
+    let _ = weather.observed(None);
+    Ok(Some(weather))
 }
 
 /// Limits of the pipeline.

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use ha_broker::{Depths, topology};
-use ha_pipeline::{LatencyRecorder, LatestEvents, SinkState};
+use ha_pipeline::{LatencyRecorder, LatestEvents, QualityRecorder, SinkState};
 use ha_resilience::Backoff;
 use ha_sink::Sink;
 use ha_telemetry::Health;
@@ -78,4 +78,24 @@ pub fn queues_status(depths: Option<Depths>) -> Value {
         topology::SUSPECTS_QUEUE: depths.suspects,
         topology::DEAD_LETTERS_QUEUE: depths.dead_letters,
     })
+}
+
+/// Rules in `/status` at most.
+const TOP_RULES_MAX: usize = 10;
+
+/// `quality` of `/status`: what the rules said of the events of this process.
+pub fn quality_status(quality: &QualityRecorder, status: &mut Map<String, Value>) {
+    let summary = quality.summary();
+    let rules = summary.rules.iter().take(TOP_RULES_MAX);
+    let rules: Vec<_> = rules
+        .map(|(rule, events)| json!({"rule": rule, "events": events}))
+        .collect();
+    let rounded = |score: f64| (score * 100.0).round() / 100.0;
+    let quality = json!({
+        "events": summary.events,
+        "score": rounded(summary.score),
+        "latest_score": rounded(summary.latest_score),
+        "top_rules": rules,
+    });
+    status.insert("quality".into(), quality);
 }

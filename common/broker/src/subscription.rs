@@ -29,6 +29,9 @@ pub struct Delivery {
     pub payload: Vec<u8>,
     /// How often the message was delivered before (quorum queues count; 0 the first time).
     pub delivery_count: u64,
+    /// Whether the broker says that it delivered the message before; RabbitMQ 4.3 does not count
+    /// all of those.
+    pub is_redelivered: bool,
     /// All headers.
     pub headers: FieldTable,
 }
@@ -146,6 +149,7 @@ pub(crate) fn received(delivery: LapinDelivery) -> Delivery {
         tag: delivery.delivery_tag,
         payload: delivery.data,
         delivery_count,
+        is_redelivered: delivery.redelivered,
         headers,
     }
 }

@@ -59,7 +59,8 @@ pub fn explain(
             });
         }
     };
-    let facts = stages::gather(&event, envelope, home, options)?;
+    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
+    let facts = stages::gather(&event, envelope, observed, options)?;
     let mut outcome = Outcome::new(&facts);
     let mut outcomes = Vec::with_capacity(STAGES.len());
     for stage in &STAGES {
@@ -76,11 +77,25 @@ pub fn explain(
             if outcome.report.flags != report.flags {
                 let rules = outcome.report.flags.iter();
                 said.notes.extend(
-                    rules.map(|rule| format!("{:?} {}: {}", rule.severity, rule.id, rule.says)),
+                    rules.map(|rule| {
+                        format!("{} {}: {}", rule.severity.as_str(), rule.id, rule.says)
+                    }),
                 );
             }
             if outcome.report.weather != report.weather {
-                said.notes.push(format!("{:?}", outcome.report.weather));
+                said.notes.push(outcome.report.weather.says().to_owned());
+            }
+            let left_out = outcome.report.left_out;
+            for (count, why) in [
+                (left_out.unchanged, "as in the old state"),
+                (left_out.excluded, "excluded by EXCLUDE_ATTRIBUTES"),
+                (left_out.none_wanted, "not wanted (ATTRIBUTES=none)"),
+            ] {
+                if left_out != report.left_out && count > 0 {
+                    let s = if count == 1 { "" } else { "s" };
+                    said.notes
+                        .push(format!("{count} attribute{s} left out: {why}"));
+                }
             }
         }
         outcomes.push(said);

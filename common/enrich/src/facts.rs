@@ -3,7 +3,7 @@
 use crate::Options;
 use crate::value::numeric_value;
 use ha_event::{Attributes, Scalar, StateChanged, UtcMicros};
-use ha_frame::{Envelope, HomeFacts, Origin};
+use ha_frame::{Envelope, Origin, WeatherFacts};
 use std::borrow::Cow;
 
 /// Everything that a stage may depend on.
@@ -25,6 +25,19 @@ pub(crate) struct Facts<'a, 'f> {
     pub value: Option<f64>,
 }
 
+/// The last observation before the event; where there is none, any of those after it.
+fn last_before<'a>(observed: &'a [WeatherFacts<'_>], time: UtcMicros) -> Option<Weather<'a>> {
+    let before = observed
+        .iter()
+        .filter(|weather| weather.observed_at_us <= time.0);
+    let last = before.max_by_key(|weather| weather.observed_at_us);
+    last.or_else(|| observed.first()).map(|weather| Weather {
+        observed_at: UtcMicros(weather.observed_at_us),
+        condition: &weather.condition,
+        attributes: &weather.attributes,
+    })
+}
+
 /// How the event came here.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival<'a> {
@@ -35,7 +48,7 @@ pub(crate) struct Arrival<'a> {
     pub received_at: UtcMicros,
 }
 
-/// The home's weather as it travelled with the event.
+/// The weather that the event may be written with.
 #[derive(Clone, Copy)]
 pub(crate) struct Weather<'a> {
     pub observed_at: UtcMicros,
@@ -48,7 +61,7 @@ impl<'a, 'f> Facts<'a, 'f> {
     pub fn gather(
         event: &'f StateChanged<'a>,
         envelope: &'a Envelope<'_>,
-        home: Option<&'a HomeFacts<'_>>,
+        observed: &'a [WeatherFacts<'_>],
         options: &'f Options,
     ) -> Option<Self> {
         let mut facts = Self {
@@ -62,13 +75,7 @@ impl<'a, 'f> Facts<'a, 'f> {
                 sequence: envelope.sequence,
                 received_at: UtcMicros(envelope.received_at_ns.div_euclid(1_000)),
             },
-            weather: home
-                .and_then(|home| home.weather.as_ref())
-                .map(|weather| Weather {
-                    observed_at: UtcMicros(weather.observed_at_us),
-                    condition: &weather.condition,
-                    attributes: &weather.attributes,
-                }),
+            weather: last_before(observed, event.source_time()?),
             options,
             attributes: Vec::new(),
             device_class: None,

@@ -11,6 +11,7 @@
 
 mod explain;
 mod facts;
+mod observation;
 mod options;
 mod report;
 mod rules;
@@ -19,13 +20,16 @@ mod units;
 mod value;
 
 use ha_event::{Event, EventError};
-use ha_frame::{Envelope, HomeFacts};
+use ha_frame::{Envelope, HomeFacts, WeatherFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};
+pub use observation::{WEATHER, observation};
 pub use options::{AttributePolicy, Depth, Options};
-pub use report::{Flags, Report, WeatherOutcome};
-pub use rules::{AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact};
+pub use report::{Flags, LeftOut, Report, WeatherOutcome};
+pub use rules::{
+    AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact, is_restart_placeholder,
+};
 
 /// Measurement of state changes.
 pub const EVENTS: &str = "home_assistant_events";
@@ -54,8 +58,22 @@ pub fn enrich_with_report<'a>(
     home: Option<&'a HomeFacts<'_>>,
     options: &Options,
 ) -> Result<(Point<'a>, Report), EventError> {
+    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
+    enrich_among(envelope, observed, options)
+}
+
+/// The same with the weather that was observed lately, of which the last observation before the
+/// event counts.
+///
+/// # Errors
+/// As [`enrich`].
+pub fn enrich_among<'a>(
+    envelope: &'a Envelope<'_>,
+    observed: &'a [WeatherFacts<'_>],
+    options: &Options,
+) -> Result<(Point<'a>, Report), EventError> {
     match ha_event::parse(&envelope.json)? {
-        Event::StateChanged(event) => stages::state_changed(&event, envelope, home, options),
+        Event::StateChanged(event) => stages::state_changed(&event, envelope, observed, options),
         Event::Bus(event) => Ok((stages::bus(&event, envelope), Report::default())),
     }
 }

@@ -11,7 +11,7 @@ mod domains;
 
 use crate::facts::Facts;
 use crate::report::Flags;
-pub use checks::is_restart_artefact;
+pub use checks::{is_restart_artefact, is_restart_placeholder};
 use domains::{NUMERIC_CLASSES, ON_OFF_DOMAINS, UNITLESS_CLASSES};
 use ha_frame::Origin;
 
@@ -24,6 +24,18 @@ pub enum Severity {
     Warning,
     /// Wrong.
     Error,
+}
+
+impl Severity {
+    /// The word for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// What a rule compares the event with.

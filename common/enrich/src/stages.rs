@@ -13,7 +13,7 @@ pub(crate) use bus::bus;
 use crate::facts::Facts;
 use crate::{Depth, EVENTS, Options, Report};
 use ha_event::{EventError, StateChanged};
-use ha_frame::{Envelope, HomeFacts};
+use ha_frame::{Envelope, WeatherFacts};
 use ha_point::Point;
 
 /// What the stages make together.
@@ -92,10 +92,10 @@ impl<'a> Outcome<'a> {
 pub(crate) fn state_changed<'a>(
     event: &StateChanged<'a>,
     envelope: &'a Envelope<'_>,
-    home: Option<&'a HomeFacts<'_>>,
+    observed: &'a [WeatherFacts<'_>],
     options: &Options,
 ) -> Result<(Point<'a>, Report), EventError> {
-    let facts = gather(event, envelope, home, options)?;
+    let facts = gather(event, envelope, observed, options)?;
     let mut outcome = Outcome::new(&facts);
     for stage in STAGES.iter().filter(|stage| stage.depth <= options.depth) {
         (stage.run)(&facts, &mut outcome);
@@ -106,11 +106,11 @@ pub(crate) fn state_changed<'a>(
 pub(crate) fn gather<'a, 'f>(
     event: &'f StateChanged<'a>,
     envelope: &'a Envelope<'_>,
-    home: Option<&'a HomeFacts<'_>>,
+    observed: &'a [WeatherFacts<'_>],
     options: &'f Options,
 ) -> Result<Facts<'a, 'f>, EventError> {
     // `parse` has refused an event without a time.
-    Facts::gather(event, envelope, home, options).ok_or_else(|| EventError::NoState {
+    Facts::gather(event, envelope, observed, options).ok_or_else(|| EventError::NoState {
         entity_id: event.entity_id.to_string(),
     })
 }

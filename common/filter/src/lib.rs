@@ -20,6 +20,8 @@ pub struct FilterRules {
     pub exclude_entities: Vec<String>,
     /// Patterns to leave out.
     pub exclude_globs: Vec<String>,
+    /// Whether what a restart of Home Assistant writes in the place of states is left out.
+    pub exclude_restart_artefacts: bool,
 }
 
 /// A pattern that cannot be read.
@@ -43,15 +45,18 @@ pub enum FilterReason {
     ExcludedDomain,
     /// There are includes, and none of them names it.
     NotIncluded,
+    /// A restart of Home Assistant wrote it in the place of a state.
+    RestartArtefact,
 }
 
 impl FilterReason {
     /// All reasons.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ExcludedEntity,
         Self::ExcludedGlob,
         Self::ExcludedDomain,
         Self::NotIncluded,
+        Self::RestartArtefact,
     ];
 
     /// The word in metrics.
@@ -62,6 +67,22 @@ impl FilterReason {
             Self::ExcludedGlob => "excluded_glob",
             Self::ExcludedDomain => "excluded_domain",
             Self::NotIncluded => "not_included",
+            Self::RestartArtefact => "restart_artefact",
+        }
+    }
+
+    /// For people, with the setting that decides.
+    #[must_use]
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::ExcludedEntity => "EXCLUDE_ENTITIES names it",
+            Self::ExcludedGlob => "a pattern of EXCLUDE_GLOBS matches it",
+            Self::ExcludedDomain => "EXCLUDE_DOMAINS names its domain",
+            Self::NotIncluded => "there are INCLUDE_ settings, and none of them names it",
+            Self::RestartArtefact => {
+                "a restart of Home Assistant wrote it in the place of a state \
+                 (RESTART_ARTEFACTS=filter)"
+            }
         }
     }
 }
@@ -75,6 +96,7 @@ pub struct Filter {
     exclude_domains: HashSet<String>,
     exclude_entities: HashSet<String>,
     exclude_globs: GlobSet,
+    exclude_restart_artefacts: bool,
 }
 
 impl Filter {
@@ -86,11 +108,19 @@ impl Filter {
         Ok(Self {
             include_globs: globs(&rules.include_globs)?,
             exclude_globs: globs(&rules.exclude_globs)?,
+            exclude_restart_artefacts: rules.exclude_restart_artefacts,
             include_domains: rules.include_domains.into_iter().collect(),
             include_entities: rules.include_entities.into_iter().collect(),
             exclude_domains: rules.exclude_domains.into_iter().collect(),
             exclude_entities: rules.exclude_entities.into_iter().collect(),
         })
+    }
+
+    /// Whether an event that only stands in for a state while Home Assistant starts is left out.
+    /// What such an event is, is for those to say who can read it.
+    #[must_use]
+    pub fn excludes_restart_artefacts(&self) -> bool {
+        self.exclude_restart_artefacts
     }
 
     /// Whether events of the entity are kept, and if not, why.

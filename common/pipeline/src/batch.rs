@@ -2,7 +2,9 @@
 
 use crate::letter::{Letter, Reason, now_ns};
 use crate::metrics::Metrics;
+use crate::quality::{FrameQuality, QualityRecorder};
 use crate::run::{Ticket, Work};
+use crate::weather::WeatherStage;
 use bytes::Bytes;
 use ha_enrich::Options;
 use ha_frame::{DecodeError, Frame, Origin, Replay};
@@ -24,6 +26,15 @@ pub(crate) struct Batch<T> {
     pub opened_at: Option<Instant>,
 }
 
+/// What turns events into points, and counts what it finds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stages<'a> {
+    pub options: &'a Options,
+    pub metrics: &'a Metrics,
+    pub quality: &'a QualityRecorder,
+    pub weather: &'a WeatherStage,
+}
+
 /// Where a point came from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source {
@@ -31,6 +42,11 @@ pub(crate) struct Source {
     pub envelope: u32,
     /// The point's time; `None` for events whose latency says nothing (imports, backfill).
     pub live_time_ns: Option<i64>,
+}
+
+impl Source {
+    /// In the place of an envelope: the point is none of an event, and becomes no letter.
+    const OF_NO_EVENT: u32 = u32::MAX;
 }
 
 /// A frame whose events are not settled; its bytes are kept for the letters of refused points.
@@ -62,8 +78,7 @@ impl<T: Ticket> Batch<T> {
         &mut self,
         work: Work<T>,
         now: Instant,
-        options: &Options,
-        metrics: &Metrics,
+        stages: &Stages<'_>,
     ) -> Result<(), (T, u16)> {
         let Work {
             payload,
@@ -73,7 +88,7 @@ impl<T: Ticket> Batch<T> {
         match ha_frame::decode(&payload) {
             Ok(frame) => {
                 replay = replay.or(frame.replay);
-                self.add_events(&frame, replay, &mut ticket, options, metrics);
+                self.add_events(&frame, replay, &mut ticket, stages);
             }
             Err(DecodeError::NewerVersion { found }) => return Err((ticket, found)),
             Err(error) => {
@@ -96,9 +111,16 @@ impl<T: Ticket> Batch<T> {
         frame: &Frame<'_>,
         replay: Option<Replay>,
         ticket: &mut T,
-        options: &Options,
-        metrics: &Metrics,
+        stages: &Stages<'_>,
     ) {
+        let Stages {
+            options,
+            metrics,
+            quality,
+            weather,
+        } = stages;
+        let mut sky = weather.over(frame, ticket.is_first_pass(), options);
+        let mut found = FrameQuality::default();
         let (mut enriched, mut invalid, mut panicked, mut without_fields) = (0, 0, 0, 0);
         metrics
             .totals
@@ -110,15 +132,18 @@ impl<T: Ticket> Batch<T> {
             let points = &mut self.points;
             // A panic is a defect of ours; it costs its own event and no other.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                ha_enrich::enrich(envelope, frame.home.as_ref(), options).map(|point| {
+                let observed = sky.for_event(envelope);
+                ha_enrich::enrich_among(envelope, observed, options).map(|(point, report)| {
                     let time_ns = point.time_ns;
-                    points.push(point).then_some(time_ns)
+                    points.push(point).then_some((time_ns, report))
                 })
             }));
             match outcome {
-                Ok(Ok(Some(time_ns))) => {
+                Ok(Ok(Some((time_ns, report)))) => {
                     enriched += 1;
                     metrics.latest.offer(seen_at_ns, &envelope.json);
+                    found.add(&report);
+                    sky.count(report.weather, envelope);
                     self.sources.push(Source {
                         frame: self.frames.len() as u32,
                         envelope: index as u32,
@@ -145,6 +170,18 @@ impl<T: Ticket> Batch<T> {
                 }
             }
         }
+        if let Some(observation) = sky.new_observation(frame)
+            && self.points.push(observation)
+        {
+            self.sources.push(Source {
+                frame: self.frames.len() as u32,
+                envelope: Source::OF_NO_EVENT,
+                live_time_ns: None,
+            });
+        }
+        metrics.weather(&sky.counts);
+        quality.record(&found);
+        metrics.quality(&found);
         metrics.enriched.increment(enriched);
         metrics.invalid.increment(invalid);
         metrics.panicked.increment(panicked);

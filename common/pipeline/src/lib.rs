@@ -7,12 +7,15 @@ mod latency;
 mod latest;
 pub mod letter;
 mod metrics;
+mod quality;
 mod run;
+mod weather;
 mod write;
 
 pub use latency::LatencyRecorder;
 pub use latest::{LatestEvent, LatestEvents};
 pub use letter::{DeadLetters, Letter, Reason, now_ns};
 pub use metrics::{Totals, describe};
+pub use quality::{QualityRecorder, QualitySummary};
 pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
 pub use write::SinkState;

@@ -2,6 +2,9 @@
 
 use crate::latest::LatestEvents;
 use crate::letter::Reason;
+use crate::quality::FrameQuality;
+use crate::weather::Lookup;
+use ha_enrich::RULES;
 use metrics::{Counter, Gauge, Histogram, Unit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +26,23 @@ pub fn describe() {
     describe_counter!(
         "ha_ingestor_enrich_events_total",
         "Events that left enrichment, by outcome"
+    );
+    describe_counter!(
+        "ha_ingestor_enrich_validation_errors_total",
+        "Events that broke a rule, by rule"
+    );
+    describe_counter!(
+        "ha_ingestor_weather_lookups_total",
+        "State changes that weather was looked up for, by outcome; all but hit and stale go without"
+    );
+    ha_weather::describe();
+    describe_histogram!(
+        "ha_ingestor_enrich_quality_score",
+        "Quality scores of events, 0 to 100; mean of a fleet: sum(rate(_sum)) / sum(rate(_count))"
+    );
+    describe_counter!(
+        "ha_ingestor_enrich_attributes_left_out_total",
+        "Attributes that became no field, by reason"
     );
     describe_histogram!(
         "ha_ingestor_enrich_normalization_duration_seconds",
@@ -73,6 +93,14 @@ pub(crate) struct Metrics {
     pub sink_available: Gauge,
     pub event_latency: Histogram,
     dead_letters: Vec<(Reason, Counter)>,
+    /// In the order of the rules.
+    broken_rules: Vec<Counter>,
+    quality_score: Histogram,
+    attributes_unchanged: Counter,
+    attributes_excluded: Counter,
+    attributes_not_wanted: Counter,
+    /// In the order of [`Lookup::ALL`].
+    weather_lookups: Vec<Counter>,
 }
 
 impl Metrics {
@@ -80,9 +108,24 @@ impl Metrics {
         use metrics::{counter, gauge, histogram};
         let outcome = |outcome| counter!("ha_ingestor_enrich_events_total", "outcome" => outcome);
         let retries = |reason| counter!("ha_ingestor_sink_retries_total", "reason" => reason);
+        let left_out =
+            |reason| counter!("ha_ingestor_enrich_attributes_left_out_total", "reason" => reason);
+        let broken = |id| counter!("ha_ingestor_enrich_validation_errors_total", "rule" => id);
         let metrics = Self {
             totals: Arc::default(),
             latest: LatestEvents::default(),
+            broken_rules: RULES.iter().map(|rule| broken(rule.id)).collect(),
+            weather_lookups: Lookup::ALL
+                .iter()
+                .map(|lookup| {
+                    let name = "ha_ingestor_weather_lookups_total";
+                    counter!(name, "outcome" => lookup.as_str())
+                })
+                .collect(),
+            quality_score: histogram!("ha_ingestor_enrich_quality_score"),
+            attributes_unchanged: left_out("unchanged"),
+            attributes_excluded: left_out("excluded"),
+            attributes_not_wanted: left_out("none_wanted"),
             enriched: outcome("enriched"),
             invalid: outcome("invalid"),
             panicked: outcome("panicked"),
@@ -110,8 +153,13 @@ impl Metrics {
             &metrics.points_written,
             &metrics.retries_unavailable,
             &metrics.retries_refused,
+            &metrics.attributes_unchanged,
+            &metrics.attributes_excluded,
+            &metrics.attributes_not_wanted,
         ]
         .into_iter()
+        .chain(&metrics.broken_rules)
+        .chain(&metrics.weather_lookups)
         .chain(metrics.dead_letters.iter().map(|(_, counter)| counter))
         {
             counter.increment(0);
@@ -122,6 +170,31 @@ impl Metrics {
     pub fn points_written(&self, points: u64) {
         self.totals.stored.fetch_add(points, Ordering::Relaxed);
         self.points_written.increment(points);
+    }
+
+    /// What became of the weather of one frame's events.
+    pub fn weather(&self, lookups: &[u64]) {
+        for (counter, count) in self.weather_lookups.iter().zip(lookups) {
+            if *count > 0 {
+                counter.increment(*count);
+            }
+        }
+    }
+
+    /// What the rules and filters said of one frame's events.
+    pub fn quality(&self, frame: &FrameQuality) {
+        for (tens, count) in frame.scores.iter().enumerate().filter(|(_, n)| **n > 0) {
+            self.quality_score
+                .record_many(tens as f64 * 10.0, *count as usize);
+        }
+        for (counter, count) in self.broken_rules.iter().zip(&frame.rules) {
+            if *count > 0 {
+                counter.increment(u64::from(*count));
+            }
+        }
+        self.attributes_unchanged.increment(frame.unchanged);
+        self.attributes_excluded.increment(frame.excluded);
+        self.attributes_not_wanted.increment(frame.none_wanted);
     }
 
     pub fn dead_letter(&self, reason: Reason) {

@@ -1,15 +1,18 @@
 //! The loop: takes frames while there is room, closes batches, keeps writes in flight.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Stages};
 use crate::latency::LatencyRecorder;
 use crate::latest::LatestEvents;
 use crate::letter::{DeadLetters, Letter};
 use crate::metrics::{Metrics, Totals};
+use crate::quality::QualityRecorder;
+use crate::weather::WeatherStage;
 use crate::write::{SinkState, Writer};
 use bytes::Bytes;
 use ha_enrich::Options;
 use ha_frame::Replay;
 use ha_sink::Sink;
+use ha_weather::Weather;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -38,6 +41,13 @@ pub trait Ticket: Send + 'static {
     /// when the ticket comes back.
     fn became_letter(&mut self, envelope: usize, letter: &Letter) {
         let _ = (envelope, letter);
+    }
+
+    /// Whether nobody can have processed the frame before. Only then are fields written that do
+    /// not follow from the frame's bytes (weather that was asked for over the network): a second
+    /// pass, perhaps in another process that knows other weather, could contradict the first.
+    fn is_first_pass(&self) -> bool {
+        false
     }
 }
 
@@ -73,6 +83,8 @@ pub struct Pipeline<D> {
     writer: Arc<Writer<D>>,
     enrichment: Arc<Options>,
     options: PipelineOptions,
+    quality: Arc<QualityRecorder>,
+    weather: WeatherStage,
 }
 
 impl<D: DeadLetters> Pipeline<D> {
@@ -98,7 +110,22 @@ impl<D: DeadLetters> Pipeline<D> {
             writer,
             enrichment,
             options,
+            quality: Arc::default(),
+            weather: WeatherStage::default(),
         }
+    }
+
+    /// Takes the weather from this provider instead of from the frames' own facts.
+    #[must_use]
+    pub fn with_weather(mut self, weather: Option<Weather>) -> Self {
+        self.weather.provider = weather;
+        self
+    }
+
+    /// What the rules say of the events, to look at.
+    #[must_use]
+    pub fn quality(&self) -> Arc<QualityRecorder> {
+        Arc::clone(&self.quality)
     }
 
     /// Whether the database takes writes, to watch.
@@ -183,7 +210,13 @@ impl<D: DeadLetters> Pipeline<D> {
     ) {
         let began = Instant::now();
         let metrics = &self.writer.metrics;
-        if let Err((ticket, found)) = open.add(work, began, &self.enrichment, metrics) {
+        let stages = Stages {
+            options: &self.enrichment,
+            metrics,
+            quality: &self.quality,
+            weather: &self.weather,
+        };
+        if let Err((ticket, found)) = open.add(work, began, &stages) {
             let _ = output.send(Outcome::NewerVersion(ticket, found)).await;
             return;
         }

@@ -13,4 +13,5 @@ mod suite {
     mod embedded;
     mod random;
     mod support;
+    mod weather;
 }

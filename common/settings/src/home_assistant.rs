@@ -181,6 +181,15 @@ pub struct FilterArgs {
         hide_default_value = true
     )]
     pub exclude_globs: String,
+    /// What Home Assistant writes in the place of states while it starts (unavailable, restored):
+    /// flag stores it with its flag, filter leaves it out and counts it
+    #[arg(
+        long,
+        env = "RESTART_ARTEFACTS",
+        default_value = "flag",
+        value_name = "flag|filter"
+    )]
+    pub restart_artefacts: String,
 }
 
 impl FilterArgs {
@@ -193,6 +202,14 @@ impl FilterArgs {
             exclude_domains: list(&self.exclude_domains),
             exclude_entities: list(&self.exclude_entities),
             exclude_globs: list(&self.exclude_globs),
+            exclude_restart_artefacts: match self.restart_artefacts.trim() {
+                "flag" => false,
+                "filter" => true,
+                other => {
+                    problems.bad("RESTART_ARTEFACTS", other, "flag or filter");
+                    false
+                }
+            },
         };
         Filter::new(rules)
             .map_err(|error| problems.other(format!("INCLUDE_GLOBS, EXCLUDE_GLOBS: {error}")))

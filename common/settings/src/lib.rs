@@ -13,15 +13,18 @@ mod process;
 mod secret;
 mod sink;
 mod tls;
+mod weather;
 
 pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
 pub use pipeline::{
-    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FramingArgs, FramingSettings,
+    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FieldSettings, FramingArgs,
+    FramingSettings,
 };
-pub use problems::{Problems, number, seconds};
+pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};
+pub use weather::{Place, WeatherArgs, WeatherProvider, WeatherSettings};

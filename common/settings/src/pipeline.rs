@@ -1,7 +1,7 @@
 //! Framing, batching and what becomes a field.
 
 use crate::Problems;
-use crate::problems::{list, number};
+use crate::problems::{boolean, list, number};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -199,6 +199,28 @@ pub struct AttributeArgs {
         value_name = "true|false"
     )]
     pub context_fields: String,
+    /// Store numbers besides on one scale a quantity (°C, hPa, kWh, W, m/s, …), as value_normalized
+    /// with unit_normalized
+    #[arg(
+        long,
+        env = "NORMALIZE_UNITS",
+        default_value = "false",
+        value_name = "true|false"
+    )]
+    pub normalize_units: String,
+}
+
+/// Which fields are made, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldSettings {
+    /// Which attributes become fields.
+    pub attributes: AttributeChoice,
+    /// Names of attributes that never do.
+    pub exclude_attributes: HashSet<String>,
+    /// Whether contexts are stored.
+    pub context: bool,
+    /// Whether numbers are stored on one scale besides.
+    pub normalize_units: bool,
 }
 
 /// Which attributes become fields, checked.
@@ -213,9 +235,9 @@ pub enum AttributeChoice {
 }
 
 impl AttributeArgs {
-    /// Checks the settings: the policy, the excluded names, whether contexts are stored.
-    pub fn resolve(&self, problems: &mut Problems) -> (AttributeChoice, HashSet<String>, bool) {
-        let choice = match self.attributes.as_str() {
+    /// Checks the settings.
+    pub fn resolve(&self, problems: &mut Problems) -> FieldSettings {
+        let attributes = match self.attributes.as_str() {
             "changed" => AttributeChoice::Changed,
             "all" => AttributeChoice::All,
             "none" => AttributeChoice::None,
@@ -224,18 +246,11 @@ impl AttributeArgs {
                 AttributeChoice::Changed
             }
         };
-        let context = match self.context_fields.as_str() {
-            "true" => true,
-            "false" => false,
-            other => {
-                problems.bad("CONTEXT_FIELDS", other, "true or false");
-                false
-            }
-        };
-        (
-            choice,
-            list(&self.exclude_attributes).into_iter().collect(),
-            context,
-        )
+        FieldSettings {
+            attributes,
+            exclude_attributes: list(&self.exclude_attributes).into_iter().collect(),
+            context: boolean(problems, "CONTEXT_FIELDS", &self.context_fields),
+            normalize_units: boolean(problems, "NORMALIZE_UNITS", &self.normalize_units),
+        }
     }
 }

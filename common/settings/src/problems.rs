@@ -69,6 +69,18 @@ where
     }
 }
 
+/// Reads `true` or `false`; after a problem `false` stands in.
+pub fn boolean(problems: &mut Problems, name: &str, value: &str) -> bool {
+    match value.trim() {
+        "true" => true,
+        "false" => false,
+        _ => {
+            problems.bad(name, value, "true or false");
+            false
+        }
+    }
+}
+
 /// Reads a length of time: `45s`, `10m`, `12h`, `30d`, or plain seconds.
 pub fn seconds(problems: &mut Problems, name: &str, value: &str) -> Duration {
     let text = value.trim();

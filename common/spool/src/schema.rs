@@ -76,7 +76,7 @@ pub(crate) fn connect(path: &Path, create: bool) -> Result<Connection, OpenError
     set(&connection, "locking_mode", "EXCLUSIVE").map_err(failed)?;
     let is_new = identify(&connection, path)?;
     configure(&connection, is_new).map_err(failed)?;
-    migrate(&connection).map_err(failed)?;
+    migrate(&connection, &LAYOUTS).map_err(failed)?;
     Ok(connection)
 }
 
@@ -126,16 +126,17 @@ fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
 }
 
 /// Brings the layout up to date, all steps in one transaction.
-fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+fn migrate(connection: &Connection, layouts: &[&str]) -> rusqlite::Result<()> {
     let found = usize::try_from(get(connection, "user_version")?).unwrap_or(0);
-    if found == LAYOUTS.len() {
+    let newest = layouts.len();
+    if found == newest {
         return Ok(());
     }
-    let steps = LAYOUTS.get(found..).unwrap_or_default().concat();
+    let steps = layouts.get(found..).unwrap_or_default().concat();
     connection.execute_batch(&format!(
         "BEGIN IMMEDIATE; {steps}
          PRAGMA application_id = {APPLICATION_ID};
-         PRAGMA user_version = {LAYOUT_VERSION};
+         PRAGMA user_version = {newest};
          COMMIT;"
     ))
 }
@@ -148,4 +149,41 @@ pub(crate) fn get(connection: &Connection, pragma: &str) -> rusqlite::Result<i64
 /// Sets a pragma, whether or not it answers with a row.
 fn set(connection: &Connection, pragma: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
     connection.pragma_update(None, pragma, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_an_older_layout_is_upgraded_and_an_older_program_refuses_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("spool.db");
+        let connection = connect(&path, true).unwrap();
+        connection
+            .execute_batch("INSERT INTO frames VALUES (7, 1, 100, 5, 0, 0)")
+            .unwrap();
+        let next = "ALTER TABLE frames ADD COLUMN note TEXT;";
+        migrate(&connection, &[LAYOUTS[0], next]).unwrap();
+        let kept: (i64, Option<String>) = connection
+            .query_row("SELECT id, note FROM frames", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(kept, (7, None));
+        drop(connection);
+
+        let refused = connect(&path, true).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                OpenError::Newer {
+                    found: 2,
+                    supported: 1,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+    }
 }

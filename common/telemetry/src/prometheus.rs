@@ -14,6 +14,11 @@ const DURATION_BUCKETS_S: [f64; 10] = [
     0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0,
 ];
 
+/// Scores are 100 less tens; a bucket a ten, so that none is lost.
+const SCORE_BUCKETS: [f64; 11] = [
+    0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0,
+];
+
 /// The recorder could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -38,6 +43,7 @@ pub fn install_metrics(binary: &'static str) -> Result<PrometheusHandle, Metrics
             Matcher::Suffix("write_duration_seconds".into()),
             &LATENCY_BUCKETS_S,
         )?
+        .set_buckets_for_metric(Matcher::Suffix("quality_score".into()), &SCORE_BUCKETS)?
         .install_recorder()?;
     metrics::describe_gauge!("ha_ingestor_build_info", "1, with the version as a label");
     let version = env!("CARGO_PKG_VERSION");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ha_simulator::{Ledger, LedgerEvent, StateText};
 
 use super::database::{Database, StoredPoint, TimeRange};
+use super::letters::Letters;
 
 /// About 30 MB with its index.
 const WINDOW_EVENTS: usize = 200_000;
@@ -31,8 +32,21 @@ pub struct Audit {
     /// Events on a connection that was killed, written behind the last one of that connection
     /// that is stored: whether the client could ever read them, nobody knows. Not missing.
     pub uncertain: u64,
+    /// Events that the database does not hold, and that a dead letter is about. Not missing.
+    pub lettered: u64,
     /// Some of what is wrong, in words.
     pub examples: Vec<String>,
+}
+
+/// Which events of the ledger must be stored.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'a> {
+    /// Those that were sent, but for the unread end of the connections with these numbers, which
+    /// the simulator reset.
+    Sent(&'a BTreeSet<u32>),
+    /// All that were fired, sent or not, because Home Assistant's history has them; or else there
+    /// is a letter.
+    Fired(&'a Letters),
 }
 
 /// Events of one connection behind the last stored one, while it may still be the last.
@@ -42,15 +56,14 @@ struct Tail {
     examples: Vec<LedgerEvent>,
 }
 
-/// Compares every event of the ledger with the database. `killed` are the numbers of the
-/// connections that the simulator reset.
+/// Compares every event of the ledger with the database.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn audit(
     ledger: &Ledger,
     database: &Database,
-    killed: &BTreeSet<u32>,
+    expected: Expected<'_>,
     mut on_progress: impl FnMut(u64),
 ) -> anyhow::Result<Audit> {
     let entities = ledger.entities();
@@ -81,7 +94,7 @@ pub async fn audit(
             }
         };
         database.points(range, on_point).await?;
-        window.judge(&mut result, &mut tails, killed, &entities);
+        window.judge(&mut result, &mut tails, expected, &entities);
         on_progress(position);
         range.from_ns = range.to_ns;
         if position >= total {
@@ -165,9 +178,23 @@ impl Window {
         &self,
         result: &mut Audit,
         tails: &mut HashMap<u32, Tail>,
-        killed: &BTreeSet<u32>,
+        expected: Expected<'_>,
         entities: &[Arc<str>],
     ) {
+        let must_be_stored = |event: &LedgerEvent| match expected {
+            Expected::Sent(_) => event.sent,
+            Expected::Fired(_) => true,
+        };
+        let may_be_unread = |event: &LedgerEvent| match expected {
+            Expected::Sent(killed) => killed.contains(&event.connection),
+            Expected::Fired(_) => false,
+        };
+        let has_letter = |event: &LedgerEvent| match expected {
+            Expected::Sent(_) => false,
+            Expected::Fired(letters) => entities
+                .get(event.entity as usize)
+                .is_some_and(|id| letters.has(id, event.time_us)),
+        };
         for (event, found) in self.events.iter().zip(&self.found) {
             let duplicates = too_many(*found);
             if duplicates > 0 {
@@ -189,19 +216,21 @@ impl Window {
                         });
                     }
                 }
-            } else if found.points > 0 && event.sent {
+            } else if found.points > 0 && must_be_stored(event) {
                 result.missing += 1;
                 result.wrong += 1;
                 note(&mut result.examples, || {
                     describe("another state", event, entities)
                 });
-            } else if event.sent && killed.contains(&event.connection) {
+            } else if has_letter(event) {
+                result.lettered += 1;
+            } else if event.sent && may_be_unread(event) {
                 let tail = tails.entry(event.connection).or_default();
                 tail.events += 1;
                 if tail.examples.len() < EXAMPLES_MAX {
                     tail.examples.push(event.clone());
                 }
-            } else if event.sent {
+            } else if must_be_stored(event) {
                 result.missing += 1;
                 note(&mut result.examples, || {
                     describe("missing", event, entities)
@@ -258,8 +287,12 @@ mod tests {
 
     /// Two windows: the events' connections, and which of the events are stored.
     fn judged(windows: [(&[u32], &[bool]); 2]) -> Audit {
-        let (mut result, mut tails, killed) =
-            (Audit::default(), HashMap::new(), BTreeSet::from([1, 2]));
+        let killed = BTreeSet::from([1, 2]);
+        judged_as(Expected::Sent(&killed), windows)
+    }
+
+    fn judged_as(expected: Expected<'_>, windows: [(&[u32], &[bool]); 2]) -> Audit {
+        let (mut result, mut tails) = (Audit::default(), HashMap::new());
         let mut time_us = 0;
         for (connections, stored) in windows {
             let events: Vec<LedgerEvent> = connections
@@ -275,7 +308,7 @@ mod tests {
                     assert!(window.found(0, &point(event.time_us)));
                 }
             }
-            window.judge(&mut result, &mut tails, &killed, &["light.a".into()]);
+            window.judge(&mut result, &mut tails, expected, &["light.a".into()]);
         }
         result.uncertain = tails.values().map(|tail| tail.events).sum();
         result
@@ -296,6 +329,19 @@ mod tests {
         // What was never sent is never missing, but counts where it is stored.
         let audit = judged([(&[0, 0], &[yes, no]), (&[], &[])]);
         assert_eq!((audit.stored, audit.missing, audit.uncertain), (1, 0, 0));
+    }
+
+    #[test]
+    fn where_history_has_everything_only_a_letter_excuses() {
+        let (yes, no) = (true, false);
+        // The third event, at 3 µs, has a letter; neither a reset nor being unsent excuses others.
+        let letters = Letters::about(&[("light.a", 3)]);
+        let audit = judged_as(
+            Expected::Fired(&letters),
+            [(&[1, 1, 1, 0], &[yes, no, no, no]), (&[0], &[yes])],
+        );
+        assert_eq!((audit.stored, audit.missing), (2, 2));
+        assert_eq!((audit.lettered, audit.uncertain), (1, 0));
     }
 
     #[test]

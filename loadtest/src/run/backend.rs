@@ -8,6 +8,7 @@ use ha_sink::Sink;
 use tempfile::TempDir;
 use url::Url;
 
+use super::cluster::Cluster;
 use super::database::Database;
 use super::queues::Management;
 use super::settings::{BrokerPlan, Plan, SinkPlan};
@@ -35,7 +36,15 @@ pub(super) async fn start_services(
     }
     let names: Vec<&str> = which.iter().map(|service| service.name()).collect();
     on_step(&format!("starting private services: {}", names.join(", ")));
-    Services::start_private(&which).await.map(Some)
+    let settings: Vec<(&str, &str)> = plan
+        .rig
+        .services
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    Services::start_private_with(&which, &settings)
+        .await
+        .map(Some)
 }
 
 pub(super) fn watch_services(services: Option<&Services>, usage: &Usage) {
@@ -52,6 +61,7 @@ pub(super) fn watch_services(services: Option<&Services>, usage: &Usage) {
 pub(super) async fn broker(
     plan: &Plan,
     services: Option<&Services>,
+    cluster: Option<&Cluster>,
 ) -> anyhow::Result<Option<(Url, Option<Management>)>> {
     let (amqp_url, management_url) = match &plan.broker {
         BrokerPlan::None => return Ok(None),
@@ -64,7 +74,12 @@ pub(super) async fn broker(
             let vhost = Services::unique_name("loadtest");
             services.create_vhost(&vhost).await?;
             let management = services.rabbitmq_management_url().parse()?;
-            (services.amqp_url(&vhost).parse()?, Some(management))
+            let url = services.amqp_url(&vhost).parse()?;
+            let url = match cluster {
+                Some(cluster) => cluster.balanced(&url)?,
+                None => url,
+            };
+            (url, Some(management))
         }
     };
     let management = management_url.map(|url| Management {

@@ -140,7 +140,8 @@ async fn interrupt(
     Ok(Fault {
         fault,
         at_s: rounded(at_s),
-        subscribed_after_s: rounded(since.elapsed().as_secs_f64()),
+        until_s: None,
+        subscribed_after_s: Some(rounded(since.elapsed().as_secs_f64())),
         events_not_sent: not_sent(harness).saturating_sub(not_sent_before),
         exits,
     })

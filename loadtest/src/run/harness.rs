@@ -1,5 +1,7 @@
 //! Everything that a run needs, started and stopped: services, the simulated home, the processes.
 
+mod disturb;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,12 +13,15 @@ use ha_services::Services;
 use ha_simulator::{Ledger, SimulatorStats};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use url::Url;
 
 use super::backend::{Environment, broker, database, start_services, watch_services};
+use super::cluster::Cluster;
 use super::database::Database;
 use super::latency::{Latencies, LatencyMs, stored_by};
 use super::process::{Exit, GRACE, Launch, Process};
 use super::queues::Queues;
+use super::rig::{Link, Links};
 use super::settings::{Mode, Plan};
 use super::simulated_home::SimulatedHome;
 use super::usage::{Role, Usage};
@@ -34,11 +39,15 @@ pub struct Harness {
     processes: Vec<Process>,
     queues: Option<Queues>,
     home: SimulatedHome,
-    database: Database,
+    links: Links,
+    database: Arc<Database>,
     usage: Usage,
     latencies: Latencies,
     client: reqwest::Client,
+    cluster: Option<Cluster>,
     services: Option<Services>,
+    /// As the broker knows it: user and virtual host.
+    amqp_url: Option<Url>,
     folder: TempDir,
     plan: Plan,
     notes: Vec<String>,
@@ -63,12 +72,21 @@ impl Harness {
             ("SHUTDOWN_GRACE_S", GRACE.as_secs().to_string()),
             ("LOG_FORMAT", "json".to_owned()),
         ];
-        let broker = broker(&plan, services.as_ref()).await?;
+        let cluster = match &services {
+            Some(services) if plan.rig.cluster => {
+                on_step("joining two more nodes of RabbitMQ");
+                Some(Cluster::form(services).await?)
+            }
+            _ => None,
+        };
+        let broker = broker(&plan, services.as_ref(), cluster.as_ref()).await?;
+        let mut amqp_url = None;
         let queues = match broker {
             None => None,
-            Some((amqp_url, management)) => {
-                environment.push(("AMQP_URL", amqp_url.to_string()));
-                Some(Queues::watch(amqp_url, management, &plan.tls, &client).await?)
+            Some((url, management)) => {
+                environment.push(("AMQP_URL", url.to_string()));
+                amqp_url = Some(url.clone());
+                Some(Queues::watch(url, management, &plan.tls, &client).await?)
             }
         };
         let database = database(
@@ -78,20 +96,25 @@ impl Harness {
             &folder,
             &mut environment,
         )
-        .await?;
+        .await?
+        .into();
         let usage = Usage::start();
         watch_services(services.as_ref(), &usage);
         let home = SimulatedHome::start(plan.entities).await?;
+        let links = links(&plan, &environment, &home.simulator().url()).await?;
         let (latencies, processes) = (Latencies::new()?, Vec::new());
         let mut harness = Self {
             processes,
             queues,
             home,
+            links,
             database,
             usage,
             latencies,
             client,
+            cluster,
             services,
+            amqp_url,
             folder,
             plan,
             notes: Vec::new(),
@@ -194,7 +217,7 @@ impl Harness {
     /// # Errors
     /// When nobody answers.
     pub async fn stored(&self) -> anyhow::Result<u64> {
-        if !matches!(self.database, Database::Nowhere) {
+        if !matches!(*self.database, Database::Nowhere) {
             return self.database.live_points().await;
         }
         let mut stored = self.latencies.count();
@@ -208,12 +231,16 @@ impl Harness {
     /// machine are final then.
     pub async fn stop(&mut self) -> Vec<Exit> {
         self.collect_latencies().await;
-        let mut workers = std::mem::take(&mut self.processes).into_iter();
+        let (producers, workers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.processes)
+            .into_iter()
+            .partition(|process| process.launch().role == Role::Producer);
         let mut exits = Vec::new();
-        if let Some(producer) = workers.next() {
-            exits.push(producer.terminate(&self.usage).await);
+        for group in [producers, workers] {
+            let ending = group
+                .into_iter()
+                .map(|process| process.terminate(&self.usage));
+            exits.extend(join_all(ending).await);
         }
-        exits.extend(join_all(workers.map(|worker| worker.terminate(&self.usage))).await);
         exits
     }
 
@@ -271,6 +298,24 @@ impl Harness {
             let admin_port = free_port()?;
             let mut environment = environment.clone();
             environment.push(("ADMIN_ADDR", format!("127.0.0.1:{admin_port}")));
+            let (broker, database, settings) = match role {
+                Role::Producer => (
+                    Link::ProducerBroker,
+                    Link::ProducerDatabase,
+                    &self.plan.rig.producer,
+                ),
+                _ => (
+                    Link::WorkerBroker,
+                    Link::WorkerDatabase,
+                    &self.plan.rig.worker,
+                ),
+            };
+            for (name, link) in [("AMQP_URL", broker), ("INFLUXDB_URL", database)] {
+                let url = self.links.url(link);
+                environment.extend(url.map(|url| (name, url.to_string())));
+            }
+            // The last of two of the same name counts.
+            environment.extend(settings.iter().cloned());
             let log = folder.join(format!("{name}.log"));
             anyhow::Ok(Launch {
                 name,
@@ -283,9 +328,13 @@ impl Harness {
         };
         let mut producer = launch("producer".to_owned(), Role::Producer, &binaries.producer)?;
         let simulator = self.home.simulator();
+        let home_url = self
+            .links
+            .url(Link::HomeProducer)
+            .map_or_else(|| simulator.url(), Url::to_string);
         producer.environment.extend([
             ("ENRICHMENT_MODE", self.plan.mode.as_str().to_owned()),
-            ("HOME_ASSISTANT_URL", simulator.url()),
+            ("HOME_ASSISTANT_URL", home_url),
             ("HOME_ASSISTANT_TOKEN", simulator.token().to_owned()),
             (
                 "SPOOL_PATH",
@@ -345,9 +394,29 @@ impl Binaries {
     }
 }
 
+/// The proxies that the plan asks for, in front of what the processes would connect to.
+async fn links(plan: &Plan, environment: &Environment, home: &str) -> anyhow::Result<Links> {
+    let mut links = Links::default();
+    let setting = |name: &str| {
+        let found = environment.iter().rfind(|(set, _)| *set == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    for link in &plan.rig.links {
+        let target = match link {
+            Link::HomeProducer => Some(home),
+            Link::ProducerBroker | Link::WorkerBroker => setting("AMQP_URL"),
+            Link::ProducerDatabase | Link::WorkerDatabase => setting("INFLUXDB_URL"),
+        };
+        if let Some(target) = target {
+            links.add(*link, &target.parse()?, &[]).await?;
+        }
+    }
+    Ok(links)
+}
+
 /// A port that nobody listens on; a process is never given the same one twice. The search begins at
 /// a place that depends on the process: load tests side by side seldom meet.
-fn free_port() -> anyhow::Result<u16> {
+pub(super) fn free_port() -> anyhow::Result<u16> {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     for _ in PORTS {
         let given = GIVEN.fetch_add(1, Ordering::Relaxed);

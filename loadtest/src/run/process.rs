@@ -192,6 +192,36 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it has ended, whoever ended it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        usage::has_ended(self.pid)
+    }
+
+    /// Sends a signal; nothing happens if it has ended.
+    pub fn signal(&self, signal: Signal) {
+        if self.has_ended() {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Kills it (SIGKILL), if it has not ended; returns when it has.
+    pub async fn kill(mut self, usage: &Usage) {
+        usage.sample();
+        let _ = self.child.start_kill();
+        let _ = self.child.wait().await;
+        usage.unwatch(self.pid);
+    }
+
     fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(&self.launch.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

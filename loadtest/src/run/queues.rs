@@ -60,6 +60,27 @@ impl Deliveries {
     }
 }
 
+/// What is seen of the queues, for others to look at.
+#[derive(Debug, Clone)]
+pub(super) struct Depth {
+    broker: Arc<Broker>,
+    depth: Arc<AtomicU64>,
+}
+
+impl Depth {
+    /// Frames that wait for a worker.
+    pub(super) fn now(&self) -> u64 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// Dead letters; 0 while the broker does not say.
+    pub(super) async fn letters(&self) -> u64 {
+        messages(&self.broker, topology::DEAD_LETTERS_QUEUE)
+            .await
+            .unwrap_or_default()
+    }
+}
+
 /// Watches the queue of frames until it is dropped.
 #[derive(Debug)]
 pub(super) struct Queues {
@@ -110,6 +131,19 @@ impl Queues {
     /// Frames that wait for a worker.
     pub(super) fn depth(&self) -> u64 {
         self.depth.load(Ordering::Relaxed)
+    }
+
+    /// The same, for another task.
+    pub(super) fn watched(&self) -> Depth {
+        Depth {
+            broker: Arc::clone(&self.broker),
+            depth: Arc::clone(&self.depth),
+        }
+    }
+
+    /// A connection to the same broker.
+    pub(super) fn broker(&self) -> Arc<Broker> {
+        Arc::clone(&self.broker)
     }
 
     /// The most frames that were seen waiting.

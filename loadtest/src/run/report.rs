@@ -1,5 +1,6 @@
 //! The report: JSON for machines, a table for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -10,12 +11,14 @@ use super::usage::RoleUsage;
 
 /// Whether the run may be called good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Nothing missing, nothing twice, enough sent, all processes ended well.
     Pass,
     /// The reasons say why.
     Fail,
+    /// A drill that cannot be made on this machine or with this system; the reasons say why.
+    NotPossible,
 }
 
 /// Use of the machine by the processes of one role, while events were fired and stored.
@@ -43,8 +46,12 @@ pub struct Fault {
     pub fault: &'static str,
     /// Seconds from the first event on.
     pub at_s: f64,
+    /// Seconds from the first event on until the fault was over; of a drill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_s: Option<f64>,
     /// Seconds until events flowed again: the producer was subscribed.
-    pub subscribed_after_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribed_after_s: Option<f64>,
     /// Events fired meanwhile that no client was subscribed to.
     pub events_not_sent: u64,
     /// How processes ended.
@@ -98,7 +105,8 @@ pub struct Report {
     pub database_cpu_s: Option<f64>,
     /// The most frames seen waiting in the queue.
     pub queue_depth_max: Option<u64>,
-    /// Of a drill.
+    /// Of a drill: seconds from the end of the fault until everything fired before was stored, and
+    /// queue and spool were empty again.
     pub recovery_s: Option<f64>,
     /// What was done to the system on purpose.
     pub faults: Vec<Fault>,
@@ -131,6 +139,36 @@ pub struct Report {
     pub home_assistant: ConnectionReport,
     /// How the processes ended at the end of the run.
     pub exits: Vec<Exit>,
+    /// What only a drill has.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillReport>,
+}
+
+/// What a drill reports besides.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DrillReport {
+    /// Name of the fault, as on the command line.
+    pub drill: String,
+    /// What was done.
+    pub about: String,
+    /// The command that does it again.
+    pub command: String,
+    /// Processors and memory of the machine.
+    pub machine: String,
+    /// The most events seen in the producer's spool.
+    pub spool_events_max: u64,
+    /// The most bytes of frames seen there.
+    pub spool_bytes_max: u64,
+    /// The most events that were seen not stored a second after they were fired.
+    pub late_events_max: u64,
+    /// Events that the producer says it has lost.
+    pub lost_reported: u64,
+    /// Requests that the drill answered in the database's place.
+    pub requests_disturbed: u64,
+    /// Processes that ended by themselves and were started again, with how often.
+    pub revived: BTreeMap<String, u64>,
+    /// Dead letters by reason.
+    pub letters: BTreeMap<String, u64>,
 }
 
 /// Three digits behind the point: more are noise.
@@ -216,6 +254,29 @@ impl fmt::Display for Report {
         for fault in &self.faults {
             row("fault", fault.to_string())?;
         }
+        if let Some(recovery_s) = self.recovery_s {
+            row("recovery", format!("{recovery_s:.1} s"))?;
+        }
+        if let Some(drill) = &self.drill {
+            row("drill", format!("{}: {}", drill.drill, drill.about))?;
+            row(
+                "spool",
+                format!(
+                    "{} events, {} bytes at most",
+                    drill.spool_events_max, drill.spool_bytes_max
+                ),
+            )?;
+            row("late", format!("{} events at most", drill.late_events_max))?;
+            if drill.lost_reported > 0 {
+                row("lost", format!("{} events reported", drill.lost_reported))?;
+            }
+            for (reason, count) in &drill.letters {
+                row("letters", format!("{count} {reason}"))?;
+            }
+            for (process, times) in &drill.revived {
+                row("ended", format!("{process} {times} times by itself"))?;
+            }
+        }
         row("exits", words(&self.exits))?;
         self.notes
             .iter()
@@ -232,11 +293,14 @@ impl Report {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at {:.1} s, subscribed again after {:.2} s, {} events not sent meanwhile",
-            self.fault, self.at_s, self.subscribed_after_s, self.events_not_sent
-        )?;
+        write!(f, "{} at {:.1} s", self.fault, self.at_s)?;
+        if let Some(until_s) = self.until_s {
+            write!(f, ", over at {until_s:.1} s")?;
+        }
+        if let Some(subscribed_after_s) = self.subscribed_after_s {
+            write!(f, ", subscribed again after {subscribed_after_s:.2} s")?;
+        }
+        write!(f, ", {} events not sent meanwhile", self.events_not_sent)?;
         if self.exits.is_empty() {
             Ok(())
         } else {

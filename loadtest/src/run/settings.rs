@@ -12,14 +12,32 @@ use ha_simulator::Replay;
 use url::Url;
 
 use super::Output;
+use super::rig::Rig;
 
 /// More events per second than the machines that this runs on can fire.
 const RATE_MAX: u32 = 1_000_000;
 const ENTITIES_MAX: usize = 1_000_000;
 const WORKERS_MAX: usize = 64;
 const HOME_RESTARTS_MAX: u32 = 1_000;
-/// Where no capture says when it is over.
-const SECONDS_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What is not given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Defaults {
+    pub(crate) workers: &'static str,
+    pub(crate) rate: &'static str,
+    /// Where no capture says when it is over.
+    pub(crate) duration: Duration,
+    pub(crate) drain: &'static str,
+}
+
+impl Defaults {
+    const STEADY: Self = Self {
+        workers: "2",
+        rate: "1000",
+        duration: Duration::from_secs(30),
+        drain: "120",
+    };
+}
 
 /// Settings of `loadtest run`, as given.
 #[derive(Debug, Args)]
@@ -27,13 +45,14 @@ pub struct RunArgs {
     /// Where events are enriched: queue (RabbitMQ and workers), inline or disabled (in the producer)
     #[arg(long, default_value = "queue", value_name = "queue|inline|disabled")]
     mode: String,
-    /// Worker processes in mode queue
-    #[arg(long, default_value = "2", value_name = "COUNT")]
-    workers: String,
-    /// Events per second, whatever the system does (open loop)
-    #[arg(long, default_value = "1000", value_name = "RATE")]
-    rate: String,
-    /// How long events are fired, such as 50, 10m or 2h; unset: 30, with --replay once through
+    /// Worker processes in mode queue; unset: 2, and 3 in a drill that disturbs workers
+    #[arg(long, value_name = "COUNT")]
+    workers: Option<String>,
+    /// Events per second, whatever the system does (open loop); unset: 1000, in a drill 2000
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// How long events are fired, such as 50, 10m or 2h; unset: 30, in a drill 60, with --replay
+    /// once through
     #[arg(long, value_name = "TIME")]
     seconds: Option<String>,
     /// Entities in the simulated house
@@ -54,9 +73,9 @@ pub struct RunArgs {
     /// and killed by turns
     #[arg(long, default_value = "0", value_name = "COUNT")]
     home_restarts: String,
-    /// How long to wait at the end until everything sent is stored
-    #[arg(long, default_value = "120", value_name = "TIME")]
-    drain_seconds: String,
+    /// How long to wait at the end until everything sent is stored; unset: 120, in a drill 300
+    #[arg(long, value_name = "TIME")]
+    drain_seconds: Option<String>,
     /// Write the report as JSON; - is standard output, which then holds nothing else
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
@@ -178,9 +197,16 @@ pub struct Plan {
     pub logs: Option<PathBuf>,
     /// Folder of the producer's and the worker's binary; `None`: the one of this binary.
     pub binaries: Option<PathBuf>,
+    /// What a drill changes.
+    pub rig: Rig,
 }
 
 impl RunArgs {
+    /// Whether something is asked for that only a steady run does.
+    pub(crate) fn interrupts(&self) -> bool {
+        self.replay.is_some() || !self.restart_at.is_empty() || self.home_restarts != "0"
+    }
+
     /// Where the report goes.
     #[must_use]
     pub fn output(&self) -> Output {
@@ -191,6 +217,15 @@ impl RunArgs {
 
     /// Checks everything; `None` after a problem.
     pub fn resolve(&self, problems: &mut Problems) -> Option<Plan> {
+        self.resolve_with(problems, &Defaults::STEADY)
+    }
+
+    /// The same with the defaults of another scenario.
+    pub(crate) fn resolve_with(
+        &self,
+        problems: &mut Problems,
+        defaults: &Defaults,
+    ) -> Option<Plan> {
         let mode = match self.mode.as_str() {
             "queue" => Some(Mode::Queue),
             "inline" => Some(Mode::Inline),
@@ -200,14 +235,19 @@ impl RunArgs {
                 None
             }
         };
-        let workers = number(problems, "--workers", &self.workers, 1..=WORKERS_MAX);
-        let rate = rate(problems, &self.rate);
+        let workers = number(
+            problems,
+            "--workers",
+            self.workers.as_deref().unwrap_or(defaults.workers),
+            1..=WORKERS_MAX,
+        );
+        let rate = rate(problems, self.rate.as_deref().unwrap_or(defaults.rate));
         let duration = self
             .seconds
             .as_ref()
             .map(|text| seconds(problems, "--seconds", text));
         let load = match (replay(problems, self.replay.as_deref()), duration) {
-            (None, duration) => Load::House(duration.unwrap_or(SECONDS_DEFAULT)),
+            (None, duration) => Load::House(duration.unwrap_or(defaults.duration)),
             (Some(capture), None) => Load::Capture(capture),
             (Some(capture), Some(duration)) => Load::LoopedCapture(capture.looping(), duration),
         };
@@ -225,7 +265,8 @@ impl RunArgs {
             &self.home_restarts,
             0..=HOME_RESTARTS_MAX,
         );
-        let drain_max = seconds(problems, "--drain-seconds", &self.drain_seconds);
+        let drain_max = self.drain_seconds.as_deref().unwrap_or(defaults.drain);
+        let drain_max = seconds(problems, "--drain-seconds", drain_max);
         let tls = self.tls.resolve(problems);
         Some(Plan {
             mode: mode?,
@@ -241,6 +282,7 @@ impl RunArgs {
             drain_max,
             logs: self.logs.clone(),
             binaries: None,
+            rig: Rig::default(),
         })
     }
 

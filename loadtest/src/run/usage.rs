@@ -120,6 +120,16 @@ impl Drop for Usage {
     }
 }
 
+/// Processors and memory of this machine, in words.
+pub(super) fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    let gib = kib.unwrap_or_default() as f64 / f64::from(1 << 20);
+    format!("{processors} processors, {gib:.0} GiB of memory")
+}
+
 /// Whether a process has ended, its status taken or not.
 pub(super) fn has_ended(pid: u32) -> bool {
     stat(pid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))

@@ -1,6 +1,6 @@
 //! The comparison, and what it means: from a driven and stopped system to its report.
 
-use super::audit::{Audit, audit};
+use super::audit::{Audit, Expected, audit};
 use super::database::Database;
 use super::drive::Drive;
 use super::harness::Harness;
@@ -31,9 +31,14 @@ pub async fn report(
             return Ok(None);
         }
         let on_progress = |events| progress.show(|| format!("compared {events} events"));
-        audit(&ledger, harness.database(), &drive.killed, on_progress)
-            .await
-            .map(Some)
+        audit(
+            &ledger,
+            harness.database(),
+            Expected::Sent(&drive.killed),
+            on_progress,
+        )
+        .await
+        .map(Some)
     };
     let asking_broker = async {
         let Some(queues) = harness.queues() else {
@@ -81,6 +86,7 @@ pub async fn report(
         sink: plan.sink.as_str(),
         home_assistant: drive.connections,
         exits,
+        drill: None,
     };
     if !audited {
         report

@@ -117,11 +117,12 @@ impl Reader {
         }
         ha_event::parse(event.as_bytes()).map_err(|error| error.to_string())?;
         let peek = ha_event::peek(event.as_bytes()).map_err(|error| error.to_string())?;
-        if peek
-            .entity_id
-            .as_deref()
-            .is_some_and(|entity| self.filter.decide(entity).is_err())
-        {
+        let is_left_out = peek.entity_id.as_deref().is_some_and(|entity| {
+            self.filter.decide(entity).is_err()
+                || self.filter.excludes_restart_artefacts()
+                    && ha_enrich::is_restart_placeholder(event.as_bytes())
+        });
+        if is_left_out {
             self.progress.filtered();
             return Ok(());
         }
@@ -168,6 +169,7 @@ impl Reader {
             payload: payload.into(),
             events: u32::try_from(events.len()).unwrap_or(u32::MAX),
             oldest_ns: oldest_ns.unwrap_or(received_at_ns),
+            is_first_offer: false,
         };
         self.frames
             .blocking_send(LineFrame { frame, lines })

@@ -56,6 +56,7 @@ impl Router {
                 payload: spooled.frame.payload.clone(),
                 events: spooled.frame.events,
                 oldest_ns: spooled.frame.oldest_ns,
+                is_first_offer: false,
             };
             async move { self.offer(&frame).await }
         });

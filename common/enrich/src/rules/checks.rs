@@ -5,7 +5,7 @@ use super::domains::is_known;
 use crate::facts::Facts;
 use crate::units::{celsius, hectopascal};
 use crate::value::number;
-use ha_event::{Scalar, State, StateChanged, UtcMicros};
+use ha_event::{Event, Scalar, State, StateChanged, UtcMicros};
 
 type F<'a, 'f> = Facts<'a, 'f>;
 
@@ -245,13 +245,26 @@ pub(super) fn restart_artefact(facts: &F<'_, '_>) -> bool {
 /// are no news of the house. A device that really went away is `unavailable` without `restored`.
 #[must_use]
 pub fn is_restart_artefact(event: &StateChanged<'_>) -> bool {
-    let is_placeholder = |state: &Option<State<'_>>| {
-        state.as_ref().is_some_and(|state| {
-            state.state == "unavailable"
-                && state.attributes.get("restored") == Some(Scalar::Boolean(true))
-        })
-    };
     is_placeholder(&event.new_state) || is_placeholder(&event.old_state)
+}
+
+fn is_placeholder(state: &Option<State<'_>>) -> bool {
+    state.as_ref().is_some_and(|state| {
+        state.state == "unavailable"
+            && state.attributes.get("restored") == Some(Scalar::Boolean(true))
+    })
+}
+
+/// Whether the event's new state is one that a restart or reload wrote in the place of the real one:
+/// what `RESTART_ARTEFACTS=filter` leaves out. The state that takes its place again is not: the
+/// house may have changed in between, and nobody would say so a second time. Bytes that are no
+/// event are none.
+#[must_use]
+pub fn is_restart_placeholder(json: &[u8]) -> bool {
+    // Hardly any event holds the word, and parsing costs far more than looking for it.
+    memchr::memmem::find(json, b"\"restored\"").is_some()
+        && matches!(ha_event::parse(json), Ok(Event::StateChanged(event))
+            if is_placeholder(&event.new_state))
 }
 
 fn age_s(facts: &F<'_, '_>) -> f64 {

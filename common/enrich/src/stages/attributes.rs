@@ -18,16 +18,17 @@ use ha_point::{Point, Value};
 use std::borrow::Cow;
 
 pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
-    let point = &mut outcome.point;
+    let Outcome { point, report } = outcome;
+    let left_out = &mut report.left_out;
     let policy = facts.options.attributes;
-    let Some(new) = facts
-        .event
-        .new_state
-        .as_ref()
-        .filter(|_| policy != AttributePolicy::None)
-    else {
+    let Some(new) = &facts.event.new_state else {
         return;
     };
+    let count = facts.attributes.len() as u32;
+    if policy == AttributePolicy::None {
+        left_out.none_wanted = count;
+        return;
+    }
     let old = facts.event.old_state.as_ref().map(|old| old.attributes);
     if old.is_none() {
         point.field("attributes_complete", Value::Boolean(true));
@@ -35,6 +36,7 @@ pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
     // Most updates change the state alone; equal texts are equal attributes.
     let is_equal = old.is_some_and(|old| old.json() == new.attributes.json());
     if is_equal && policy == AttributePolicy::Changed {
+        left_out.unchanged = count;
         return;
     }
     let old: Vec<_> = match old {
@@ -45,8 +47,11 @@ pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
     let mut place = 0;
     for (name, value) in &facts.attributes {
         let of_old = find(&old, &mut place, name);
-        let is_unchanged = policy == AttributePolicy::Changed && of_old == Some(value);
-        if !is_unchanged && !excluded.contains(name.as_ref()) {
+        if policy == AttributePolicy::Changed && of_old == Some(value) {
+            left_out.unchanged += 1;
+        } else if excluded.contains(name.as_ref()) {
+            left_out.excluded += 1;
+        } else {
             write(point, name.clone(), value);
         }
     }

@@ -8,6 +8,7 @@ use ha_point::Value;
 /// Fills the report.
 pub(super) fn validate<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
     outcome.report.flags = rules::broken(facts);
+    outcome.report.is_validated = true;
 }
 
 /// `quality_score` and `quality_flags`, functions of the event's JSON; `clock_flags`, of live

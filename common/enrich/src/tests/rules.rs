@@ -284,3 +284,48 @@ fn ids_are_distinct_and_fit_for_a_label() {
     };
     assert!(ids.into_iter().all(is_label));
 }
+
+#[test]
+fn only_the_state_that_a_restart_puts_in_the_place_of_another_is_a_placeholder() {
+    let state = |state: &str, attributes: &str| {
+        format!(
+            r#"{{"state":"{state}","attributes":{{{attributes}}},"last_changed":"2026-11-21T21:42:10+00:00","last_updated":"2026-11-21T21:42:10+00:00"}}"#
+        )
+    };
+    let event = |old: &str, new: &str| {
+        format!(
+            r#"{{"event_type":"state_changed","data":{{"entity_id":"light.a","old_state":{old},"new_state":{new}}},"time_fired":"2026-11-21T21:42:10+00:00"}}"#
+        )
+    };
+    let placeholder = state("unavailable", r#""restored":true,"friendly_name":"A""#);
+    let real = state("on", r#""brightness":3"#);
+    for (event, is_placeholder) in [
+        (event("null", &placeholder), true),
+        (event(&real, &placeholder), true),
+        (event(&placeholder, &placeholder), true),
+        // The state that takes its place may be news.
+        (event(&placeholder, &real), false),
+        (event(&placeholder, "null"), false),
+        (event(&real, &state("unavailable", "")), false),
+        (
+            event(&real, &state("unavailable", r#""restored":false"#)),
+            false,
+        ),
+        (event(&real, &state("on", r#""restored":true"#)), false),
+        (
+            event(&real, &state("unavailable", r#""x":{"restored":true}"#)),
+            false,
+        ),
+        (
+            r#"{"event_type":"a","data":{"restored":true}}"#.into(),
+            false,
+        ),
+        (r#"{"restored":"#.into(), false),
+    ] {
+        assert_eq!(
+            is_restart_placeholder(event.as_bytes()),
+            is_placeholder,
+            "{event}"
+        );
+    }
+}

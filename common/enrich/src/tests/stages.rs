@@ -153,7 +153,7 @@ fn an_explanation_shows_each_stage_and_the_line_that_is_written() {
     attributes true  attributes_complete=true,text_unit_of_measurement="°F",text_device_class="temperature"
     units true  value_normalized=20.0,unit_normalized="°C"
     validate true
-    weather true  weather_condition="sunny" Used
+    weather true  weather_condition="sunny" observed within the hour before the event
     quality true
     provenance true  enriched=true
     "#);

@@ -87,7 +87,11 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
 
 /// Creates or upgrades the layout.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
-    let known = i32::try_from(STEPS.len()).unwrap_or(i32::MAX);
+    migrate_to(connection, STEPS)
+}
+
+fn migrate_to(connection: &mut Connection, steps: &[&str]) -> Result<(), Failure> {
+    let known = i32::try_from(steps.len()).unwrap_or(i32::MAX);
     // Two processes may open a new file at once: the second must see what the first made.
     if version(connection)? == known {
         return Ok(());
@@ -101,7 +105,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
         return Err(Failure::Foreign);
     }
     let done = usize::try_from(found).map_err(|_| Failure::Foreign)?;
-    for step in &STEPS[done..] {
+    for step in &steps[done..] {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "user_version", known)?;
@@ -212,4 +216,30 @@ fn identifier(name: &str) -> String {
 
 fn text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_an_older_layout_is_upgraded_with_what_it_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection
+            .execute_batch("INSERT INTO points VALUES ('m', '{}', '{}', 7)")
+            .unwrap();
+        let next = "ALTER TABLE points ADD COLUMN note TEXT;";
+        migrate_to(&mut connection, &[STEPS[0], next]).unwrap();
+        let kept: (i64, Option<String>) = connection
+            .query_row("SELECT time_ns, note FROM points", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(kept, (7, None));
+        assert!(matches!(
+            migrate(&mut connection),
+            Err(Failure::Newer { found: 2, known: 1 })
+        ));
+    }
 }

@@ -130,9 +130,8 @@ function cards(status) {
   }
   const quality = status.quality;
   if (quality && Number.isFinite(quality.score)) {
-    const rules = Object.entries(quality.rules || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, 3);
-    card('Quality', quality.score.toFixed(1),
-      rules.length ? rules.map(([rule, n]) => `${rule} ${count(n)}`).join(' · ') : 'no rule broken',
+    const rules = (quality.top_rules || []).slice(0, 3).map(({ rule, events }) => `${rule} ${count(events)}`);
+    card('Quality', quality.score.toFixed(1), rules.length ? rules.join(' · ') : 'no rule broken',
       quality.score < 80 ? 'bad' : quality.score < 95 ? 'warn' : 'good');
   }
   const box = $('cards');

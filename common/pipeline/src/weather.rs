@@ -1,0 +1,161 @@
+//! Which weather an event is written with, and which observations become points of their own.
+
+use ha_enrich::{Options, WeatherOutcome};
+use ha_frame::{Envelope, Frame, Origin, WeatherFacts};
+use ha_point::Point;
+use ha_weather::{Freshness, Observed, Weather};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Homes whose last observation is remembered; more only write an observation again.
+const HOMES_MAX: usize = 1_000;
+
+/// What became of the weather of an event; the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// Written.
+    Hit,
+    /// Written, while a newer observation is being asked for.
+    Stale,
+    /// Nothing is known.
+    Miss,
+    /// The provider fails.
+    Failing,
+    /// What is known is not of the hour before the event.
+    OtherTime,
+    /// The observation says nothing.
+    Empty,
+    /// The event may have been processed before, or is not live: see [`crate::Ticket`].
+    Withheld,
+}
+
+impl Lookup {
+    pub const ALL: [Self; 7] = [
+        Self::Hit,
+        Self::Stale,
+        Self::Miss,
+        Self::Failing,
+        Self::OtherTime,
+        Self::Empty,
+        Self::Withheld,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+            Self::Failing => "failing",
+            Self::OtherTime => "other_time",
+            Self::Empty => "empty",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+/// Where the weather comes from.
+#[derive(Debug, Default)]
+pub(crate) struct WeatherStage {
+    /// None: from the frames' own facts.
+    pub provider: Option<Weather>,
+    /// The last observation of each home that became a point.
+    written: Mutex<HashMap<String, i64>>,
+}
+
+/// The weather over one frame.
+pub(crate) struct Sky<'a> {
+    stage: &'a WeatherStage,
+    is_wanted: bool,
+    from_home: &'a [WeatherFacts<'a>],
+    /// From the provider; none where it was not asked.
+    observed: Option<Observed>,
+    pub counts: [u64; Lookup::ALL.len()],
+}
+
+impl WeatherStage {
+    /// Looks once a frame. Never waits.
+    pub fn over<'a>(
+        &'a self,
+        frame: &'a Frame<'_>,
+        is_first_pass: bool,
+        options: &Options,
+    ) -> Sky<'a> {
+        let home = frame.home.as_ref();
+        let is_live = || frame.envelopes.iter().any(is_live);
+        let observed = match &self.provider {
+            Some(provider) if options.weather && is_first_pass && is_live() => {
+                provider.observed(home.and_then(|home| home.latitude.zip(home.longitude)))
+            }
+            _ => None,
+        };
+        Sky {
+            stage: self,
+            is_wanted: options.weather,
+            from_home: match home {
+                Some(home) if options.weather && self.provider.is_none() => home.weather.as_slice(),
+                _ => &[],
+            },
+            observed,
+            counts: [0; Lookup::ALL.len()],
+        }
+    }
+}
+
+fn is_live(envelope: &Envelope<'_>) -> bool {
+    envelope.origin == Origin::Live
+}
+
+impl Sky<'_> {
+    /// What the event may be written with.
+    pub fn for_event(&self, envelope: &Envelope<'_>) -> &[WeatherFacts<'_>] {
+        match &self.observed {
+            Some(observed) if is_live(envelope) => &observed.observations,
+            _ => self.from_home,
+        }
+    }
+
+    /// Counts what became of it.
+    pub fn count(&mut self, outcome: WeatherOutcome, envelope: &Envelope<'_>) {
+        let freshness = self.observed.as_ref().map(|observed| observed.freshness);
+        let lookup = match outcome {
+            WeatherOutcome::NotWanted => return,
+            WeatherOutcome::Used if freshness == Some(Freshness::Stale) => Lookup::Stale,
+            WeatherOutcome::Used => Lookup::Hit,
+            WeatherOutcome::OtherTime => Lookup::OtherTime,
+            WeatherOutcome::Empty => Lookup::Empty,
+            WeatherOutcome::Missing if self.stage.provider.is_none() => Lookup::Miss,
+            WeatherOutcome::Missing if !is_live(envelope) => Lookup::Withheld,
+            WeatherOutcome::Missing => match freshness {
+                None => Lookup::Withheld,
+                Some(Freshness::Failing) => Lookup::Failing,
+                Some(_) => Lookup::Miss,
+            },
+        };
+        self.counts[lookup as usize] += 1;
+    }
+
+    /// The newest observation as a point of its own, once a home.
+    pub fn new_observation<'f>(&'f self, frame: &'f Frame<'_>) -> Option<Point<'f>> {
+        if !self.is_wanted {
+            return None;
+        }
+        let (provider, weather) = match (&self.stage.provider, &self.observed) {
+            (Some(provider), Some(observed)) => {
+                (provider.provider().as_str(), observed.observations.first()?)
+            }
+            (Some(_), None) => return None,
+            (None, _) => ("home-assistant", self.from_home.first()?),
+        };
+        let instance = frame.envelopes.first()?.instance.as_ref();
+        let written = &self.stage.written;
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.get(instance) == Some(&weather.observed_at_us) {
+            return None;
+        }
+        if written.len() >= HOMES_MAX {
+            written.clear();
+        }
+        written.insert(instance.to_owned(), weather.observed_at_us);
+        ha_enrich::observation(instance, provider, weather)
+    }
+}

@@ -1,0 +1,100 @@
+//! Faults of the network.
+
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::{NotPossible, Scene};
+use crate::run::proxy::Network;
+use crate::run::rig::Link;
+
+/// Of a hundred packets.
+const LOST: u32 = 5;
+
+/// A table of nftables; taken away when it is dropped, and when this process ends in any way.
+struct Rules {
+    guard: Child,
+}
+
+impl Rules {
+    /// Loses packets from and to these ports of the loopback interface.
+    fn lose(ports: &[u16]) -> anyhow::Result<Self> {
+        let table = format!("ha_loadtest_{}", std::process::id());
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let ports = ports.join(", ");
+        let lossy = |end: &str| {
+            format!("iif lo tcp {end} {{ {ports} }} numgen random mod 100 < {LOST} counter drop\n")
+        };
+        let rules = format!(
+            "table inet {table} {{\n chain input {{\n type filter hook input priority 0;\n {}{} }}\n}}\n",
+            lossy("dport"),
+            lossy("sport"),
+        );
+        // It ends with its standard input, however this process ends.
+        let script = format!("trap '' INT TERM HUP; cat >/dev/null; nft delete table inet {table}");
+        let mut guard = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting sh")?;
+        let refused = match apply(&rules) {
+            Ok(None) => return Ok(Self { guard }),
+            Ok(Some(words)) => words,
+            Err(error) => error.to_string(),
+        };
+        drop(guard.stdin.take());
+        let _ = guard.wait();
+        bail!(NotPossible(format!(
+            "packets cannot be lost by nftables ({refused}); that needs root, CAP_NET_ADMIN and \
+             the Debian package nftables"
+        )))
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// What nft said, if it refused.
+fn apply(rules: &str) -> std::io::Result<Option<String>> {
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = nft.stdin.take() {
+        input.write_all(rules.as_bytes())?;
+    }
+    let output = nft.wait_with_output()?;
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Ok((!output.status.success()).then_some(words))
+}
+
+impl Scene<'_> {
+    pub(super) async fn network(
+        &mut self,
+        links: &[Link],
+        network: Network,
+        lasts: Duration,
+    ) -> anyhow::Result<()> {
+        self.harness.links().set_network(links, network);
+        let held = self.hold(lasts).await;
+        self.harness.links().set_network(links, Network::Open);
+        held
+    }
+
+    pub(super) async fn lose_packets(&mut self, lasts: Duration) -> anyhow::Result<()> {
+        let rules = Rules::lose(&self.harness.links().ports())?;
+        self.hold(lasts).await?;
+        drop(rules);
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! From a driven and stopped system to its report.
+
+use super::DrillPlan;
+use super::fault::{FaultName, Trace};
+use super::timeline::Driven;
+use crate::progress::Progress;
+use crate::run::audit::{Audit, Expected, audit};
+use crate::run::harness::Harness;
+use crate::run::letters::Letters;
+use crate::run::process::Exit;
+use crate::run::report::{ConnectionReport, DrillReport, Report, Verdict, rounded};
+use crate::run::usage::{self, Role};
+
+/// Of the events that should be fired, so many must have been.
+const FIRED_SHARE_MIN: f64 = 0.95;
+
+/// Compares and judges; the processes have ended.
+pub(super) async fn report(
+    plan: &DrillPlan,
+    harness: &Harness,
+    driven: Driven,
+    exits: Vec<Exit>,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    progress.step("reading the dead letters");
+    let letters = match harness.queues() {
+        Some(queues) => Letters::of_broker(queues.broker()).await?,
+        None => Letters::of_spool(&harness.spool_path()).await?,
+    };
+    progress.step("comparing the ledger with the database");
+    let ledger = harness.ledger();
+    let on_progress = |events| progress.show(|| format!("compared {events} events"));
+    let expected = Expected::Fired(&letters);
+    let found = audit(&ledger, harness.database(), expected, on_progress).await?;
+    let usage = |role| harness.usage().of(role);
+    let cpu_s = |role| usage(role).map(|usage| rounded(usage.cpu_s));
+    let (run, sent) = (&plan.run, ledger.sent());
+    let mut report = Report {
+        scenario: plan.scenario,
+        mode: run.mode.as_str(),
+        events_sent: sent,
+        events_stored: Some(found.stored),
+        missing: Some(found.missing),
+        duplicates: Some(found.duplicates),
+        dead_lettered: Some(letters.events()),
+        seconds: rounded(driven.seconds),
+        events_per_s: rounded(sent as f64 / driven.seconds.max(1e-3)),
+        latency_ms: harness.latency(),
+        producer: usage(Role::Producer).map(Into::into),
+        worker: usage(Role::Worker).map(Into::into),
+        broker_cpu_s: cpu_s(Role::Broker),
+        database_cpu_s: cpu_s(Role::Database),
+        queue_depth_max: harness.queues().map(|queues| queues.depth_max()),
+        recovery_s: driven.recovery_s,
+        faults: driven.faults,
+        verdict: Verdict::Pass,
+        reasons: Vec::new(),
+        notes: harness.notes().to_vec(),
+        // A broker that was started again has forgotten its counts.
+        redelivered: None,
+        redelivered_settled: None,
+        unexplained: Some(found.unexplained),
+        uncertain: Some(found.uncertain),
+        events_fired: ledger.fired(),
+        drain_s: rounded(driven.drain_s),
+        rate: run.rate,
+        workers: run.workers_started(),
+        sink: run.sink.as_str(),
+        home_assistant: driven.connections,
+        exits,
+        drill: Some(DrillReport {
+            drill: plan.name.clone(),
+            about: plan.about.clone(),
+            command: plan.command.clone(),
+            machine: usage::machine(),
+            spool_events_max: driven.peaks.spool_events,
+            spool_bytes_max: driven.peaks.spool_bytes,
+            late_events_max: driven.peaks.late,
+            lost_reported: driven.peaks.lost,
+            requests_disturbed: harness.links().requests_disturbed(),
+            revived: driven.revived,
+            letters: letters.reasons.clone(),
+        }),
+    };
+    if driven.events_not_sent > 0 {
+        report.notes.push(format!(
+            "{} events were fired while the producer was not subscribed; gap fill had to bring them",
+            driven.events_not_sent
+        ));
+    }
+    if let Some(home) = plan.required_events() {
+        report.judge_drill(plan, home, &found, &letters);
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Finds the verdict. `required` is how many events should have been fired.
+    fn judge_drill(&mut self, plan: &DrillPlan, required: f64, found: &Audit, letters: &Letters) {
+        let mut reasons = Vec::new();
+        let mut none = |count: u64, what: &str| {
+            if count > 0 {
+                reasons.push(format!("{count} {what}"));
+            }
+        };
+        let faults: Vec<FaultName> = plan.schedule.iter().map(|planned| planned.fault).collect();
+        let has = |trace| faults.iter().any(|fault| fault.trace() == trace);
+        let empty = DrillReport::default();
+        let drill = self.drill.as_ref().unwrap_or(&empty);
+        if has(Trace::Lost) {
+            if found.missing != drill.lost_reported || drill.lost_reported == 0 {
+                none(
+                    1,
+                    &format!(
+                        "account that is wrong: {} events are missing and {} were reported as lost",
+                        found.missing, drill.lost_reported
+                    ),
+                );
+            }
+        } else {
+            none(
+                found.missing - found.wrong,
+                "fired events are neither in the database nor dead letters",
+            );
+            none(drill.lost_reported, "events are reported as lost");
+        }
+        none(
+            found.wrong,
+            "fired events are in the database with another state",
+        );
+        none(found.duplicates, "points too many for an event");
+        none(found.unexplained, "points that no fired event explains");
+        none(letters.unreadable, "dead letters hold no event");
+        if has(Trace::Letters) {
+            if letters.total == 0 {
+                none(1, "fault that left no trace: there are no dead letters");
+            }
+        } else {
+            none(letters.total, "dead letters, and nothing deserved one");
+        }
+        let peaks_seen = |trace| match trace {
+            Trace::Spool if self.queue_depth_max.is_some() => drill.spool_events_max > 0,
+            Trace::Spool | Trace::Lag => drill.late_events_max > 0,
+            Trace::Requests => drill.requests_disturbed > 0,
+            Trace::Itself | Trace::Letters | Trace::Lost => true,
+        };
+        // In a schedule a fault may come while another is not over yet.
+        if let [only] = faults.as_slice()
+            && !peaks_seen(only.trace())
+        {
+            none(1, "fault that left no trace: the drill shows nothing");
+        }
+        if !faults.is_empty() && self.recovery_s.is_none() && !has(Trace::Lost) {
+            none(
+                1,
+                "fault that was not recovered from in the time of the drill",
+            );
+        }
+        if found.missing > 0 || found.duplicates > 0 || found.unexplained > 0 {
+            reasons.extend(found.examples.iter().cloned());
+        }
+        let fired = self.events_fired;
+        if (fired as f64) < FIRED_SHARE_MIN * required {
+            reasons.push(format!(
+                "{fired} events were fired and {required:.0} should have been"
+            ));
+        }
+        let asked_to = self
+            .exits
+            .iter()
+            .chain(self.faults.iter().flat_map(|fault| &fault.exits));
+        for exit in asked_to.filter(|exit| exit.exit_code != Some(0)) {
+            let code = exit
+                .exit_code
+                .map_or("a signal".to_owned(), |code| format!("code {code}"));
+            reasons.push(format!("{} ended with {code} after SIGTERM", exit.process));
+        }
+        if !faults.contains(&FaultName::WorkerPoison) {
+            for (process, times) in &drill.revived {
+                reasons.push(format!("{process} ended by itself ({times} times)"));
+            }
+        }
+        let ConnectionReport {
+            connections_open,
+            subscriptions,
+            ..
+        } = self.home_assistant;
+        if (connections_open, subscriptions) != (1, 1) {
+            reasons.push(format!(
+                "{connections_open} connections with {subscriptions} subscriptions at the end, \
+                 and there should be one with one"
+            ));
+        }
+        self.verdict = match reasons.is_empty() {
+            true => Verdict::Pass,
+            false => Verdict::Fail,
+        };
+        self.reasons = reasons;
+    }
+}
+
+/// The report of a drill that was not made.
+pub(super) fn not_possible(plan: &DrillPlan, reason: &str) -> Report {
+    Report {
+        scenario: plan.scenario,
+        mode: plan.run.mode.as_str(),
+        events_sent: 0,
+        events_stored: None,
+        missing: None,
+        duplicates: None,
+        dead_lettered: None,
+        seconds: 0.0,
+        events_per_s: 0.0,
+        latency_ms: None,
+        producer: None,
+        worker: None,
+        broker_cpu_s: None,
+        database_cpu_s: None,
+        queue_depth_max: None,
+        recovery_s: None,
+        faults: Vec::new(),
+        verdict: Verdict::NotPossible,
+        reasons: vec![format!("not possible here: {reason}")],
+        notes: Vec::new(),
+        redelivered: None,
+        redelivered_settled: None,
+        unexplained: None,
+        uncertain: None,
+        events_fired: 0,
+        drain_s: 0.0,
+        rate: plan.run.rate,
+        workers: plan.run.workers_started(),
+        sink: plan.run.sink.as_str(),
+        home_assistant: ConnectionReport::default(),
+        exits: Vec::new(),
+        drill: Some(DrillReport {
+            drill: plan.name.clone(),
+            about: plan.about.clone(),
+            command: plan.command.clone(),
+            machine: usage::machine(),
+            ..DrillReport::default()
+        }),
+    }
+}

@@ -1,0 +1,205 @@
+//! What drills do to the parts of a running system.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ha_services::{Service, Services};
+use rustix::process::Signal;
+use url::Url;
+
+use super::Harness;
+use crate::run::database::Database;
+use crate::run::process::{Exit, Launch, Process};
+use crate::run::rig::Links;
+use crate::run::simulated_home::SimulatedHome;
+use crate::run::usage::Role;
+
+impl Harness {
+    /// The proxies.
+    pub(in crate::run) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The services, which must be this run's own.
+    pub(in crate::run) fn own_services(&self) -> anyhow::Result<&Services> {
+        self.services
+            .as_ref()
+            .context("there are no private services in this run")
+    }
+
+    /// A service was started again: it is another process now.
+    pub(in crate::run) fn watch_service(&self, service: Service) {
+        let role = match service {
+            Service::RabbitMq => Role::Broker,
+            Service::InfluxDb => Role::Database,
+            _ => return,
+        };
+        let pid = self
+            .services
+            .as_ref()
+            .and_then(|services| services.pid(service));
+        if let Some(pid) = pid {
+            self.usage.watch(role, pid);
+        }
+    }
+
+    /// The node that leads a queue, of the cluster of this run.
+    pub(in crate::run) async fn leading_node(
+        &self,
+        vhost: &str,
+        queue: &str,
+    ) -> anyhow::Result<&Services> {
+        let cluster = self
+            .cluster
+            .as_ref()
+            .context("there is no cluster in this run")?;
+        cluster.leader(self.own_services()?, vhost, queue).await
+    }
+
+    /// The node of the cluster whose ports begin there.
+    pub(in crate::run) fn node_of(&self, port_base: u16) -> anyhow::Result<&Services> {
+        let cluster = self
+            .cluster
+            .as_ref()
+            .context("there is no cluster in this run")?;
+        let mut nodes = std::iter::once(self.own_services()?).chain(cluster.others());
+        nodes
+            .find(|node| node.port_base() == port_base)
+            .context("no such node")
+    }
+
+    /// The simulated home.
+    pub(in crate::run) fn home(&self) -> &SimulatedHome {
+        &self.home
+    }
+
+    /// The broker's address, past any proxy.
+    pub(in crate::run) fn amqp_url(&self) -> anyhow::Result<&Url> {
+        self.amqp_url
+            .as_ref()
+            .context("there is no broker in this run")
+    }
+
+    /// The database, for another task.
+    pub(in crate::run) fn shared_database(&self) -> Arc<Database> {
+        Arc::clone(&self.database)
+    }
+
+    /// A setting of the running processes.
+    pub(in crate::run) fn setting(&self, name: &str) -> Option<&str> {
+        let process = self.processes.first()?;
+        let mut settings = process.launch().environment.iter();
+        let found = settings.rfind(|(set, _)| *set == name)?;
+        Some(found.1.as_str())
+    }
+
+    /// Where the producer's spool is.
+    pub(in crate::run) fn spool_path(&self) -> PathBuf {
+        self.folder.path().join("spool.db")
+    }
+
+    /// Names of the running processes of a role.
+    pub(in crate::run) fn names(&self, role: Role) -> Vec<String> {
+        self.processes
+            .iter()
+            .filter(|process| process.launch().role == role)
+            .map(|process| process.name().to_owned())
+            .collect()
+    }
+
+    /// A running process.
+    pub(in crate::run) fn process(&self, name: &str) -> Option<&Process> {
+        self.processes.iter().find(|process| process.name() == name)
+    }
+
+    /// Kills a process; gives what is needed to start it again.
+    pub(in crate::run) async fn kill_process(&mut self, name: &str) -> anyhow::Result<Launch> {
+        let process = self.take(name)?;
+        self.keep_latencies(&process).await;
+        let launch = process.launch().clone();
+        process.kill(&self.usage).await;
+        Ok(launch)
+    }
+
+    /// Ends a process by SIGTERM.
+    pub(in crate::run) async fn terminate_process(
+        &mut self,
+        name: &str,
+    ) -> anyhow::Result<(Launch, Exit)> {
+        let process = self.take(name)?;
+        self.keep_latencies(&process).await;
+        let launch = process.launch().clone();
+        Ok((launch, process.terminate(&self.usage).await))
+    }
+
+    /// Starts a process; it need not become ready while a fault lasts.
+    pub(in crate::run) fn start_process(&mut self, launch: &Launch) -> anyhow::Result<()> {
+        self.processes.push(launch.start(&self.usage)?);
+        Ok(())
+    }
+
+    /// Waits until a process is ready.
+    pub(in crate::run) async fn await_ready(&mut self, name: &str) -> anyhow::Result<()> {
+        let client = self.client.clone();
+        let process = self.processes.iter_mut().find(|one| one.name() == name);
+        process
+            .with_context(|| format!("{name} does not run"))?
+            .ready(&client)
+            .await
+    }
+
+    /// A signal to all processes of a role.
+    pub(in crate::run) fn signal(&self, role: Role, signal: Signal) {
+        let processes = self.processes.iter();
+        for process in processes.filter(|process| process.launch().role == role) {
+            process.signal(signal);
+        }
+    }
+
+    /// Starts processes that have ended by themselves again; their names.
+    pub(in crate::run) async fn revive(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut revived = Vec::new();
+        while let Some(at) = self.processes.iter().position(Process::has_ended) {
+            let dead = self.processes.remove(at);
+            let launch = dead.launch().clone();
+            dead.kill(&self.usage).await;
+            self.start_process(&launch)?;
+            revived.push(launch.name);
+        }
+        Ok(revived)
+    }
+
+    /// Home Assistant restarts in good order (`clean`), or its connections are reset; the producer
+    /// need not be back when this returns.
+    pub(in crate::run) async fn interrupt_home(
+        &self,
+        clean: bool,
+        down_for: Duration,
+    ) -> anyhow::Result<()> {
+        if clean {
+            self.home.restart(down_for).await
+        } else {
+            self.home.kill(down_for).await
+        }
+    }
+
+    fn take(&mut self, name: &str) -> anyhow::Result<Process> {
+        let at = self
+            .processes
+            .iter()
+            .position(|process| process.name() == name);
+        let Some(at) = at else {
+            bail!("{name} does not run");
+        };
+        Ok(self.processes.remove(at))
+    }
+
+    /// What a process that is about to end has measured; one that cannot answer has measured
+    /// nothing that matters.
+    async fn keep_latencies(&mut self, process: &Process) {
+        let adding = self.latencies.add(process, &self.client);
+        let _ = tokio::time::timeout(Duration::from_secs(1), adding).await;
+    }
+}

@@ -1,0 +1,170 @@
+//! What a drill changes in a system before it starts: proxies between its parts, and settings.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::lookup_host;
+use url::Url;
+
+use super::harness::free_port;
+use super::http_front::{Answer, HttpFront};
+use super::proxy::{Network, TcpProxy};
+
+/// A way between two parts of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Link {
+    /// From Home Assistant.
+    HomeProducer,
+    /// The producer's to the broker.
+    ProducerBroker,
+    /// The workers' to the broker.
+    WorkerBroker,
+    /// The producer's to the database.
+    ProducerDatabase,
+    /// The workers' to the database.
+    WorkerDatabase,
+}
+
+impl Link {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::HomeProducer,
+        Self::ProducerBroker,
+        Self::WorkerBroker,
+        Self::ProducerDatabase,
+        Self::WorkerDatabase,
+    ];
+
+    fn is_database(self) -> bool {
+        matches!(self, Self::ProducerDatabase | Self::WorkerDatabase)
+    }
+}
+
+/// What a scenario wants to be different.
+#[derive(Debug, Clone, Default)]
+pub struct Rig {
+    /// Connections that go through proxies.
+    pub(crate) links: Vec<Link>,
+    /// Settings of the producer on top of the others.
+    pub(crate) producer: Vec<(&'static str, String)>,
+    /// The same of the workers.
+    pub(crate) worker: Vec<(&'static str, String)>,
+    /// Settings of private services.
+    pub(crate) services: Vec<(&'static str, String)>,
+    /// RabbitMQ is a cluster of three nodes.
+    pub(crate) cluster: bool,
+}
+
+/// The proxies of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    proxies: Vec<LinkProxy>,
+}
+
+#[derive(Debug)]
+struct LinkProxy {
+    link: Link,
+    tcp: TcpProxy,
+    /// Behind the first, for databases.
+    http: Option<HttpFront>,
+    url: Url,
+}
+
+impl Links {
+    /// Puts a proxy in front of `target`; further `others` are tried where it does not take
+    /// connections.
+    pub(super) async fn add(
+        &mut self,
+        link: Link,
+        target: &Url,
+        others: &[Url],
+    ) -> anyhow::Result<()> {
+        if !matches!(target.scheme(), "http" | "amqp" | "ws") {
+            let scheme = target.scheme();
+            bail!("a proxy cannot look into {scheme} connections; give addresses without TLS");
+        }
+        let mut targets = vec![address(target).await?];
+        for other in others {
+            targets.push(address(other).await?);
+        }
+        let mut http = None;
+        if link.is_database() {
+            let front = HttpFront::start(free_port()?, target.clone()).await?;
+            targets = vec![front.address()];
+            http = Some(front);
+        }
+        let tcp = TcpProxy::start(free_port()?, targets).await?;
+        let mut url = target.clone();
+        url.set_ip_host(IpAddr::from([127, 0, 0, 1]))
+            .ok()
+            .context("an address without a host")?;
+        url.set_port(Some(tcp.address().port()))
+            .ok()
+            .context("an address without a port")?;
+        self.proxies.push(LinkProxy {
+            link,
+            tcp,
+            http,
+            url,
+        });
+        Ok(())
+    }
+
+    /// Where a process must connect to instead.
+    pub(super) fn url(&self, link: Link) -> Option<&Url> {
+        self.of(link).map(|proxy| &proxy.url)
+    }
+
+    fn of(&self, link: Link) -> Option<&LinkProxy> {
+        self.proxies.iter().find(|proxy| proxy.link == link)
+    }
+
+    /// All of these behave so from now on.
+    pub(super) fn set_network(&self, links: &[Link], network: Network) {
+        for link in links {
+            if let Some(proxy) = self.of(*link) {
+                proxy.tcp.set(network);
+            }
+        }
+    }
+
+    /// All databases answer so from now on.
+    pub(super) fn set_answer(&self, answer: Answer) {
+        for front in self.fronts() {
+            front.set(answer);
+        }
+    }
+
+    /// Requests that were answered by a front and not by the database.
+    pub(super) fn requests_disturbed(&self) -> u64 {
+        self.fronts().map(HttpFront::disturbed).sum()
+    }
+
+    /// Ports that the processes connect to.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.proxies
+            .iter()
+            .map(|proxy| proxy.tcp.address().port())
+            .collect()
+    }
+
+    fn fronts(&self) -> impl Iterator<Item = &HttpFront> {
+        self.proxies.iter().filter_map(|proxy| proxy.http.as_ref())
+    }
+}
+
+async fn address(url: &Url) -> anyhow::Result<SocketAddr> {
+    let host = url.host_str().context("an address without a host")?;
+    let port = match (url.port_or_known_default(), url.scheme()) {
+        (Some(port), _) => port,
+        (None, "amqp") => 5672,
+        (None, _) => bail!("an address without a port"),
+    };
+    let looking = lookup_host((host, port));
+    let mut found = tokio::time::timeout(Duration::from_secs(5), looking)
+        .await
+        .with_context(|| format!("looking up {host} takes too long"))??;
+    found
+        .next()
+        .with_context(|| format!("{host} has no address"))
+}

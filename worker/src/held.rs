@@ -1,0 +1,34 @@
+//! What goes through the pipeline with a delivery and comes back when it is settled.
+
+use ha_broker::Delivery;
+use ha_frame::HEADER_AGAIN;
+use ha_pipeline::Ticket;
+
+/// A delivery whose events are not settled.
+#[derive(Debug)]
+pub struct HeldDelivery {
+    /// Identifies it on its channel.
+    pub tag: u64,
+    is_first_pass: bool,
+}
+
+impl HeldDelivery {
+    /// Of a queue that producers publish to (`is_of_producers`), or that workers do.
+    #[must_use]
+    pub fn new(delivery: &Delivery, is_of_producers: bool) -> Self {
+        Self {
+            tag: delivery.tag,
+            is_first_pass: is_of_producers
+                && !delivery.is_redelivered
+                && delivery.delivery_count == 0
+                && delivery.header_number(HEADER_AGAIN).is_none()
+                && ha_assembly::replay(delivery).is_none(),
+        }
+    }
+}
+
+impl Ticket for HeldDelivery {
+    fn is_first_pass(&self) -> bool {
+        self.is_first_pass
+    }
+}

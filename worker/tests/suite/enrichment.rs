@@ -1,0 +1,121 @@
+//! The settings of enrichment, on the binary: what they add to points, and what is counted.
+
+use crate::suite::frames::{encoded, publish, state_changed};
+use crate::suite::process::{Process, wait_for};
+use crate::suite::stored::{Place, Stored};
+use crate::suite::{variables, worker};
+use ha_frame::{Envelope, Frame, HomeFacts, Origin, WeatherFacts};
+
+/// Half a second before the events of [`state_changed`] with small numbers.
+const OBSERVED_AT_US: i64 = 1_767_225_599_500_000;
+
+fn frame(events: &[String]) -> Vec<u8> {
+    let envelope = |json: &'_ String| Envelope {
+        id: uuid::Uuid::from_u128(1),
+        instance: "home".into(),
+        epoch: Some(1),
+        sequence: Some(1),
+        received_at_ns: OBSERVED_AT_US * 1_000,
+        origin: Origin::Live,
+        json: json.clone().into_bytes().into(),
+    };
+    let mut frame = Frame::new(events.iter().map(envelope).collect());
+    frame.home = Some(HomeFacts {
+        weather: Some(WeatherFacts {
+            observed_at_us: OBSERVED_AT_US,
+            condition: "sunny".into(),
+            attributes: r#"{"temperature":68,"temperature_unit":"°F","humidity":55}"#.into(),
+        }),
+        ..HomeFacts::default()
+    });
+    encoded(&frame)
+}
+
+async fn stored(place: &Place, count: usize) -> Vec<Stored> {
+    wait_for("the points", async || {
+        (place.count().await == count).then_some(())
+    })
+    .await;
+    place.points().await
+}
+
+/// The lines of /metrics that begin so.
+async fn metrics(process: &Process, name: &str) -> Vec<String> {
+    let (_, text) = process.get("/metrics").await;
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn units_contexts_and_weather_are_written_only_where_they_are_asked_for() {
+    let place = Place::new().await;
+    let mut all = variables(&place);
+    all.extend([
+        ("NORMALIZE_UNITS", "true".to_owned()),
+        ("CONTEXT_FIELDS", "true".to_owned()),
+        ("WEATHER_PROVIDER", "home-assistant".to_owned()),
+        ("EXCLUDE_ATTRIBUTES", "unit_of_measurement".to_owned()),
+    ]);
+    let process = worker(&all);
+    process.wait_until_ready().await;
+    let events = [
+        state_changed("sensor.a", "21.5", 1),
+        state_changed("switch.b", "maybe", 2),
+    ];
+    let (_connection, channel) = place.channel().await;
+    publish(&channel, &[frame(&events)]).await;
+    let points = stored(&place, 2).await;
+    let shown = |point: &Stored| {
+        let columns = point.columns.iter();
+        let added = columns.filter(|(name, _)| {
+            ["weather_", "context_", "text_", "quality"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+                || name.ends_with("_normalized")
+        });
+        let added: Vec<_> = added
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        added.join(" ")
+    };
+    let weather = "weather_condition=\"sunny\" weather_humidity=55 weather_temperature=20";
+    assert_eq!(
+        shown(&points[0]),
+        format!("context_id=\"x\" unit_normalized=\"W\" value_normalized=21.5 {weather}")
+    );
+    assert_eq!(
+        shown(&points[1]),
+        format!("context_id=\"x\" quality_flags=\"state_not_on_off\" quality_score=50 {weather}")
+    );
+
+    let name = "ha_ingestor_enrich_validation_errors_total";
+    let rules = metrics(&process, name).await;
+    assert_eq!(rules.len(), 30, "every rule has a counter from the start");
+    let broken: Vec<_> = rules.iter().filter(|line| !line.ends_with(" 0")).collect();
+    assert_eq!(broken, [&format!("{name}{{rule=\"state_not_on_off\"}} 1")]);
+    let scores = metrics(&process, "ha_ingestor_enrich_quality_score_").await;
+    for line in [
+        "ha_ingestor_enrich_quality_score_sum 150",
+        "ha_ingestor_enrich_quality_score_count 2",
+        "ha_ingestor_enrich_quality_score_bucket{le=\"50\"} 1",
+    ] {
+        assert!(scores.contains(&line.to_owned()), "{line}\n{scores:?}");
+    }
+    let left_out = metrics(&process, "ha_ingestor_enrich_attributes_left_out_total").await;
+    let excluded = "ha_ingestor_enrich_attributes_left_out_total{reason=\"excluded\"} 2";
+    assert!(left_out.contains(&excluded.to_owned()), "{left_out:?}");
+    let quality = &process.status().await["quality"];
+    assert_eq!(
+        (&quality["events"], &quality["score"]),
+        (&2.into(), &75.0.into())
+    );
+    assert_eq!(quality["top_rules"][0]["rule"], "state_not_on_off");
+    process.stop().await;
+
+    let process = worker(&variables(&place));
+    process.wait_until_ready().await;
+    publish(&channel, &[frame(&[state_changed("sensor.c", "3", 3)])]).await;
+    let points = stored(&place, 3).await;
+    assert_eq!(shown(&points[2]), "text_unit_of_measurement=\"W\"");
+    process.stop().await;
+}
