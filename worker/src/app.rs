@@ -1,7 +1,9 @@
 //! The worker, put together.
 
 use crate::Config;
+use crate::backlog;
 use crate::consume::{End, Limits, Stages, consume};
+use crate::in_flight::InFlight;
 use crate::split::Splitter;
 use anyhow::Context;
 use ha_assembly::BrokerLetters;
@@ -11,7 +13,6 @@ use ha_broker::{
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_resilience::Backoff;
 use ha_telemetry::{Admin, Health, Rates};
-use metrics::Gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +46,8 @@ struct Worker {
     health: Health,
     rates: Rates,
     depths: watch::Receiver<Option<Depths>>,
+    in_flight: InFlight,
+    backlog_seconds: watch::Receiver<f64>,
     sink: Arc<ha_assembly::Sink>,
     splitter: Splitter,
 }
@@ -57,12 +60,20 @@ impl App {
     /// The address is in use, the file cannot be opened, a setting cannot be used.
     pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         ha_pipeline::describe();
+        describe();
         let admin = Admin::bind(config.admin_address).await?;
         let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
         let name = format!("ha-ingestor worker {}", std::process::id());
         let broker = ha_assembly::broker(config.amqp_url.clone(), name, &config.tls)?;
         let (depths_known, depths) = watch::channel(None);
         tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
+        let in_flight = InFlight::of(topology::EVENTS_QUEUE);
+        let (backlog_known, backlog_seconds) = watch::channel(0.0);
+        tokio::spawn(backlog::follow(
+            depths.clone(),
+            in_flight.clone(),
+            backlog_known,
+        ));
         let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
         let weather = ha_assembly::weather(&config.weather, &config.tls)?;
@@ -84,6 +95,8 @@ impl App {
             health,
             rates: Rates::new(["received_per_s", "stored_per_s"]),
             depths,
+            in_flight,
+            backlog_seconds,
             sink,
             splitter,
         };
@@ -146,9 +159,10 @@ impl Worker {
             prefetch_messages: 1,
             consumer_tag: format!("worker-{}-suspects", std::process::id()),
         };
+        let of_suspects = InFlight::of(topology::SUSPECTS_QUEUE);
         tokio::join!(
-            self.consume_queue(&events, "broker", &shutdown),
-            self.consume_queue(&suspects, "suspects", &shutdown),
+            self.consume_queue(&events, "broker", &self.in_flight, &shutdown),
+            self.consume_queue(&suspects, "suspects", &of_suspects, &shutdown),
         );
     }
 
@@ -157,10 +171,10 @@ impl Worker {
         &self,
         options: &SubscriptionOptions,
         part: &'static str,
+        in_flight: &InFlight,
         shutdown: &CancellationToken,
     ) {
         let queue = options.queue;
-        let in_flight = metrics::gauge!("ha_ingestor_deliveries_in_flight", "queue" => queue);
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         while !shutdown.is_cancelled() {
             let opened = tokio::select! {
@@ -178,7 +192,7 @@ impl Worker {
                     self.health.ready(part);
                     backoff.reset();
                     match self
-                        .consume_subscription(subscription, options, shutdown, &in_flight)
+                        .consume_subscription(subscription, options, shutdown, in_flight)
                         .await
                     {
                         End::Lost(error) => {
@@ -216,7 +230,7 @@ impl Worker {
         mut subscription: Subscription,
         options: &SubscriptionOptions,
         shutdown: &CancellationToken,
-        in_flight: &Gauge,
+        in_flight: &InFlight,
     ) -> End {
         let (stages, running) = self.start_pipeline(usize::from(options.prefetch_messages));
         let limits = Limits {
@@ -236,7 +250,7 @@ impl Worker {
         );
         let end = end.await;
         running.abort();
-        in_flight.set(0.0);
+        in_flight.observe(0, 0);
         if !matches!(end, End::Lost(_)) {
             subscription.close().await;
         }
@@ -287,6 +301,7 @@ impl Worker {
         let sink = self.pipeline.sink_state();
         let broker = self.broker.address();
         let (rates, depths) = (self.rates.clone(), self.depths.clone());
+        let backlog_seconds = self.backlog_seconds.clone();
         let (totals, latest) = (self.pipeline.totals(), self.pipeline.latest_events());
         let started = Instant::now();
         Arc::new(move || {
@@ -297,6 +312,7 @@ impl Worker {
                 "not_ready": health.reasons(),
                 "broker": broker,
                 "sink": ha_assembly::sink_status(&sink.borrow()),
+                "backlog_seconds": *backlog_seconds.borrow(),
                 "queues": ha_assembly::queues_status(*depths.borrow()),
                 "dead_letters": totals.dead_lettered.load(Ordering::Relaxed),
                 "rates": rates.status(),
@@ -309,4 +325,16 @@ impl Worker {
             status
         })
     }
+}
+
+fn describe() {
+    metrics::describe_gauge!(
+        "ha_ingestor_deliveries_in_flight",
+        "Deliveries that are held and not acknowledged"
+    );
+    metrics::describe_gauge!(
+        "ha_ingestor_backlog_seconds",
+        metrics::Unit::Seconds,
+        "How long what waits in the queue takes at the drain rate of the last 30 s"
+    );
 }

@@ -9,6 +9,7 @@
 
 mod app;
 mod audit;
+mod backlog;
 mod check;
 pub mod cli;
 mod config;
@@ -16,6 +17,7 @@ mod consume;
 mod dlq;
 mod explain;
 mod held;
+mod in_flight;
 mod moment;
 mod settle;
 mod split;

@@ -12,6 +12,7 @@ mod suite {
     mod compose;
     mod grafana;
     mod kubernetes;
+    mod metrics;
     mod prometheus;
     mod rabbitmq;
     mod scaling;
