@@ -1,14 +1,19 @@
 # make help lists what there is.
 SERVICES := common/services/services.sh
 
-.PHONY: help demo test lint services-install services bench screenshot
+# Of `make drills` and `make soak`.
+DRILLS := target/drills
+MODES := queue inline service
+SECONDS := 600
+
+.PHONY: help demo test lint services-install services bench screenshot drills soak
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 demo: ## see it work: a simulated Home Assistant, an embedded database, 30 seconds
 	cargo run --release -p producer -- demo --seconds 30
 
-services-install: ## install RabbitMQ, InfluxDB and the rest that the tests talk to (Debian)
+services-install: ## install RabbitMQ, InfluxDB, Home Assistant (PyPI) and the rest that the tests talk to (Debian)
 	$(SERVICES) install
 
 services: services-install ## start private services, print their addresses, stop them on Ctrl-C
@@ -28,3 +33,14 @@ bench: ## benchmarks of the enrichment core
 screenshot: services-install ## photograph the status page of a running producer into docs/images
 	mkdir -p docs/images
 	SCREENSHOT_DIR=$(CURDIR)/docs/images cargo test -p producer --test suite -- page::
+
+drills: services-install ## every drill (over an hour), and docs/reliability.md of their reports
+	cargo build --release -p producer -p worker -p loadtest
+	failed=0; for mode in $(MODES); do \
+	  target/release/loadtest run drill --fault all --mode $$mode --folder $(DRILLS) || [ $$? = 3 ] || failed=1; \
+	done; \
+	target/release/loadtest report $(DRILLS) --output docs/reliability.md && exit $$failed
+
+soak: services-install ## faults by chance for SECONDS=600; the report names the seed
+	cargo build --release -p producer -p worker -p loadtest
+	target/release/loadtest run soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -3,19 +3,24 @@
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, Neighbours};
+use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
-use crate::{Config, Destination, home};
+use crate::workers::{follow_workers, watch_workers};
+use crate::{Config, Destination, home, standby};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
-use ha_broker::{Publisher, PublisherOptions};
+use ha_broker::{Claim, Publisher, PublisherOptions};
 use ha_enrich::Options;
+use ha_intake::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
 use ha_protocol::AccessToken;
+use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::{Spool, SpoolOptions};
 use ha_telemetry::{Admin, Health, Rates};
@@ -27,17 +32,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Events without a confirm from the broker at one time.
+/// Events without a confirm from the broker, or an answer of the workers, at one time.
 const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 
 /// Name of the low-water mark in the spool: nanoseconds of source time.
 const LOW_WATER_MARK: &str = "low_water_ns";
+
+/// Before the names of the entities that are known, among the marks: the value says nothing.
+const ENTITY_MARK: &str = "entity/";
 
 /// How often the mark is written.
 const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;
+
+/// Records that the framer has not taken.
+const RECORDS_MAX: usize = 256;
 
 /// The producer, ready to run.
 pub struct App {
@@ -58,6 +69,8 @@ struct WayOut {
     window_events: usize,
     watch: RouteWatch,
     sink: Option<Arc<Sink>>,
+    /// The place of the one active producer, where a broker can tell.
+    claim: Option<Claim>,
 }
 
 impl App {
@@ -73,6 +86,7 @@ impl App {
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
         options.event_types = config.home_assistant.event_types.clone();
+        options.watched_types = registry::watched_types();
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -95,7 +109,8 @@ impl App {
     /// Ingests until `shutdown`, for ever through every outage; then finishes within the grace.
     ///
     /// # Errors
-    /// Defects only: what can fail for good has failed in [`build`](Self::build).
+    /// Another producer of this home has taken its place. Else defects only: what can fail for good
+    /// has failed in [`build`](Self::build).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             config,
@@ -112,10 +127,14 @@ impl App {
             .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
-        let (facts, home_facts) = watch::channel(None);
+        let home = Home::unknown();
 
         let mut beside = JoinSet::new();
-        beside.spawn(home::follow(source.requester(), source.state(), facts));
+        beside.spawn(home::follow(
+            source.requester(),
+            source.state(),
+            home.clone(),
+        ));
         beside.spawn(follow_home_assistant(
             source.state(),
             config.home_assistant.url.clone(),
@@ -124,6 +143,9 @@ impl App {
         match &way_out.watch {
             RouteWatch::Broker(state, _) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
+            }
+            RouteWatch::Workers(state) => {
+                beside.spawn(follow_workers(state.clone(), health.clone()));
             }
             RouteWatch::Sink { .. } => {}
         }
@@ -138,6 +160,7 @@ impl App {
             direct,
             letters,
             window_events,
+            claim,
             ..
         } = way_out;
         let direct = direct.map(|(sink, enrichment)| {
@@ -185,9 +208,29 @@ impl App {
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
-        let admin = tokio::spawn(admin.serve(metrics_handle, health, status, stop_admin.clone()));
+        let admin =
+            tokio::spawn(admin.serve(metrics_handle, health.clone(), status, stop_admin.clone()));
 
-        let filtering = Filtering::new(config.filter);
+        let stop = shutdown.child_token();
+        if let Some(claim) = &claim {
+            standby::turn(&mut claim.state(), &config.instance, &health, &stop).await;
+        }
+        let superseded = claim.as_ref().map(|claim| {
+            let (stop, instance) = (stop.clone(), config.instance.clone());
+            let following = standby::follow(claim.state(), instance, health, standby::TAKEN_MAX);
+            tokio::spawn(async move {
+                let reason = following.await;
+                stop.cancel();
+                reason
+            })
+        });
+
+        let marks = spool.marks().await?;
+        let known = marks
+            .keys()
+            .filter_map(|name| name.strip_prefix(ENTITY_MARK));
+        let filtering = Filtering::new(config.filter, known.map(str::to_owned));
+        beside.spawn(keep_entities(spool.clone(), filtering.clone()));
         let (gaps, gap) = watch::channel(Gap::default());
         let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
         beside.spawn(fill_gaps(
@@ -196,7 +239,17 @@ impl App {
             filtering.clone(),
             backfill,
         ));
-        let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
+        let (registry, known) = watch::channel(Arc::new(Registry::default()));
+        let (record, records) = mpsc::channel(RECORDS_MAX);
+        beside.spawn(registry::follow(registry::Parts {
+            requester: source.requester(),
+            state: source.state(),
+            watched: source.watched(),
+            filtering: filtering.clone(),
+            registry,
+            records: record,
+        }));
+        let marked = marks.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
         let intake = Intake {
@@ -204,10 +257,12 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            registry: known,
             latest,
+            home,
             metrics,
         };
-        let reading = tokio::spawn(source.run(shutdown.clone()));
+        let reading = tokio::spawn(source.run(stop.clone()));
         let framer = Framer {
             intake,
             limits: config.framing,
@@ -216,13 +271,14 @@ impl App {
         let neighbours = Neighbours {
             source: events,
             backfilled,
+            records,
+            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
             gaps,
             router,
-            home: home_facts,
             mark_ns,
         };
         let framing = framer.run(neighbours);
-        let finished = within_grace(framing, &shutdown, config.grace).await;
+        let finished = within_grace(framing, &stop, config.grace).await;
 
         reading.abort();
         beside.shutdown().await;
@@ -231,7 +287,13 @@ impl App {
         spool.close().await;
         stop_admin.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
-        finished
+        if let Some(claim) = claim {
+            claim.release().await;
+        }
+        match superseded {
+            Some(superseded) if superseded.is_finished() => finished.and(superseded.await?),
+            _ => finished,
+        }
     }
 }
 
@@ -249,6 +311,20 @@ async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {
     let Some(mark_ns) = mark_ns else { return };
     if let Err(error) = spool.set_mark(LOW_WATER_MARK, mark_ns).await {
         tracing::warn!(%error, "the low-water mark could not be written");
+    }
+}
+
+/// Keeps the names of entities at once, since one that is removed while this process is down can be
+/// asked for by its name only.
+async fn keep_entities(spool: Spool, filtering: Filtering) {
+    loop {
+        let learned = filtering.learned_entities().await;
+        let marks = learned
+            .iter()
+            .map(|entity| (format!("{ENTITY_MARK}{entity}"), 0));
+        if let Err(error) = spool.set_marks(marks.collect()).await {
+            tracing::warn!(%error, "the names of new entities could not be written");
+        }
     }
 }
 
@@ -278,17 +354,12 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
     let spool = open_spool(config).await?;
     match &config.destination {
         Destination::Broker { url, direct } => {
-            let direct = match direct {
-                Some((choice, enrichment)) => {
-                    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
-                    Some((sink, enrichment.as_ref().clone()))
-                }
-                None => None,
-            };
+            let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let (depths, depths_seen) = watch::channel(None);
             tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
+            let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let publisher = Publisher::start(broker, PublisherOptions::default());
             Ok(WayOut {
                 watch: RouteWatch::Broker(publisher.state(), depths_seen),
@@ -298,9 +369,26 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 route: Route::Broker {
                     publisher,
                     routing_key: config.instance.clone(),
+                    claim: Some(claim.state()),
                 },
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: Some(claim),
+            })
+        }
+        Destination::Service { workers, direct } => {
+            let (urls, token) = (workers.urls.clone(), workers.token.clone());
+            let tls = Arc::clone(&config.tls.client);
+            let client = IntakeClient::new(ClientOptions::new(urls, token, tls));
+            Ok(WayOut {
+                direct: direct_sink(config, direct.as_ref()).await?,
+                watch: RouteWatch::Workers(watch_workers(client.clone())),
+                route: Route::Service(client),
+                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
+                spool,
+                window_events: PUBLISH_WINDOW_EVENTS,
+                sink: None,
+                claim: None,
             })
         }
         Destination::Sink {
@@ -324,8 +412,8 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let watch = RouteWatch::Sink {
                 state: pipeline.sink_state(),
                 latency,
-                totals: pipeline.totals(),
                 quality: pipeline.quality(),
+                totals: pipeline.totals(),
             };
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
@@ -336,9 +424,22 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 window_events: batch.prefetch_events_max,
                 watch,
                 sink: Some(sink),
+                claim: None,
             })
         }
     }
+}
+
+/// The database of direct writes.
+async fn direct_sink(
+    config: &Config,
+    direct: Option<&(SinkChoice, Box<Options>)>,
+) -> anyhow::Result<Option<(Arc<Sink>, Options)>> {
+    let Some((choice, enrichment)) = direct else {
+        return Ok(None);
+    };
+    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
+    Ok(Some((sink, enrichment.as_ref().clone())))
 }
 
 async fn open_spool(config: &Config) -> anyhow::Result<Spool> {

@@ -1,7 +1,9 @@
 //! `producer check`: tries everything that `run` would use.
 
+use crate::config::ServiceSettings;
 use crate::{Config, Destination};
 use ha_assembly::check::{Doctor, http_clock_ahead_s};
+use ha_intake::{ClientOptions, IntakeClient, IntakeError};
 use ha_protocol::AccessToken;
 use ha_source::{ConnectionState, Ended, Source, SourceEvent, SourceEvents, SourceOptions};
 use std::process::ExitCode;
@@ -45,12 +47,44 @@ async fn check(config: &Config) -> ExitCode {
                 doctor.database(sink, &config.tls).await;
             }
         }
+        Destination::Service { workers, direct } => {
+            service(&mut doctor, workers, config).await;
+            if let Some((sink, _)) = direct {
+                doctor.database(sink, &config.tls).await;
+            }
+        }
         Destination::Sink { sink, .. } => doctor.database(sink, &config.tls).await,
     }
     doctor
         .spool(&config.spool_path, config.spool_bytes_max)
         .await;
     doctor.finish()
+}
+
+/// Every worker that the name stands for, asked whether it would take events.
+async fn service(doctor: &mut Doctor, workers: &ServiceSettings, config: &Config) {
+    let tls = Arc::clone(&config.tls.client);
+    let options = ClientOptions::new(workers.urls.clone(), workers.token.clone(), tls);
+    let answers = match IntakeClient::new(options).probe().await {
+        Ok(answers) => answers,
+        Err(error) => {
+            let cure = "correct ENRICHMENT_SERVICE_URL";
+            return doctor.fail(format_args!("workers: {error}"), cure);
+        }
+    };
+    for (worker, answer) in answers {
+        match answer {
+            Ok(()) => doctor.ok(format_args!("worker {worker}: takes events")),
+            Err(error @ IntakeError::Refused(_)) => {
+                let what = "nothing else of it was tried";
+                doctor.fail(format_args!("worker: {error}"), what);
+            }
+            Err(error) => doctor.fail(
+                format_args!("worker: {error}"),
+                "start it with INTAKE_ADDR, or correct ENRICHMENT_SERVICE_URL",
+            ),
+        }
+    }
 }
 
 /// One connection, with the token and the subscriptions of `run`.

@@ -1,28 +1,32 @@
 //! The producer's settings.
 
+mod service;
+
 use clap::Args;
-use ha_enrich::{Depth, Options};
+use ha_enrich::{Depth, ExtraTag, Options};
 use ha_filter::Filter;
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, FilterArgs, FramingArgs,
-    FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems, SinkArgs,
-    SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, FilterArgs,
+    FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems,
+    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
+pub use service::{ServiceArgs, ServiceSettings};
+
 /// Settings of `producer run`, as given.
 #[derive(Debug, Args)]
 pub struct ProducerArgs {
-    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), or
-    /// disabled (plain mapping, in this process)
+    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), service
+    /// (workers over HTTP), or disabled (plain mapping, in this process)
     #[arg(
         long,
         env = "ENRICHMENT_MODE",
         default_value = "inline",
-        value_name = "inline|queue|disabled"
+        value_name = "inline|queue|service|disabled"
     )]
     enrichment_mode: String,
     #[command(flatten)]
@@ -33,6 +37,8 @@ pub struct ProducerArgs {
     filter: FilterArgs,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(flatten)]
     sink: SinkArgs,
     /// Durable file for what cannot be delivered; on a local or block volume, never NFS
@@ -53,7 +59,8 @@ pub struct ProducerArgs {
         help_heading = "Storage"
     )]
     spool_bytes_max: String,
-    /// In mode queue, with a database set: points go straight to it while the broker is away
+    /// In modes queue and service, with a database set: points go straight to it while the broker
+    /// or the workers are away
     #[arg(
         long,
         env = "FALLBACK_DIRECT_WRITE",
@@ -71,6 +78,8 @@ pub struct ProducerArgs {
     #[command(flatten)]
     weather: WeatherArgs,
     #[command(flatten)]
+    extra_tags: ExtraTagArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -83,17 +92,31 @@ pub enum Mode {
     Inline,
     /// Published for the workers.
     Queue,
+    /// Handed to the workers over HTTP.
+    Service,
     /// Mapped plainly in this process.
     Disabled,
 }
 
 impl Mode {
+    /// Reads `ENRICHMENT_MODE`; `None` after a problem.
+    pub fn read(text: &str, problems: &mut Problems) -> Option<Self> {
+        let all = [Self::Inline, Self::Queue, Self::Service, Self::Disabled];
+        let found = all.into_iter().find(|mode| mode.as_str() == text);
+        if found.is_none() {
+            let valid = "inline, queue, service or disabled";
+            problems.bad("ENRICHMENT_MODE", text, valid);
+        }
+        found
+    }
+
     /// The setting's word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inline => "inline",
             Self::Queue => "queue",
+            Self::Service => "service",
             Self::Disabled => "disabled",
         }
     }
@@ -107,6 +130,13 @@ pub enum Destination {
         /// Its address.
         url: Url,
         /// The database for direct writes while the broker is away, and what is mapped.
+        direct: Option<(SinkChoice, Box<Options>)>,
+    },
+    /// To the workers' intakes over HTTP.
+    Service {
+        /// The workers.
+        workers: ServiceSettings,
+        /// The database for direct writes while they are away, and what is mapped.
         direct: Option<(SinkChoice, Box<Options>)>,
     },
     /// Through the stages in this process, to the sink.
@@ -135,6 +165,8 @@ pub struct Config {
     pub filter: Filter,
     /// Where they go.
     pub destination: Destination,
+    /// Registry facts that become tags, here or at the workers.
+    pub extra_tags: Vec<ExtraTag>,
     /// Frames.
     pub framing: FramingSettings,
     /// The spool's file.
@@ -154,15 +186,7 @@ impl ProducerArgs {
     pub fn resolve(&self, problems: &mut Problems) -> Option<Config> {
         // The certificates are read here, and need the process's one crypto provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mode = match self.enrichment_mode.as_str() {
-            "inline" => Some(Mode::Inline),
-            "queue" => Some(Mode::Queue),
-            "disabled" => Some(Mode::Disabled),
-            other => {
-                problems.bad("ENRICHMENT_MODE", other, "inline, queue or disabled");
-                None
-            }
-        };
+        let mode = Mode::read(&self.enrichment_mode, problems);
         let instance = self.instance.resolve(problems);
         let home_assistant = self.home_assistant.resolve(problems);
         let filter = self.filter.resolve(problems);
@@ -174,7 +198,9 @@ impl ProducerArgs {
             bytes,
             (4 << 20)..=(1_u64 << 50),
         );
-        let destination = mode.and_then(|mode| self.destination(mode, problems));
+        let extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
+        let destination =
+            mode.and_then(|mode| self.destination(mode, &extra_tags, &framing, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
         let grace = self.admin.resolve_grace(problems);
@@ -184,6 +210,7 @@ impl ProducerArgs {
             home_assistant: home_assistant?,
             filter: filter?,
             destination: destination?,
+            extra_tags,
             framing,
             spool_path: self.spool_path.clone(),
             spool_bytes_max,
@@ -194,15 +221,17 @@ impl ProducerArgs {
     }
 
     /// The database for direct writes; none if it is not set, or not wanted.
-    fn direct(&self, problems: &mut Problems) -> Option<(SinkChoice, Box<Options>)> {
+    fn direct(
+        &self,
+        extra_tags: &[ExtraTag],
+        problems: &mut Problems,
+    ) -> Option<(SinkChoice, Box<Options>)> {
         match self.fallback_direct_write.as_str() {
             "true" if self.sink.is_set() => {
                 let sink = self.sink.resolve(problems, false)?;
                 let attributes = self.attributes.resolve(problems);
-                Some((
-                    sink,
-                    Box::new(ha_assembly::enrichment(Depth::Plain, attributes)),
-                ))
+                let options = ha_assembly::enrichment(Depth::Plain, attributes);
+                Some((sink, Box::new(with_tags(options, extra_tags))))
             }
             "true" | "false" => None,
             other => {
@@ -213,12 +242,24 @@ impl ProducerArgs {
     }
 
     /// Asks only for the settings that the mode uses.
-    fn destination(&self, mode: Mode, problems: &mut Problems) -> Option<Destination> {
+    fn destination(
+        &self,
+        mode: Mode,
+        extra_tags: &[ExtraTag],
+        framing: &FramingSettings,
+        problems: &mut Problems,
+    ) -> Option<Destination> {
         let depth = match mode {
             Mode::Queue => {
                 let url = self.broker.resolve(problems);
-                let direct = self.direct(problems);
+                let direct = self.direct(extra_tags, problems);
                 return Some(Destination::Broker { url: url?, direct });
+            }
+            Mode::Service => {
+                let workers = self.service.resolve(framing, problems);
+                let direct = self.direct(extra_tags, problems);
+                let workers = workers?;
+                return Some(Destination::Service { workers, direct });
             }
             Mode::Inline => Depth::Full,
             Mode::Disabled => Depth::Plain,
@@ -230,12 +271,19 @@ impl ProducerArgs {
             Depth::Full => self.weather.resolve(problems),
             Depth::Plain => WeatherSettings::none(),
         };
-        let enrichment = ha_assembly::enrichment(depth, fields);
+        let enrichment = with_tags(ha_assembly::enrichment(depth, fields), extra_tags);
         Some(Destination::Sink {
             sink: sink?,
             batch,
             enrichment: Box::new(ha_assembly::weather_fields(enrichment, &weather)),
             weather: Box::new(weather),
         })
+    }
+}
+
+fn with_tags(options: Options, extra_tags: &[ExtraTag]) -> Options {
+    Options {
+        extra_tags: extra_tags.to_vec(),
+        ..options
     }
 }

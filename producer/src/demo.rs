@@ -208,6 +208,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
             enrichment: Box::new(Options::default()),
             weather: Box::new(WeatherSettings::none()),
         },
+        extra_tags: Vec::new(),
         framing: FramingSettings {
             events_max: 100,
             bytes_max: 1 << 20,

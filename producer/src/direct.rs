@@ -93,7 +93,8 @@ fn map(frame: &EncodedFrame, enrichment: &Options, points: &mut PointBuffer) {
         return;
     };
     for envelope in &frame.envelopes {
-        if let Ok(point) = ha_enrich::enrich(envelope, None, enrichment) {
+        if let Ok(mut point) = ha_enrich::enrich(envelope, None, enrichment) {
+            ha_enrich::registry::tag(&mut point, &frame.entities, &enrichment.extra_tags);
             points.push(point);
         }
     }

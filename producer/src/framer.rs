@@ -5,11 +5,13 @@
 use crate::backfill::{Backfilled, Gap};
 use crate::intake::{Intake, Numbered, Taken};
 use crate::low_water::LowWater;
+use crate::record::Record;
+use crate::registry::EntityRow;
 use crate::router::Router;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ha_frame::{Frame, HomeFacts};
+use ha_frame::{EntityFacts, Frame};
 use ha_pipeline::{Letter, now_ns};
 use ha_settings::FramingSettings;
 use ha_source::{SourceEvent, SourceEvents};
@@ -18,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// A frame ready for the route.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct EncodedFrame {
     /// The bytes.
     pub payload: Bytes,
     /// Envelopes in it.
+    pub envelopes: u32,
+    /// Those that are Home Assistant's events, and not the producer's own records.
     pub events: u32,
     /// Source time of the oldest event, nanoseconds since the epoch.
     pub oldest_ns: i64,
@@ -43,61 +48,66 @@ const ASIDE_MAX: usize = 64;
 struct OpenFrame {
     events: Vec<Numbered>,
     bytes: usize,
-    /// Source times.
-    oldest_ns: i64,
-    newest_ns: i64,
+    /// Those that are records.
+    records: u32,
+    /// The oldest and the newest source time.
+    span_ns: Option<(i64, i64)>,
     opened_at: Option<Instant>,
 }
 
 impl OpenFrame {
     fn push(&mut self, event: Numbered) {
-        let first = self.events.is_empty();
-        let time_ns = event.source_time_ns;
-        self.oldest_ns = if first {
-            time_ns
-        } else {
-            self.oldest_ns.min(time_ns)
-        };
-        self.newest_ns = if first {
-            time_ns
-        } else {
-            self.newest_ns.max(time_ns)
-        };
+        match event.source_time_ns {
+            Some(time_ns) => {
+                let (oldest_ns, newest_ns) = self.span_ns.unwrap_or((time_ns, time_ns));
+                self.span_ns = Some((oldest_ns.min(time_ns), newest_ns.max(time_ns)));
+            }
+            None => self.records += 1,
+        }
         self.bytes += event.json.len();
         self.events.push(event);
         self.opened_at.get_or_insert_with(Instant::now);
     }
 
     fn oldest_ns(&self) -> Option<i64> {
-        (!self.events.is_empty()).then_some(self.oldest_ns)
+        self.span_ns.map(|(oldest_ns, _)| oldest_ns)
     }
 
     fn is_full(&self, limits: &FramingSettings) -> bool {
         self.events.len() >= limits.events_max || self.bytes >= limits.bytes_max
     }
 
-    fn encode(
-        self,
-        intake: &Intake,
-        home: Option<HomeFacts<'static>>,
-    ) -> anyhow::Result<EncodedFrame> {
+    fn encode(self, intake: &Intake) -> anyhow::Result<EncodedFrame> {
         let envelopes: Vec<_> = self
             .events
             .iter()
             .map(|event| event.envelope(&intake.instance, intake.epoch))
             .collect();
-        let events = envelopes.len() as u32;
+        let count = envelopes.len() as u32;
         let mut frame = Frame::new(envelopes);
-        frame.home = home;
+        frame.home = intake.home.facts();
+        frame.entities = entities(&self.events);
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
         ha_frame::encode(&frame, &mut payload)?;
         Ok(EncodedFrame {
             payload: payload.into(),
-            events,
-            oldest_ns: self.oldest_ns,
+            envelopes: count,
+            events: count - self.records,
+            oldest_ns: self.oldest_ns().unwrap_or_else(now_ns),
             is_first_offer: true,
         })
     }
+}
+
+/// The facts of the events' entities, each once.
+fn entities(events: &[Numbered]) -> Vec<EntityFacts<'_>> {
+    let mut rows: Vec<&EntityRow> = events
+        .iter()
+        .filter_map(|event| event.facts.as_deref())
+        .collect();
+    rows.sort_unstable_by(|one, other| one.record.entity_id.cmp(&other.record.entity_id));
+    rows.dedup_by(|one, other| one.record.entity_id == other.record.entity_id);
+    rows.into_iter().filter_map(EntityRow::facts).collect()
 }
 
 /// The framer's neighbours.
@@ -106,12 +116,15 @@ pub struct Neighbours {
     pub source: SourceEvents,
     /// Events of gap fill.
     pub backfilled: mpsc::Receiver<Backfilled>,
+    /// What the producer itself has to say.
+    pub records: mpsc::Receiver<Record>,
+    /// Set where tags depend on the registries: no event is taken before they have been read once,
+    /// or this is cancelled.
+    pub hold_until: Option<CancellationToken>,
     /// Where gaps are told.
     pub gaps: watch::Sender<Gap>,
     /// Where frames go.
     pub router: Arc<Router>,
-    /// Facts that travel in frames.
-    pub home: watch::Receiver<Option<HomeFacts<'static>>>,
     /// How far the stream is safe, nanoseconds of source time.
     pub mark_ns: watch::Sender<Option<i64>>,
 }
@@ -128,9 +141,9 @@ pub struct Framer {
 
 /// What a frame under way gives back.
 struct Safe {
-    events: usize,
-    oldest_ns: i64,
-    newest_ns: i64,
+    envelopes: usize,
+    /// The oldest and the newest source time.
+    span_ns: Option<(i64, i64)>,
 }
 
 impl Framer {
@@ -142,9 +155,10 @@ impl Framer {
         let Neighbours {
             mut source,
             mut backfilled,
+            mut records,
+            hold_until,
             gaps,
             router,
-            home,
             mark_ns,
         } = neighbours;
         let mut open = OpenFrame::default();
@@ -152,6 +166,9 @@ impl Framer {
         let mut aside = FuturesUnordered::new();
         let mut events_under_way = 0;
         let mut ended = false;
+        let mut known = self.intake.registry.clone();
+        let mut held = hold_until.is_some();
+        let hold_until = hold_until.unwrap_or_default();
         loop {
             let now = Instant::now();
             let full = open.is_full(&self.limits);
@@ -163,19 +180,16 @@ impl Framer {
             };
             let at_once = room && (full || ended || under_way.is_empty());
             if due.is_some_and(|due| due <= now || at_once) {
-                let newest_ns = open.newest_ns;
-                let frame =
-                    std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
-                let (events, oldest_ns) = (frame.events as usize, frame.oldest_ns);
-                let safe = Safe {
-                    events,
-                    oldest_ns,
-                    newest_ns,
-                };
-                self.low_water.under_way(oldest_ns);
+                let span_ns = open.span_ns;
+                let frame = std::mem::take(&mut open).encode(&self.intake)?;
+                let envelopes = frame.envelopes as usize;
+                let safe = Safe { envelopes, span_ns };
+                if let Some((oldest_ns, _)) = span_ns {
+                    self.low_water.under_way(oldest_ns);
+                }
                 let router = Arc::clone(&router);
                 if room {
-                    events_under_way += events;
+                    events_under_way += envelopes;
                     under_way.push(async move {
                         router.deliver(frame).await;
                         safe
@@ -197,22 +211,26 @@ impl Framer {
             }
             tokio::select! {
                 Some(safe) = under_way.next(), if !under_way.is_empty() => {
-                    events_under_way -= safe.events;
-                    self.low_water.safe(safe.oldest_ns, safe.newest_ns);
+                    events_under_way -= safe.envelopes;
+                    self.is_safe(&safe);
                     mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
                 }
                 Some(done) = aside.next(), if !aside.is_empty() => {
                     if let Some(safe) = done {
-                        self.low_water.safe(safe.oldest_ns, safe.newest_ns);
+                        self.is_safe(&safe);
                     }
                 }
-                event = source.recv(), if !ended && !full && aside.len() < ASIDE_MAX => match event {
+                event = source.recv(), if !held && !ended && !full && aside.len() < ASIDE_MAX => match event {
                     Some(event) => {
                         let mut letters = Vec::new();
                         self.take(event, &mut open, &mut letters, &gaps);
                         while !open.is_full(&self.limits) {
                             let Some(event) = source.try_recv() else { break };
                             self.take(event, &mut open, &mut letters, &gaps);
+                        }
+                        // A connection is a beginning, even where nothing happens after it.
+                        if mark_ns.borrow().is_none() {
+                            mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
                         }
                         if !letters.is_empty() {
                             let router = Arc::clone(&router);
@@ -227,6 +245,8 @@ impl Framer {
                     }
                     None => ended = true,
                 },
+                _ = known.changed(), if held => held = false,
+                () = hold_until.cancelled(), if held => held = false,
                 Some(event) = backfilled.recv(), if !ended && !full => match event {
                     Backfilled::Event(event) => {
                         if let Some(event) = self.intake.take_backfilled(event, now_ns()) {
@@ -239,8 +259,15 @@ impl Framer {
                     }
                     Backfilled::Done(_) => {}
                 },
+                Some(record) = records.recv(), if !ended && !full => open.push(record.into()),
                 () = sleep_until(due), if due.is_some() => {}
             }
+        }
+    }
+
+    fn is_safe(&mut self, safe: &Safe) {
+        if let Some((oldest_ns, newest_ns)) = safe.span_ns {
+            self.low_water.safe(oldest_ns, newest_ns);
         }
     }
 
@@ -277,14 +304,14 @@ impl Framer {
             }
             SourceEvent::Connected { ha_version, .. } => {
                 tracing::info!(ha_version, "connected to Home Assistant, subscribed");
-                if let Some(from) = self.low_water.gap_from_ns() {
-                    gaps.send_modify(|gap| {
-                        *gap = Gap {
-                            number: gap.number + 1,
-                            from,
-                        }
-                    });
-                }
+                let from = self.low_water.gap_from_ns();
+                gaps.send_modify(|gap| {
+                    *gap = Gap {
+                        number: gap.number + 1,
+                        from,
+                    }
+                });
+                self.low_water.connected(now_ns());
             }
             SourceEvent::Disconnected { reason, .. } => {
                 tracing::warn!(%reason, "disconnected from Home Assistant");

@@ -1,4 +1,5 @@
-//! `producer import`: a file of captured messages through the same stages, or the same broker.
+//! `producer import`: a file of captured messages through the same stages, the same
+//! broker or the same workers.
 //!
 //! The file is read by a thread of its own, which waits when the way is behind: memory holds a few
 //! dozen frames whatever the file's size. Nothing is kept beside the file: what cannot be imported
@@ -9,7 +10,7 @@ mod lines;
 mod progress;
 mod way;
 
-use crate::config::Mode;
+use crate::config::{Mode, ServiceArgs, ServiceSettings};
 use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -48,13 +49,13 @@ pub struct ImportArgs {
     /// Captured WebSocket messages, arrays of them, or bare events; one a line
     #[arg(long, value_name = "FILE")]
     jsonl: PathBuf,
-    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), or
-    /// disabled (plain mapping, in this process)
+    /// Where events are enriched: inline (in this process), queue (RabbitMQ and workers), service
+    /// (workers over HTTP), or disabled (plain mapping, in this process)
     #[arg(
         long,
         env = "ENRICHMENT_MODE",
         default_value = "inline",
-        value_name = "inline|queue|disabled"
+        value_name = "inline|queue|service|disabled"
     )]
     enrichment_mode: String,
     #[command(flatten)]
@@ -63,6 +64,8 @@ pub struct ImportArgs {
     filter: FilterArgs,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(flatten)]
     sink: SinkArgs,
     #[command(flatten)]
@@ -81,6 +84,7 @@ pub struct ImportArgs {
 #[derive(Debug)]
 enum Destination {
     Broker(Url),
+    Service(ServiceSettings),
     Sink {
         sink: SinkChoice,
         batch: BatchSettings,
@@ -103,15 +107,7 @@ impl ImportArgs {
     fn resolve(&self, problems: &mut Problems) -> Option<Import> {
         // The certificates are read here, and need the process's one crypto provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mode = match self.enrichment_mode.as_str() {
-            "inline" => Some(Mode::Inline),
-            "queue" => Some(Mode::Queue),
-            "disabled" => Some(Mode::Disabled),
-            other => {
-                problems.bad("ENRICHMENT_MODE", other, "inline, queue or disabled");
-                None
-            }
-        };
+        let mode = Mode::read(&self.enrichment_mode, problems);
         if !self.jsonl.is_file() {
             let path = self.jsonl.display().to_string();
             problems.bad("--jsonl", &path, "a file that exists");
@@ -119,7 +115,7 @@ impl ImportArgs {
         let instance = self.instance.resolve(problems);
         let filter = self.filter.resolve(problems);
         let framing = self.framing.resolve(problems);
-        let destination = mode.and_then(|mode| self.destination(mode, problems));
+        let destination = mode.and_then(|mode| self.destination(mode, &framing, problems));
         let tls = self.tls.resolve(problems);
         Some(Import {
             jsonl: self.jsonl.clone(),
@@ -131,11 +127,20 @@ impl ImportArgs {
         })
     }
 
-    fn destination(&self, mode: Mode, problems: &mut Problems) -> Option<Destination> {
+    fn destination(
+        &self,
+        mode: Mode,
+        framing: &FramingSettings,
+        problems: &mut Problems,
+    ) -> Option<Destination> {
         let depth = match mode {
             Mode::Queue => return self.broker.resolve(problems).map(Destination::Broker),
+            Mode::Service => {
+                let workers = self.service.resolve(framing, problems);
+                return workers.map(Destination::Service);
+            }
             Mode::Disabled => Depth::Plain,
-            _ => Depth::Full,
+            Mode::Inline => Depth::Full,
         };
         let sink = self.sink.resolve(problems, true);
         let batch = self.batch.resolve(problems);

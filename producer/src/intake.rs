@@ -2,16 +2,21 @@
 //! in the numbers is a loss; nothing behind this may leave an event out.
 
 use crate::backfill::BackfilledEvent;
+use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
+use crate::record::Record;
+use crate::registry::{EntityRow, Registry};
 use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
 use ha_pipeline::{LatestEvents, Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 /// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
@@ -22,15 +27,23 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 pub struct Filtering {
     filter: Arc<Filter>,
     recent: Arc<Mutex<Recent>>,
+    /// Told when an entity is new.
+    learned: Arc<Notify>,
 }
 
 impl Filtering {
-    /// Nothing has come yet.
+    /// Nothing has come yet, but these entities are known from earlier runs.
     #[must_use]
-    pub fn new(filter: Filter) -> Self {
+    pub fn new(filter: Filter, known: impl IntoIterator<Item = String>) -> Self {
+        let mut recent = Recent::default();
+        for entity_id in known {
+            recent.learn(&entity_id);
+        }
+        recent.take_unkept();
         Self {
             filter: Arc::new(filter),
-            recent: Arc::default(),
+            recent: Arc::new(Mutex::new(recent)),
+            learned: Arc::default(),
         }
     }
 
@@ -40,9 +53,32 @@ impl Filtering {
         self.filter.decide(entity_id).is_ok()
     }
 
-    /// Kept entities that events came of.
+    /// Remembers entities that there are.
+    pub fn learn_entities<'a>(&self, entities: impl Iterator<Item = &'a str>) {
+        let mut recent = self.recent();
+        let mut learned = false;
+        for entity in entities {
+            learned |= recent.learn(entity);
+        }
+        if learned {
+            self.learned.notify_one();
+        }
+    }
+
+    /// Waits for entities that were not known, and gives them once.
+    pub async fn learned_entities(&self) -> Vec<Box<str>> {
+        loop {
+            let learned = self.recent().take_unkept();
+            if !learned.is_empty() {
+                return learned;
+            }
+            self.learned.notified().await;
+        }
+    }
+
+    /// Kept entities that there are or were, sorted.
     #[must_use]
-    pub fn seen_entities(&self) -> Vec<String> {
+    pub fn known_entities(&self) -> BTreeSet<String> {
         self.recent()
             .entities()
             .filter(|entity| self.keeps(entity))
@@ -60,7 +96,11 @@ impl Filtering {
 
     /// Remembers an event; false if it was there.
     fn remember(&self, entity_id: &str, time: UtcMicros) -> bool {
-        self.recent().insert(entity_id, time)
+        let (is_new, learned) = self.recent().insert(entity_id, time);
+        if learned {
+            self.learned.notify_one();
+        }
+        is_new
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -79,8 +119,12 @@ pub struct Intake {
     pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
+    /// What the registries say.
+    pub registry: watch::Receiver<Arc<Registry>>,
     /// For people who look.
     pub latest: LatestEvents,
+    /// Facts that travel in frames; the weather's own events are among those that come by.
+    pub home: Home,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -89,11 +133,15 @@ pub struct Intake {
 #[derive(Debug)]
 pub struct Numbered {
     id: Uuid,
+    origin: Origin,
     /// The number of a live event.
     sequence: Option<u64>,
     received_at_ns: i64,
-    /// Source time, or when it was received where the event does not say.
-    pub source_time_ns: i64,
+    /// Source time, or when it was received where the event does not say. None for a record, which
+    /// says nothing of how far Home Assistant's events were read.
+    pub source_time_ns: Option<i64>,
+    /// What the registries say of its entity.
+    pub facts: Option<Arc<EntityRow>>,
     /// The event's bytes.
     pub json: Bytes,
     _permit: Option<QueuePermit>,
@@ -120,6 +168,9 @@ impl Intake {
             .ok()
             .and_then(|peek| peek.entity_id.as_deref());
         let json = &event.json;
+        if let Some(entity) = entity {
+            self.home.saw(entity, json);
+        }
         if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity, json)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;
@@ -143,7 +194,7 @@ impl Intake {
                 }
             );
             let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
-            let numbered = Numbered::live(sequence, &event, source_time_ns, kept);
+            let numbered = Numbered::live(sequence, &event, source_time_ns, kept, None);
             let envelope = numbered.envelope(&self.instance, self.epoch);
             let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
             tracing::warn!(
@@ -155,7 +206,14 @@ impl Intake {
         }
         self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
-        Taken::Event(Numbered::live(sequence, &event, source_time_ns, json))
+        let facts = entity.and_then(|entity| self.facts(entity));
+        Taken::Event(Numbered::live(
+            sequence,
+            &event,
+            source_time_ns,
+            json,
+            facts,
+        ))
     }
 
     /// The same for an event that gap fill found. One that came before is not taken again: it is
@@ -175,24 +233,39 @@ impl Intake {
             return None;
         }
         self.metrics.backfilled();
+        let facts = self.facts(&event.entity_id);
         Some(Numbered {
             id: Uuid::now_v7(),
+            origin: Origin::Backfill,
             sequence: None,
             received_at_ns,
-            source_time_ns: event.time.as_nanos(),
+            source_time_ns: Some(event.time.as_nanos()),
+            facts,
             json: event.json,
             _permit: None,
         })
     }
+
+    fn facts(&self, entity_id: &str) -> Option<Arc<EntityRow>> {
+        self.registry.borrow().row(entity_id).map(Arc::clone)
+    }
 }
 
 impl Numbered {
-    fn live(sequence: u64, event: &ReceivedEvent, source_time_ns: i64, json: Bytes) -> Self {
+    fn live(
+        sequence: u64,
+        event: &ReceivedEvent,
+        source_time_ns: i64,
+        json: Bytes,
+        facts: Option<Arc<EntityRow>>,
+    ) -> Self {
         Self {
             id: Uuid::now_v7(),
+            origin: Origin::Live,
             sequence: Some(sequence),
             received_at_ns: event.received_at_ns,
-            source_time_ns,
+            source_time_ns: Some(source_time_ns),
+            facts,
             json,
             _permit: Some(event.permit.clone()),
         }
@@ -207,12 +280,23 @@ impl Numbered {
             epoch: self.sequence.map(|_| epoch),
             sequence: self.sequence,
             received_at_ns: self.received_at_ns,
-            origin: if self.sequence.is_some() {
-                Origin::Live
-            } else {
-                Origin::Backfill
-            },
+            origin: self.origin,
             json: self.json.as_ref().into(),
+        }
+    }
+}
+
+impl From<Record> for Numbered {
+    fn from(record: Record) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            origin: Origin::Live,
+            sequence: None,
+            received_at_ns: record.time_ns,
+            source_time_ns: None,
+            facts: None,
+            json: record.json,
+            _permit: None,
         }
     }
 }

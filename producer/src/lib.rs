@@ -2,7 +2,8 @@
 //! and sees each frame to where it is safe.
 //!
 //! ```text
-//! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, or the pipeline
+//! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, workers, or
+//!                                                                         the pipeline
 //! ```
 
 mod app;
@@ -19,9 +20,13 @@ mod intake;
 mod low_water;
 mod metrics;
 mod recent;
+mod record;
+mod registry;
 mod route;
 mod router;
+mod standby;
 mod status;
+mod workers;
 
 pub use app::App;
 pub use config::{Config, Destination, Mode, ProducerArgs};

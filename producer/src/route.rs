@@ -1,8 +1,10 @@
-//! The route: the broker in `queue`; the pipeline and its sink in `inline` and `disabled`.
+//! The route: the broker in `queue`; the workers' intakes in `service`; the pipeline and its sink in
+//! `inline` and `disabled`.
 
 use crate::framer::EncodedFrame;
 use ha_assembly::LetterStore;
-use ha_broker::{Header, NotDelivered, Outgoing, Publisher, topology};
+use ha_broker::{ClaimState, Header, NotDelivered, Outgoing, Publisher, topology};
+use ha_intake::{IntakeClient, IntakeError};
 use ha_pipeline::{Outcome, Pipeline, SinkState, Ticket, Work};
 use ha_resilience::Failure;
 use std::sync::Arc;
@@ -15,6 +17,12 @@ pub enum RouteError {
     /// The broker's reason.
     #[error(transparent)]
     Broker(#[from] NotDelivered),
+    /// Another producer of this home is active, or it is not known yet whether one is.
+    #[error("another producer of this home is active, or may be")]
+    NotActive,
+    /// The workers' reason.
+    #[error(transparent)]
+    Service(#[from] IntakeError),
     /// The database is away; the pipeline itself finds out when it is back.
     #[error("the database takes no writes: {0}")]
     SinkAway(String),
@@ -35,7 +43,11 @@ impl RouteError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Broker(NotDelivered::Nack | NotDelivered::Returned | NotDelivered::Timeout)
-            | Self::Timeout => Failure::Counted,
+            | Self::Timeout
+            | Self::Service(IntakeError::Unavailable(_) | IntakeError::Rejected(_)) => {
+                Failure::Counted
+            }
+            Self::Service(IntakeError::RetryAfter { after, .. }) => Failure::RetryAfter(*after),
             _ => Failure::Immediate,
         }
     }
@@ -46,6 +58,7 @@ impl RouteError {
         matches!(
             self,
             Self::Broker(NotDelivered::Nack | NotDelivered::Returned)
+                | Self::Service(IntakeError::Rejected(_))
         )
     }
 }
@@ -59,7 +72,11 @@ pub enum Route {
         publisher: Publisher,
         /// The instance: copies of one home's stream can be bound by it.
         routing_key: String,
+        /// Whether this producer is the active one; an import is beside the question.
+        claim: Option<watch::Receiver<ClaimState>>,
     },
+    /// To the workers, over HTTP; confirmed when it is stored.
+    Service(IntakeClient),
     /// Through the stages in this process.
     Pipeline(PipelineHandle),
 }
@@ -159,7 +176,8 @@ fn away(state: &SinkState) -> Option<RouteError> {
 }
 
 impl Route {
-    /// Offers a frame once. Delivered means confirmed by the broker, or stored by the sink.
+    /// Offers a frame once. Delivered means confirmed by the broker, or stored by the sink, by a
+    /// worker's word or our own.
     ///
     /// # Errors
     /// [`RouteError`]
@@ -168,7 +186,14 @@ impl Route {
             Self::Broker {
                 publisher,
                 routing_key,
+                claim,
             } => {
+                if claim
+                    .as_ref()
+                    .is_some_and(|claim| !claim.borrow().permits())
+                {
+                    return Err(RouteError::NotActive);
+                }
                 let mut headers = vec![
                     (
                         ha_frame::HEADER_VERSION.into(),
@@ -176,7 +201,7 @@ impl Route {
                     ),
                     (
                         ha_frame::HEADER_COUNT.into(),
-                        Header::Number(frame.events.into()),
+                        Header::Number(frame.envelopes.into()),
                     ),
                 ];
                 if !frame.is_first_offer {
@@ -191,6 +216,7 @@ impl Route {
                 };
                 Ok(publisher.publish(message).await?)
             }
+            Self::Service(client) => Ok(client.deliver(frame.payload.clone()).await?),
             Self::Pipeline(handle) => handle.store(frame).await,
         }
     }

@@ -3,6 +3,7 @@
 use crate::Mode;
 use crate::metrics::{Totals, route_state};
 use crate::router::Router;
+use crate::workers::Workers;
 use ha_broker::{Depths, PublisherState};
 use ha_pipeline::{LatencyRecorder, LatestEvents, QualityRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
@@ -23,16 +24,18 @@ pub enum RouteWatch {
         watch::Receiver<PublisherState>,
         watch::Receiver<Option<Depths>>,
     ),
+    /// The workers' intakes.
+    Workers(watch::Receiver<Workers>),
     /// The pipeline of this process.
     Sink {
         /// The database.
         state: watch::Receiver<SinkState>,
         /// Latencies of what it stored.
         latency: Arc<LatencyRecorder>,
+        /// What the rules said of it.
+        quality: Arc<QualityRecorder>,
         /// The pipeline's counts.
         totals: Arc<ha_pipeline::Totals>,
-        /// What the rules said of its events.
-        quality: Arc<QualityRecorder>,
     },
 }
 
@@ -116,11 +119,14 @@ impl StatusParts {
                 );
                 map.insert("broker".into(), broker_status(&state.borrow()));
             }
+            RouteWatch::Workers(workers) => {
+                map.insert("workers".into(), workers.borrow().status());
+            }
             RouteWatch::Sink {
                 state,
                 latency,
-                totals,
                 quality,
+                totals,
             } => {
                 dead_letters += totals.dead_lettered.load(Relaxed);
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));

@@ -20,9 +20,12 @@ mod suite {
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
     mod refusals;
+    mod registry;
     mod replay;
     mod restart_artefacts;
     mod restarts;
+    mod service;
+    mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

@@ -1,19 +1,22 @@
 //! The worker, put together.
 
-use crate::Config;
 use crate::backlog;
 use crate::consume::{End, Limits, Stages, consume};
 use crate::in_flight::InFlight;
 use crate::split::Splitter;
+use crate::{Config, intake};
 use anyhow::Context;
-use ha_assembly::BrokerLetters;
+use ha_assembly::{BrokerLetters, LetterStore, SpoolLetters};
 use ha_broker::{
     Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
 };
+use ha_intake::Intake;
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_resilience::Backoff;
+use ha_spool::Spool;
 use ha_telemetry::{Admin, Health, Rates};
 use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,18 +33,22 @@ const PREFETCH_MESSAGES_MAX: usize = 2_000;
 /// After a frame of a newer version: somebody is in the middle of an upgrade.
 const NEWER_VERSION_PAUSE: Duration = Duration::from_secs(30);
 
+/// The spool of a worker holds letters; the frames in it are those of letters sent again.
+const SPOOL_BYTES_MAX: u64 = 1 << 30;
+
 /// The worker, ready to run.
 pub struct App {
     metrics: PrometheusHandle,
     admin: Admin,
+    intake: Option<Intake>,
     worker: Worker,
 }
 
-/// Everything but the admin address.
+/// Everything but the addresses.
 struct Worker {
     config: Config,
-    broker: Arc<Broker>,
-    pipeline: Arc<Pipeline<BrokerLetters>>,
+    queue: Option<Queue>,
+    pipeline: Arc<Pipeline<LetterStore>>,
     latency: Arc<LatencyRecorder>,
     health: Health,
     rates: Rates,
@@ -49,24 +56,33 @@ struct Worker {
     in_flight: InFlight,
     backlog_seconds: watch::Receiver<f64>,
     sink: Arc<ha_assembly::Sink>,
+    /// Keeps the letters where there is no broker.
+    spool: Option<Spool>,
+}
+
+/// The way of frames over the broker.
+struct Queue {
+    broker: Arc<Broker>,
     splitter: Splitter,
 }
 
 impl App {
-    /// Opens what can fail for good: the address, the embedded database. The broker and InfluxDB
-    /// may come later.
+    /// Opens what can fail for good: the addresses, the embedded database, the letters' file. The
+    /// broker and InfluxDB may come later.
     ///
     /// # Errors
-    /// The address is in use, the file cannot be opened, a setting cannot be used.
+    /// An address is in use, the file cannot be opened, a setting cannot be used.
     pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         ha_pipeline::describe();
         describe();
         let admin = Admin::bind(config.admin_address).await?;
+        let intake = match &config.intake {
+            Some(settings) => Some(intake::bind(settings, &config.instance).await?),
+            None => None,
+        };
         let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
-        let name = format!("ha-ingestor worker {}", std::process::id());
-        let broker = ha_assembly::broker(config.amqp_url.clone(), name, &config.tls)?;
+        let health = Health::starting(&["database"]);
         let (depths_known, depths) = watch::channel(None);
-        tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
         let in_flight = InFlight::of(topology::EVENTS_QUEUE);
         let (backlog_known, backlog_seconds) = watch::channel(0.0);
         tokio::spawn(backlog::follow(
@@ -74,22 +90,38 @@ impl App {
             in_flight.clone(),
             backlog_known,
         ));
-        let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
+        let (queue, spool, letters) = match &config.amqp_url {
+            Some(url) => {
+                let name = format!("ha-ingestor worker {}", std::process::id());
+                let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+                tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
+                let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
+                health.not_ready("broker", "starting");
+                health.not_ready("suspects", "starting");
+                let letters = LetterStore::Broker(BrokerLetters::new(publisher.clone()));
+                let splitter = Splitter::new(publisher);
+                (Some(Queue { broker, splitter }), None, letters)
+            }
+            None => {
+                let (spool, path) = config.letters_file.open(SPOOL_BYTES_MAX).await?;
+                tracing::info!(path = %path.display(), "dead letters are kept in a file");
+                let letters = LetterStore::Spool(SpoolLetters::new(spool.clone()));
+                (None, Some(spool), letters)
+            }
+        };
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
         let weather = ha_assembly::weather(&config.weather, &config.tls)?;
         let pipeline = Pipeline::new(
             Arc::clone(&sink),
-            Arc::new(BrokerLetters::new(publisher.clone())),
+            Arc::new(letters),
             Arc::new(config.enrichment.clone()),
             ha_assembly::pipeline(&config.batch),
             Arc::clone(&latency),
         );
         let pipeline = Arc::new(pipeline.with_weather(weather));
-        let health = Health::starting(&["broker", "database", "suspects"]);
-        let splitter = Splitter::new(publisher);
         let worker = Worker {
             config,
-            broker,
+            queue,
             pipeline,
             latency,
             health,
@@ -98,16 +130,17 @@ impl App {
             in_flight,
             backlog_seconds,
             sink,
-            splitter,
+            spool,
         };
         Ok(Self {
             metrics,
             admin,
+            intake,
             worker,
         })
     }
 
-    /// Consumes until `shutdown`, for ever through every outage.
+    /// Consumes and serves until `shutdown`, for ever through every outage.
     ///
     /// # Errors
     /// None at present: what can fail for good has failed in [`build`](Self::build).
@@ -115,10 +148,12 @@ impl App {
         let Self {
             metrics,
             admin,
+            intake,
             worker,
         } = self;
         let stop_admin = CancellationToken::new();
-        let (status, health) = (worker.status_source(), worker.health.clone());
+        let intake_address = intake.as_ref().map(Intake::address);
+        let (status, health) = (worker.status_source(intake_address), worker.health.clone());
         let admin = tokio::spawn(admin.serve(metrics, health, status, stop_admin.clone()));
         let retention = tokio::spawn(ha_assembly::keep_retention(Arc::clone(&worker.sink)));
         let sink_state = worker.pipeline.sink_state();
@@ -127,13 +162,24 @@ impl App {
             sink_state,
             worker.health.clone(),
         ));
+        let replaying = worker.spool.clone().map(|spool| {
+            let (pipeline, shutdown) = (Arc::clone(&worker.pipeline), shutdown.clone());
+            tokio::spawn(intake::drain(spool, pipeline, shutdown))
+        });
         let totals = worker.pipeline.totals();
         let rates = tokio::spawn(worker.rates.clone().follow(move || {
             let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             [count(&totals.received), count(&totals.stored)]
         }));
-        worker.consume_until(shutdown).await;
+        tokio::join!(
+            worker.consume_until(&shutdown),
+            worker.serve_until(intake, &shutdown),
+        );
+        if let Some(replaying) = replaying {
+            let _ = replaying.await;
+        }
         rates.abort();
+        intake::close(worker.spool).await;
         sink_health.abort();
         retention.abort();
         stop_admin.cancel();
@@ -144,8 +190,17 @@ impl App {
 }
 
 impl Worker {
-    /// Consumes both queues until shutdown.
-    async fn consume_until(&self, shutdown: CancellationToken) {
+    /// Takes events over HTTP until shutdown, where that is wanted.
+    async fn serve_until(&self, intake: Option<Intake>, shutdown: &CancellationToken) {
+        if let Some(intake) = intake {
+            let pipeline = Arc::clone(&self.pipeline);
+            intake::serve(intake, pipeline, shutdown, self.config.grace).await;
+        }
+    }
+
+    /// Consumes both queues until shutdown, where there is a broker.
+    async fn consume_until(&self, shutdown: &CancellationToken) {
+        let Some(queue) = &self.queue else { return };
         let prefetch =
             (self.config.batch.prefetch_events_max / FRAME_EVENTS).clamp(2, PREFETCH_MESSAGES_MAX);
         let events = SubscriptionOptions {
@@ -161,24 +216,26 @@ impl Worker {
         };
         let of_suspects = InFlight::of(topology::SUSPECTS_QUEUE);
         tokio::join!(
-            self.consume_queue(&events, "broker", &self.in_flight, &shutdown),
-            self.consume_queue(&suspects, "suspects", &of_suspects, &shutdown),
+            self.consume_queue(queue, &events, "broker", &self.in_flight, shutdown),
+            self.consume_queue(queue, &suspects, "suspects", &of_suspects, shutdown),
         );
     }
 
     /// One queue, through every outage, until shutdown.
     async fn consume_queue(
         &self,
+        Queue { broker, splitter }: &Queue,
         options: &SubscriptionOptions,
         part: &'static str,
         in_flight: &InFlight,
         shutdown: &CancellationToken,
     ) {
         let queue = options.queue;
+        let splitter = (queue == topology::EVENTS_QUEUE).then_some(splitter);
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         while !shutdown.is_cancelled() {
             let opened = tokio::select! {
-                opened = Subscription::open(Arc::clone(&self.broker), options) => opened,
+                opened = Subscription::open(Arc::clone(broker), options) => opened,
                 () = shutdown.cancelled() => break,
             };
             let pause = match opened {
@@ -188,11 +245,11 @@ impl Worker {
                 }
                 Ok(subscription) => {
                     let prefetch = options.prefetch_messages;
-                    tracing::info!(broker = self.broker.address(), queue, prefetch, "consuming");
+                    tracing::info!(broker = broker.address(), queue, prefetch, "consuming");
                     self.health.ready(part);
                     backoff.reset();
                     match self
-                        .consume_subscription(subscription, options, shutdown, in_flight)
+                        .consume_subscription(subscription, options, splitter, shutdown, in_flight)
                         .await
                     {
                         End::Lost(error) => {
@@ -229,6 +286,7 @@ impl Worker {
         &self,
         mut subscription: Subscription,
         options: &SubscriptionOptions,
+        splitter: Option<&Splitter>,
         shutdown: &CancellationToken,
         in_flight: &InFlight,
     ) -> End {
@@ -237,7 +295,6 @@ impl Worker {
             grace: self.config.grace,
             sink_hold: self.config.sink_hold,
         };
-        let splitter = (options.queue == topology::EVENTS_QUEUE).then_some(&self.splitter);
         let sink = self.pipeline.sink_state();
         let end = consume(
             &mut subscription,
@@ -295,11 +352,11 @@ impl Worker {
         self.health.not_ready(part, reason);
     }
 
-    fn status_source(&self) -> ha_telemetry::StatusSource {
+    fn status_source(&self, intake: Option<SocketAddr>) -> ha_telemetry::StatusSource {
         let (health, latency) = (self.health.clone(), Arc::clone(&self.latency));
         let quality = self.pipeline.quality();
         let sink = self.pipeline.sink_state();
-        let broker = self.broker.address();
+        let broker = self.queue.as_ref().map(|queue| queue.broker.address());
         let (rates, depths) = (self.rates.clone(), self.depths.clone());
         let backlog_seconds = self.backlog_seconds.clone();
         let (totals, latest) = (self.pipeline.totals(), self.pipeline.latest_events());
@@ -311,6 +368,7 @@ impl Worker {
                 "uptime_s": started.elapsed().as_secs(),
                 "not_ready": health.reasons(),
                 "broker": broker,
+                "intake": intake,
                 "sink": ha_assembly::sink_status(&sink.borrow()),
                 "backlog_seconds": *backlog_seconds.borrow(),
                 "queues": ha_assembly::queues_status(*depths.borrow()),

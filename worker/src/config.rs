@@ -1,12 +1,15 @@
 //! The worker's settings.
 
+use crate::intake::LettersFile;
 use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, Problems, SinkArgs, SinkChoice,
-    TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, seconds,
+    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, InstanceArgs,
+    IntakeArgs, IntakeSettings, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs,
+    WeatherSettings, seconds,
 };
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
@@ -15,6 +18,20 @@ use url::Url;
 pub struct WorkerArgs {
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    intake: IntakeArgs,
+    /// The home of events over HTTP that do not say theirs
+    #[command(flatten)]
+    instance: InstanceArgs,
+    /// With INTAKE_ADDR and without AMQP_URL: the file that keeps dead letters; on a local or block
+    /// volume, never NFS [default: ./spool.db, or the next of ./spool-2.db … that is free]
+    #[arg(
+        long,
+        env = "SPOOL_PATH",
+        value_name = "FILE",
+        help_heading = "Storage"
+    )]
+    spool_path: Option<PathBuf>,
     #[command(flatten)]
     sink: SinkArgs,
     #[command(flatten)]
@@ -34,6 +51,8 @@ pub struct WorkerArgs {
     #[command(flatten)]
     weather: WeatherArgs,
     #[command(flatten)]
+    extra_tags: ExtraTagArgs,
+    #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -42,8 +61,14 @@ pub struct WorkerArgs {
 /// Settings of `worker run`, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The broker.
-    pub amqp_url: Url,
+    /// The broker; none when events come over HTTP only.
+    pub amqp_url: Option<Url>,
+    /// Events over HTTP.
+    pub intake: Option<IntakeSettings>,
+    /// The home of events over HTTP that do not say theirs.
+    pub instance: String,
+    /// Where dead letters are kept when there is no broker.
+    pub letters_file: LettersFile,
     /// The database.
     pub sink: SinkChoice,
     /// Batches and prefetch.
@@ -67,18 +92,35 @@ impl WorkerArgs {
     pub fn resolve(&self, problems: &mut Problems) -> Option<Config> {
         // Read TLS first: it needs the crypto provider, like everything behind it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let amqp_url = self.broker.resolve(problems);
+        let intake = self.intake.resolve(problems, ha_intake::BODY_BYTES_MAX);
+        let instance = if self.intake.is_set() {
+            self.instance.resolve(problems)
+        } else {
+            String::new()
+        };
+        let with_broker = self.broker.is_set() || !self.intake.is_set();
+        let amqp_url = with_broker.then(|| self.broker.resolve(problems));
         let sink = self.sink.resolve(problems, false);
         let batch = self.batch.resolve(problems);
         let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
         let fields = self.attributes.resolve(problems);
         let weather = self.weather.resolve(problems);
-        let enrichment = ha_assembly::enrichment(Depth::Full, fields);
+        let mut enrichment = ha_assembly::enrichment(Depth::Full, fields);
+        enrichment.extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);
         Some(Config {
-            amqp_url: amqp_url?,
+            amqp_url: match amqp_url {
+                None => None,
+                Some(url) => Some(url?),
+            },
+            intake,
+            instance,
+            letters_file: LettersFile {
+                path: self.spool_path.clone().unwrap_or("./spool.db".into()),
+                is_default: self.spool_path.is_none(),
+            },
             sink: sink?,
             batch,
             sink_hold,

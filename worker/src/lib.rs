@@ -6,6 +6,9 @@
 //!              ▲                         │
 //!              └── acknowledge ◄─ settle ┴─► dead letters
 //! ```
+//!
+//! With `INTAKE_ADDR` events come over HTTP too, or only: the answer takes the acknowledgement's
+//! place.
 
 mod app;
 mod audit;
@@ -18,6 +21,7 @@ mod dlq;
 mod explain;
 mod held;
 mod in_flight;
+mod intake;
 mod moment;
 mod settle;
 mod split;

@@ -17,6 +17,7 @@ mod suite {
     mod explain;
     mod flow;
     mod frames;
+    mod intake;
     #[allow(dead_code, reason = "the producer's tests use it too")]
     mod process;
     mod refusals;

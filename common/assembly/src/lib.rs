@@ -4,11 +4,11 @@ pub mod check;
 mod letters;
 
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
-use ha_enrich::{AttributePolicy, Depth, Options};
+use ha_enrich::{AttributePolicy, Depth, ExtraTag, Options, Schema};
 use ha_pipeline::PipelineOptions;
 use ha_settings::{
-    AttributeChoice, BatchSettings, FieldSettings, InfluxSettings, InfluxVersion, Secret,
-    SinkChoice, TlsSettings, WeatherProvider, WeatherSettings,
+    AttributeChoice, BatchSettings, ExtraTagArgs, FieldSettings, InfluxSettings, InfluxVersion,
+    Problems, Secret, SinkChoice, TlsSettings, WeatherProvider, WeatherSettings,
 };
 use ha_sink::{Api, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
 use ha_weather::{Provider, Weather, WeatherOptions};
@@ -105,12 +105,14 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
         AttributeChoice::None => AttributePolicy::None,
     };
     Options {
+        schema: fields.schema,
         depth,
         attributes,
         exclude_attributes: fields.exclude_attributes,
         context_fields: fields.context,
         normalize_units: fields.normalize_units,
         weather: false,
+        ..Options::default()
     }
 }
 
@@ -119,7 +121,8 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
 #[must_use]
 pub fn weather_fields(options: Options, weather: &WeatherSettings) -> Options {
     Options {
-        weather: weather.provider != WeatherProvider::None,
+        // Home Assistant's own schema has no place for it.
+        weather: weather.provider != WeatherProvider::None && options.schema == Schema::Native,
         ..options
     }
 }
@@ -149,6 +152,14 @@ pub fn weather(
     // With a place in the settings the first event finds the weather known.
     let _ = weather.observed(None);
     Ok(Some(weather))
+}
+
+/// Which registry facts become tags.
+#[must_use]
+pub fn extra_tags(args: &ExtraTagArgs, problems: &mut Problems) -> Vec<ExtraTag> {
+    let wanted = args.resolve(problems, &ExtraTag::ALL.map(ExtraTag::as_str));
+    let is_wanted = |tag: &ExtraTag| wanted.iter().any(|name| name == tag.as_str());
+    ExtraTag::ALL.into_iter().filter(is_wanted).collect()
 }
 
 /// Limits of the pipeline.

@@ -6,6 +6,7 @@
 //! limit. Publishing and consuming use separate connections, because a broker under a memory alarm
 //! stops reading from connections that publish, and acknowledgements must not stop with them.
 
+mod claim;
 mod connector;
 mod depths;
 mod letters;
@@ -14,6 +15,7 @@ mod publisher;
 mod subscription;
 pub mod topology;
 
+pub use claim::{Claim, ClaimState};
 pub use connector::{Broker, BrokerError, BrokerOptions, TlsFiles};
 pub use depths::{Depths, follow_depths};
 pub use letters::{Death, LetterReader};

@@ -11,8 +11,10 @@
 
 mod explain;
 mod facts;
+mod home_assistant;
 mod observation;
 mod options;
+pub mod registry;
 mod report;
 mod rules;
 mod stages;
@@ -24,12 +26,15 @@ use ha_frame::{Envelope, HomeFacts, WeatherFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};
+pub use home_assistant::{HomeAssistantSchema, MeasurementAttribute};
 pub use observation::{WEATHER, observation};
-pub use options::{AttributePolicy, Depth, Options};
+pub use options::{AttributePolicy, Depth, Options, Schema};
+pub use registry::ExtraTag;
 pub use report::{Flags, LeftOut, Report, WeatherOutcome};
 pub use rules::{
     AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact, is_restart_placeholder,
 };
+pub use stages::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
 
 /// Measurement of state changes.
 pub const EVENTS: &str = "home_assistant_events";
@@ -37,7 +42,14 @@ pub const EVENTS: &str = "home_assistant_events";
 /// Measurement of all other events on the bus.
 pub const BUS: &str = "home_assistant_bus";
 
-/// Makes the point of one event.
+/// Measurement of what the registries say of the entities.
+pub const ENTITIES: &str = "home_assistant_entities";
+
+/// Measurement of what the producer counts.
+pub const QUALITY: &str = "data_quality";
+
+/// Makes the point of one event. One without fields stands for an event that the schema
+/// `homeassistant` leaves out: there is nothing to write.
 ///
 /// # Errors
 /// What is not an event, in the words that its dead letter will carry.
@@ -72,9 +84,13 @@ pub fn enrich_among<'a>(
     observed: &'a [WeatherFacts<'_>],
     options: &Options,
 ) -> Result<(Point<'a>, Report), EventError> {
-    match ha_event::parse(&envelope.json)? {
+    let event = ha_event::parse(&envelope.json)?;
+    if let Schema::HomeAssistant(schema) = &options.schema {
+        return Ok((home_assistant::point(&event, schema), Report::default()));
+    }
+    match event {
         Event::StateChanged(event) => stages::state_changed(&event, envelope, observed, options),
-        Event::Bus(event) => Ok((stages::bus(&event, envelope), Report::default())),
+        Event::Bus(event) => Ok((stages::other(&event, envelope), Report::default())),
     }
 }
 

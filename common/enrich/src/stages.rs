@@ -6,13 +6,14 @@ mod identity;
 mod normalize;
 mod provenance;
 mod quality;
+mod record;
 mod weather;
 
-pub(crate) use bus::bus;
+pub use record::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
 
 use crate::facts::Facts;
 use crate::{Depth, EVENTS, Options, Report};
-use ha_event::{EventError, StateChanged};
+use ha_event::{BusEvent, EventError, StateChanged};
 use ha_frame::{Envelope, WeatherFacts};
 use ha_point::Point;
 
@@ -87,6 +88,11 @@ impl<'a> Outcome<'a> {
             report: Report::default(),
         }
     }
+}
+
+/// Any other event: a record of the producer's, or an event of Home Assistant's bus.
+pub(crate) fn other<'a>(event: &BusEvent<'a>, envelope: &'a Envelope<'_>) -> Point<'a> {
+    record::record(event, envelope).unwrap_or_else(|| bus::bus(event, envelope))
 }
 
 pub(crate) fn state_changed<'a>(

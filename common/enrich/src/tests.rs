@@ -1,6 +1,7 @@
 mod capture;
 mod merge;
 mod rules;
+mod schema;
 mod stages;
 
 use super::*;
@@ -81,6 +82,38 @@ fn other_events_keep_their_data_and_stay_apart_within_a_microsecond() {
         .map(|line| line.rsplit(' ').next().unwrap().to_owned())
         .collect();
     assert_eq!(times.len(), 3);
+}
+
+#[test]
+fn records_of_the_producer_are_told_from_events_of_the_same_name() {
+    let numberless = |envelope: &mut Envelope<'_>, _: &mut Options| {
+        (envelope.epoch, envelope.sequence) = (None, None);
+    };
+    let record = |event_type: &str, data: &str| {
+        format!(
+            r#"{{"event_type":"{event_type}","data":{data},"time_fired":"1970-01-01T00:00:02.000001Z"}}"#
+        )
+    };
+    let entity = EntityRecord {
+        entity_id: "light.a".into(),
+        area: Some("Küche, \"links\"".into()),
+        unit: Some("°C".into()),
+        ..EntityRecord::default()
+    };
+    let entity = record(ENTITY_RECORD, &serde_json::to_string(&entity).unwrap());
+    insta::assert_snapshot!(line(&entity, numberless), @r#"home_assistant_entities,entity_id=light.a,instance=home area="Küche, \"links\"",unit="°C" 2000001000"#);
+    insta::assert_snapshot!(line(&entity, |_, _| {}), @r#"home_assistant_bus,event_type=ha_ingestor_entity,instance=home data="{\"entity_id\":\"light.a\",\"area\":\"Küche, \\\"links\\\"\",\"unit\":\"°C\"}",epoch=9i,sequence=4i 2000001850"#);
+    let quality = QualityRecord {
+        epoch: 5,
+        sequence_last: 7,
+        capture: Some(99.5),
+        ..QualityRecord::default()
+    };
+    let quality = record(QUALITY_RECORD, &serde_json::to_string(&quality).unwrap());
+    insta::assert_snapshot!(line(&quality, numberless), @r#"data_quality,instance=home capture=99.5,epoch=5i,filtered=0i,lost=0i,received=0i,sequence_last=7i,settled=0i 2000001000"#);
+    // Another shape is somebody else's event.
+    let other = line(&record(QUALITY_RECORD, "7"), numberless);
+    assert!(other.starts_with("home_assistant_bus,"), "{other}");
 }
 
 proptest! {

@@ -6,7 +6,7 @@
 //! first has stored it is not known, but the same event written twice is one point.
 //!
 //! Behind a load balancer one address may be many workers. So each target has several connections
-//! in turn, and none lives longer than two seconds: kept alive for ever, it would pin its sender
+//! in turn, and none lives longer than a second: kept alive for ever, it would pin its sender
 //! to one worker.
 
 mod resolve;
@@ -14,6 +14,7 @@ mod target;
 
 use crate::BearerToken;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use ha_resilience::{BreakerOptions, Decision, Failure};
 use resolve::{AbortOnDrop, Resolved};
 use rustls::ClientConfig;
@@ -138,6 +139,9 @@ impl IntakeError {
     }
 }
 
+/// The address of each worker, and whether it takes events.
+pub type Answers = Vec<(String, Result<(), IntakeError>)>;
+
 /// The client. Cheap to clone; clones share connections and breakers.
 #[derive(Debug, Clone)]
 pub struct IntakeClient {
@@ -210,12 +214,13 @@ impl IntakeClient {
     ///
     /// # Errors
     /// When a name cannot be resolved.
-    pub async fn probe(&self) -> Result<Vec<(String, Result<(), IntakeError>)>, IntakeError> {
-        let mut answers = Vec::new();
-        for target in self.targets().await?.iter() {
-            answers.push((target.name(), target.probe().await));
-        }
-        Ok(answers)
+    pub async fn probe(&self) -> Result<Answers, IntakeError> {
+        let targets = self.targets().await?;
+        let ask = |target: &Arc<Target>| {
+            let target = Arc::clone(target);
+            async move { (target.name(), target.probe().await) }
+        };
+        Ok(join_all(targets.iter().map(ask)).await)
     }
 
     /// The targets as of the last resolution; waits for the first one.

@@ -23,9 +23,15 @@ mod client;
 mod server;
 mod token;
 
-pub use client::{ClientOptions, IntakeClient, IntakeError, parse_urls};
+pub use client::{Answers, ClientOptions, IntakeClient, IntakeError, parse_urls};
 pub use server::{BindError, Intake, IntakeOptions, Limits};
 pub use token::BearerToken;
 
 /// Where events are posted.
 pub const PATH: &str = "/v1/events";
+
+/// Bytes of one body at most, before and after unpacking.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// What a frame may hold beside the JSON of its events: envelopes and the facts of the home.
+pub const FRAME_OVERHEAD_BYTES_MAX: usize = 1 << 20;

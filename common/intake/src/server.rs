@@ -70,7 +70,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             event_bytes_max: 256 << 10,
-            body_bytes_max: 8 << 20,
+            body_bytes_max: crate::BODY_BYTES_MAX,
             body_events_max: 20_000,
             requests_max: 256,
             held_bytes_max: 64 << 20,

@@ -13,7 +13,5 @@ mod accepted;
 mod refused;
 #[path = "suite/spread.rs"]
 mod spread;
-#[path = "suite/storm.rs"]
-mod storm;
 #[path = "suite/support.rs"]
 mod support;

@@ -6,7 +6,7 @@ use crate::quality::{FrameQuality, QualityRecorder};
 use crate::run::{Ticket, Work};
 use crate::weather::WeatherStage;
 use bytes::Bytes;
-use ha_enrich::Options;
+use ha_enrich::{Options, Schema};
 use ha_frame::{DecodeError, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,7 +121,8 @@ impl<T: Ticket> Batch<T> {
         } = stages;
         let mut sky = weather.over(frame, ticket.is_first_pass(), options);
         let mut found = FrameQuality::default();
-        let (mut enriched, mut invalid, mut panicked, mut without_fields) = (0, 0, 0, 0);
+        let (mut enriched, mut invalid, mut panicked) = (0, 0, 0);
+        let (mut filtered, mut without_fields) = (0, 0);
         metrics
             .totals
             .received
@@ -133,7 +134,8 @@ impl<T: Ticket> Batch<T> {
             // A panic is a defect of ours; it costs its own event and no other.
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let observed = sky.for_event(envelope);
-                ha_enrich::enrich_among(envelope, observed, options).map(|(point, report)| {
+                ha_enrich::enrich_among(envelope, observed, options).map(|(mut point, report)| {
+                    ha_enrich::registry::tag(&mut point, &frame.entities, &options.extra_tags);
                     let time_ns = point.time_ns;
                     points.push(point).then_some((time_ns, report))
                 })
@@ -141,15 +143,17 @@ impl<T: Ticket> Batch<T> {
             match outcome {
                 Ok(Ok(Some((time_ns, report)))) => {
                     enriched += 1;
-                    metrics.latest.offer(seen_at_ns, &envelope.json);
                     found.add(&report);
                     sky.count(report.weather, envelope);
+                    metrics.latest.offer(seen_at_ns, &envelope.json);
                     self.sources.push(Source {
                         frame: self.frames.len() as u32,
                         envelope: index as u32,
                         live_time_ns: (envelope.origin == Origin::Live).then_some(time_ns),
                     });
                 }
+                // The schema of Home Assistant's integration leaves some states out.
+                Ok(Ok(None)) if options.schema != Schema::Native => filtered += 1,
                 Ok(Ok(None)) => without_fields += 1,
                 Ok(Err(error)) => {
                     invalid += 1;
@@ -185,6 +189,7 @@ impl<T: Ticket> Batch<T> {
         metrics.enriched.increment(enriched);
         metrics.invalid.increment(invalid);
         metrics.panicked.increment(panicked);
+        metrics.filtered.increment(filtered);
         metrics.without_fields.increment(without_fields);
     }
 

@@ -84,6 +84,7 @@ pub(crate) struct Metrics {
     pub enriched: Counter,
     pub invalid: Counter,
     pub panicked: Counter,
+    pub filtered: Counter,
     pub without_fields: Counter,
     pub frame_duration: Histogram,
     points_written: Counter,
@@ -112,8 +113,6 @@ impl Metrics {
             |reason| counter!("ha_ingestor_enrich_attributes_left_out_total", "reason" => reason);
         let broken = |id| counter!("ha_ingestor_enrich_validation_errors_total", "rule" => id);
         let metrics = Self {
-            totals: Arc::default(),
-            latest: LatestEvents::default(),
             broken_rules: RULES.iter().map(|rule| broken(rule.id)).collect(),
             weather_lookups: Lookup::ALL
                 .iter()
@@ -126,9 +125,12 @@ impl Metrics {
             attributes_unchanged: left_out("unchanged"),
             attributes_excluded: left_out("excluded"),
             attributes_not_wanted: left_out("none_wanted"),
+            totals: Arc::default(),
+            latest: LatestEvents::default(),
             enriched: outcome("enriched"),
             invalid: outcome("invalid"),
             panicked: outcome("panicked"),
+            filtered: outcome("filtered"),
             without_fields: outcome("without_fields"),
             frame_duration: histogram!("ha_ingestor_enrich_normalization_duration_seconds"),
             points_written: counter!("ha_ingestor_sink_points_written_total"),
@@ -167,11 +169,6 @@ impl Metrics {
         metrics
     }
 
-    pub fn points_written(&self, points: u64) {
-        self.totals.stored.fetch_add(points, Ordering::Relaxed);
-        self.points_written.increment(points);
-    }
-
     /// What became of the weather of one frame's events.
     pub fn weather(&self, lookups: &[u64]) {
         for (counter, count) in self.weather_lookups.iter().zip(lookups) {
@@ -195,6 +192,11 @@ impl Metrics {
         self.attributes_unchanged.increment(frame.unchanged);
         self.attributes_excluded.increment(frame.excluded);
         self.attributes_not_wanted.increment(frame.none_wanted);
+    }
+
+    pub fn points_written(&self, points: u64) {
+        self.totals.stored.fetch_add(points, Ordering::Relaxed);
+        self.points_written.increment(points);
     }
 
     pub fn dead_letter(&self, reason: Reason) {

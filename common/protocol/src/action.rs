@@ -25,6 +25,11 @@ pub enum Action<'a> {
         /// The bare event object, untouched: the slice of the message under `"event"`.
         json: &'a str,
     },
+    /// An event of a type that is only watched came.
+    Watched {
+        /// The type's place in the list of [`crate::Session::watching`].
+        place: usize,
+    },
     /// The answer to a [`crate::Session::request`].
     Result {
         /// The request's id.
@@ -61,6 +66,7 @@ impl fmt::Debug for Action<'_> {
                 subscription_id,
                 json,
             } => write!(f, "Event({subscription_id}, {json})"),
+            Self::Watched { place } => write!(f, "Watched({place})"),
             Self::Result { id, outcome } => write!(f, "Result({id}, {outcome:?})"),
             Self::Pong { id } => write!(f, "Pong({id})"),
             Self::Unsubscribed => f.write_str("Unsubscribed"),

@@ -42,9 +42,27 @@ struct Subscription {
     event_type: String,
     /// 0 until it is asked for.
     id: u64,
-    confirmed: bool,
+    /// Home Assistant has confirmed it, or has refused one that can be done without.
+    answered: bool,
     /// The id of the command that cancels it.
     cancelled_by: Option<u64>,
+    /// Its events are part of the stream.
+    is_stream: bool,
+    /// Its place in the list of [`Session::watching`].
+    watched: Option<usize>,
+}
+
+impl Subscription {
+    fn new(event_type: String) -> Self {
+        Self {
+            event_type,
+            id: 0,
+            answered: false,
+            cancelled_by: None,
+            is_stream: false,
+            watched: None,
+        }
+    }
 }
 
 /// The state of one conversation. Make a new one for every connection.
@@ -66,28 +84,43 @@ impl Session {
         token: AccessToken,
         event_types: impl IntoIterator<Item = T>,
     ) -> Self {
-        let mut subscriptions: Vec<Subscription> = Vec::new();
-        for event_type in event_types.into_iter().map(Into::into) {
-            if subscriptions
-                .iter()
-                .all(|known| known.event_type != event_type)
-            {
-                subscriptions.push(Subscription {
-                    event_type,
-                    id: 0,
-                    confirmed: false,
-                    cancelled_by: None,
-                });
-            }
-        }
-        Self {
+        let mut session = Self {
             token,
-            subscriptions,
+            subscriptions: Vec::new(),
             phase: Phase::Silent,
             id_last: 0,
             features_id: 0,
             ha_version: String::new(),
+        };
+        for event_type in event_types {
+            session.to(event_type.into()).is_stream = true;
         }
+        session
+    }
+
+    /// Subscribes besides to event types that only say that something else is to be read again:
+    /// each of their events is an [`Action::Watched`] with the type's place in this list. One that
+    /// Home Assistant refuses is done without: an older version, or a user without the right to
+    /// it. To be called before the first message.
+    #[must_use]
+    pub fn watching<T: Into<String>>(mut self, event_types: impl IntoIterator<Item = T>) -> Self {
+        for (place, event_type) in event_types.into_iter().enumerate() {
+            self.to(event_type.into()).watched = Some(place);
+        }
+        self
+    }
+
+    /// The one subscription to this type.
+    fn to(&mut self, event_type: String) -> &mut Subscription {
+        let known = self
+            .subscriptions
+            .iter()
+            .position(|known| known.event_type == event_type);
+        let at = known.unwrap_or_else(|| {
+            self.subscriptions.push(Subscription::new(event_type));
+            self.subscriptions.len() - 1
+        });
+        &mut self.subscriptions[at]
     }
 
     /// Takes one text message and appends what it asks for to `actions`, in order.
@@ -190,7 +223,7 @@ impl Session {
         texts
     }
 
-    /// Whether authentication is done and every subscription confirmed.
+    /// Whether authentication is done and every subscription answered.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
@@ -224,15 +257,20 @@ impl Session {
         match (&*message.kind, self.phase) {
             ("event", _) => {
                 let id = message.id.unwrap_or(0);
-                if self.subscription(id).is_none() {
+                let Some(subscription) = self.subscription(id) else {
                     return bad(text, "an event of no subscription of ours");
-                }
+                };
                 match message.event.map(RawValue::get) {
                     Some(json) if json.starts_with('{') => {
-                        each(Action::Event {
-                            subscription_id: id,
-                            json,
-                        });
+                        if let Some(place) = subscription.watched {
+                            each(Action::Watched { place });
+                        }
+                        if subscription.is_stream {
+                            each(Action::Event {
+                                subscription_id: id,
+                                json,
+                            });
+                        }
                     }
                     _ => return bad(text, "an event message without an event object"),
                 }
@@ -279,11 +317,11 @@ impl Session {
             self.subscriptions[index].id = id;
             each(Action::Send(text));
         }
-        self.ready_if_confirmed(each);
+        self.ready_if_answered(each);
     }
 
-    fn ready_if_confirmed<'a>(&mut self, each: &mut impl FnMut(Action<'a>)) {
-        if self.phase == Phase::Subscribing && self.subscriptions.iter().all(|s| s.confirmed) {
+    fn ready_if_answered<'a>(&mut self, each: &mut impl FnMut(Action<'a>)) {
+        if self.phase == Phase::Subscribing && self.subscriptions.iter().all(|s| s.answered) {
             self.phase = Phase::Ready;
             each(Action::Ready {
                 ha_version: self.ha_version.clone(),
@@ -308,8 +346,12 @@ impl Session {
         if let Some(index) = self.subscriptions.iter().position(|s| s.id == id) {
             match outcome {
                 Ok(_) => {
-                    self.subscriptions[index].confirmed = true;
-                    self.ready_if_confirmed(each);
+                    self.subscriptions[index].answered = true;
+                    self.ready_if_answered(each);
+                }
+                Err(_) if !self.subscriptions[index].is_stream => {
+                    self.subscriptions[index].answered = true;
+                    self.ready_if_answered(each);
                 }
                 Err(error) if self.phase == Phase::Subscribing => {
                     let event_type = self.subscriptions[index].event_type.clone();

@@ -19,6 +19,12 @@ pub struct BrokerArgs {
 }
 
 impl BrokerArgs {
+    /// Whether the user named a broker at all.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.amqp_url.is_some() || self.amqp_url_file.is_some()
+    }
+
     /// Checks the address; `None` after a problem.
     pub fn resolve(&self, problems: &mut Problems) -> Option<Url> {
         let text = secret(

@@ -7,9 +7,11 @@
 mod broker;
 mod command;
 mod home_assistant;
+mod intake;
 mod pipeline;
 mod problems;
 mod process;
+mod schema;
 mod secret;
 mod sink;
 mod tls;
@@ -18,12 +20,14 @@ mod weather;
 pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
+pub use intake::{IntakeArgs, IntakeSettings, IntakeTokenArgs};
 pub use pipeline::{
-    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, FieldSettings, FramingArgs,
-    FramingSettings,
+    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings,
+    FramingArgs, FramingSettings,
 };
 pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};

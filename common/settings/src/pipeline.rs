@@ -1,8 +1,9 @@
 //! Framing, batching and what becomes a field.
 
-use crate::Problems;
 use crate::problems::{boolean, list, number};
+use crate::{Problems, SchemaArgs};
 use clap::Args;
+use ha_enrich::Schema;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -208,11 +209,16 @@ pub struct AttributeArgs {
         value_name = "true|false"
     )]
     pub normalize_units: String,
+    /// The schema.
+    #[command(flatten)]
+    pub schema: SchemaArgs,
 }
 
 /// Which fields are made, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSettings {
+    /// Which points are made.
+    pub schema: Schema,
     /// Which attributes become fields.
     pub attributes: AttributeChoice,
     /// Names of attributes that never do.
@@ -221,6 +227,36 @@ pub struct FieldSettings {
     pub context: bool,
     /// Whether numbers are stored on one scale besides.
     pub normalize_units: bool,
+}
+
+/// Which registry facts become tags.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Fields")]
+pub struct ExtraTagArgs {
+    /// Registry facts to make tags: area, floor, device, integration, labels. A point's identity
+    /// then depends on the registry: the same event processed again after an area was renamed is
+    /// another point, and one from before the registry was read has no such tag. Set the same for
+    /// the producer and the workers
+    #[arg(
+        long,
+        env = "EXTRA_TAGS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
+    pub extra_tags: String,
+}
+
+impl ExtraTagArgs {
+    /// Checks the names against those that there are.
+    pub fn resolve(&self, problems: &mut Problems, known: &[&str]) -> Vec<String> {
+        let wanted = list(&self.extra_tags);
+        if wanted.iter().any(|name| !known.contains(&name.as_str())) {
+            let valid = format!("a comma list of {}", known.join(", "));
+            problems.bad("EXTRA_TAGS", &self.extra_tags, &valid);
+        }
+        wanted
+    }
 }
 
 /// Which attributes become fields, checked.
@@ -247,6 +283,7 @@ impl AttributeArgs {
             }
         };
         FieldSettings {
+            schema: self.schema.resolve(problems),
             attributes,
             exclude_attributes: list(&self.exclude_attributes).into_iter().collect(),
             context: boolean(problems, "CONTEXT_FIELDS", &self.context_fields),

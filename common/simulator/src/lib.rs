@@ -26,5 +26,6 @@ mod simulator;
 pub use home::{InjectError, SimulatorStats};
 pub use ledger::{Ledger, LedgerEvent, StateText};
 pub use options::{HouseOptions, SimulatorOptions};
+pub use registries::Registry;
 pub use replay::{Replay, ReplayError};
 pub use simulator::Simulator;

@@ -1,18 +1,74 @@
 //! Areas, floors, devices, entities and labels, as `config/*_registry/list` answers them, and the
 //! home's configuration.
 
-use serde_json::{Value, json};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value, json};
 
 use crate::house::{House, ROOMS};
 
-/// The answers' `result`s, each a JSON array.
+/// A registry of the home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registry {
+    /// Areas.
+    Area,
+    /// Devices.
+    Device,
+    /// Entities.
+    Entity,
+    /// Floors.
+    Floor,
+    /// Labels.
+    Label,
+}
+
+impl Registry {
+    /// The word in the names of commands and events.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Area => "area",
+            Self::Device => "device",
+            Self::Entity => "entity",
+            Self::Floor => "floor",
+            Self::Label => "label",
+        }
+    }
+
+    /// The field that names an entry, in the lists and (but for devices) in the events.
+    fn id_field(self) -> &'static str {
+        match self {
+            Self::Area => "area_id",
+            Self::Device => "id",
+            Self::Entity => "entity_id",
+            Self::Floor => "floor_id",
+            Self::Label => "label_id",
+        }
+    }
+}
+
+/// What the registries hold.
 #[derive(Debug)]
-pub(crate) struct Registries {
-    pub(crate) areas: String,
-    pub(crate) floors: String,
-    pub(crate) devices: String,
-    pub(crate) entities: String,
-    pub(crate) labels: String,
+pub(crate) struct Registries(Mutex<Lists>);
+
+#[derive(Debug)]
+struct Lists {
+    areas: Vec<Value>,
+    floors: Vec<Value>,
+    devices: Vec<Value>,
+    entities: Vec<Value>,
+    labels: Vec<Value>,
+}
+
+impl Lists {
+    fn of(&mut self, registry: Registry) -> &mut Vec<Value> {
+        match registry {
+            Registry::Area => &mut self.areas,
+            Registry::Device => &mut self.devices,
+            Registry::Entity => &mut self.entities,
+            Registry::Floor => &mut self.floors,
+            Registry::Label => &mut self.labels,
+        }
+    }
 }
 
 const CONFIG_ENTRY: &str = "6c1f8c0d2b3e4f5a8b9c0d1e2f3a4b5c";
@@ -56,13 +112,54 @@ impl Registries {
             })
             .collect();
         let (devices, entities) = house.entities.iter().enumerate().map(describe).unzip();
-        Self {
-            areas: list(areas),
-            floors: list(floors),
-            devices: list(devices),
-            entities: list(entities),
-            labels: list(labels),
+        Self(Mutex::new(Lists {
+            areas,
+            floors,
+            devices,
+            entities,
+            labels,
+        }))
+    }
+
+    /// The `result` of the list command, a JSON array.
+    pub(crate) fn list(&self, registry: Registry) -> String {
+        serde_json::to_string(self.lists().of(registry)).unwrap_or_default()
+    }
+
+    /// Changes fields of an entry; the data of the event that says so, as Home Assistant fires it.
+    /// None if there is no such entry.
+    pub(crate) fn update(
+        &self,
+        registry: Registry,
+        id: &str,
+        changes: &Map<String, Value>,
+    ) -> Option<Value> {
+        let mut lists = self.lists();
+        let field = registry.id_field();
+        let entry = lists
+            .of(registry)
+            .iter_mut()
+            .find(|entry| entry[field] == id)?;
+        let mut old = Map::new();
+        for (name, value) in changes {
+            let before = std::mem::replace(&mut entry[name.as_str()], value.clone());
+            old.insert(name.clone(), before);
         }
+        let mut data = json!({"action": "update"});
+        let named = if registry == Registry::Device {
+            "device_id"
+        } else {
+            field
+        };
+        data[named] = id.into();
+        if matches!(registry, Registry::Device | Registry::Entity) {
+            data["changes"] = Value::Object(old);
+        }
+        Some(data)
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,12 +209,8 @@ fn describe((position, entity): (usize, &crate::house::Entity)) -> (Value, Value
         "config_entry_id": CONFIG_ENTRY, "device_id": device_id, "disabled_by": null,
         "entity_category": null, "entity_id": entity.id, "has_entity_name": true,
         "hidden_by": null, "icon": null, "id": format!("{:032x}", position + 0x1000_0000),
-        "labels": [], "name": null, "options": {}, "original_name": entity.name,
+        "labels": labels, "name": null, "options": {}, "original_name": entity.name,
         "platform": "demo", "translation_key": null, "unique_id": entity.id,
     });
     (device, registered)
-}
-
-fn list(values: Vec<Value>) -> String {
-    Value::Array(values).to_string()
 }

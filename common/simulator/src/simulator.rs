@@ -24,6 +24,7 @@ use crate::{
     ledger::Ledger,
     options::SimulatorOptions,
     rate::{Feed, pace},
+    registries::Registry,
     replay::Replay,
 };
 
@@ -177,6 +178,20 @@ impl Simulator {
         push_ulid(&mut json, (time_us / 1_000).cast_unsigned(), rand::random());
         json.push_str(r#"","parent_id":null,"user_id":null}}"#);
         self.inner.home.inject_event(&json, false)
+    }
+
+    /// Changes fields of an entry in a registry and fires the event that says so. False if there is
+    /// no entry of this id.
+    pub fn update_registry(
+        &self,
+        registry: Registry,
+        id: &str,
+        changes: &serde_json::Map<String, serde_json::Value>,
+    ) -> bool {
+        let updated = self.inner.home.registries.update(registry, id, changes);
+        let Some(data) = updated else { return false };
+        let event_type = format!("{}_registry_updated", registry.as_str());
+        self.fire_bus_event(&event_type, &data.to_string()).is_ok()
     }
 
     /// Sends a text, whatever it is, in a message of its own to every client with a subscription.

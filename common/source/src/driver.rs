@@ -38,6 +38,7 @@ struct Output<'s> {
     events: mpsc::UnboundedSender<SourceEvent>,
     counters: &'s Counters,
     state: &'s watch::Sender<ConnectionState>,
+    watched: &'s watch::Sender<Vec<u64>>,
     waiting: Waiting,
     ready: bool,
     reconnecting: bool,
@@ -49,6 +50,10 @@ struct Output<'s> {
 }
 
 impl<'s> Driver<'s> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, each is another part"
+    )]
     pub(crate) fn new(
         options: &'s SourceOptions,
         link: Link,
@@ -56,17 +61,20 @@ impl<'s> Driver<'s> {
         events: mpsc::UnboundedSender<SourceEvent>,
         counters: &'s Counters,
         state: &'s watch::Sender<ConnectionState>,
+        watched: &'s watch::Sender<Vec<u64>>,
         reconnecting: bool,
     ) -> Self {
         Self {
             options,
-            session: Session::new(options.token.clone(), options.event_types.iter().cloned()),
+            session: Session::new(options.token.clone(), options.event_types.iter().cloned())
+                .watching(options.watched_types.iter().cloned()),
             output: Output {
                 link,
                 writes,
                 events,
                 counters,
                 state,
+                watched,
                 waiting: Waiting::default(),
                 ready: false,
                 reconnecting,
@@ -218,6 +226,11 @@ impl Output<'_> {
                 received_at_ns: message.received_at_ns,
                 permit: message.permit.clone(),
             })),
+            Action::Watched { place } => self.watched.send_modify(|counts| {
+                if let Some(count) = counts.get_mut(place) {
+                    *count += 1;
+                }
+            }),
             Action::Send(text) => {
                 self.sent = true;
                 self.write(Message::text(text));

@@ -18,6 +18,8 @@ pub struct SourceOptions {
     pub token: AccessToken,
     /// One subscription each.
     pub event_types: Vec<String>,
+    /// Event types whose events are only counted, see [`crate::Source::watched`].
+    pub watched_types: Vec<String>,
     /// For `https` and `wss`.
     pub tls: Arc<ClientConfig>,
     /// Bytes of messages that were received and not yet dropped by the caller. One message larger
@@ -69,6 +71,7 @@ impl SourceOptions {
             url,
             token,
             event_types: vec!["state_changed".to_owned()],
+            watched_types: Vec::new(),
             tls,
             queue_bytes_max: 32 * MIB,
             message_bytes_max: 256 * MIB,

@@ -96,6 +96,7 @@ pub struct Source {
     queue: QueueBytes,
     counters: Arc<Counters>,
     state: watch::Sender<ConnectionState>,
+    watched: watch::Sender<Vec<u64>>,
     events: mpsc::UnboundedSender<SourceEvent>,
     requests: mpsc::Receiver<Request>,
     requester: Requester,
@@ -118,6 +119,7 @@ impl Source {
             queue: QueueBytes::new(options.queue_bytes_max),
             counters: Arc::default(),
             state: watch::Sender::new(ConnectionState::Connecting),
+            watched: watch::Sender::new(vec![0; options.watched_types.len()]),
             events: sender,
             requests,
             requester: Requester {
@@ -139,6 +141,14 @@ impl Source {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.subscribe()
+    }
+
+    /// How many events of each of [`SourceOptions::watched_types`] have come, as it changes. They
+    /// are nowhere else, so that a burst of them takes no room; what came while there was no
+    /// connection is not among them.
+    #[must_use]
+    pub fn watched(&self) -> watch::Receiver<Vec<u64>> {
+        self.watched.subscribe()
     }
 
     /// The counters.
@@ -213,7 +223,8 @@ impl Source {
         let (sink, stream) = socket.split();
         // Room for everything that a session ever sends at once, so that a full channel means a
         // peer that does not read.
-        let messages_max = 2 * self.options.event_types.len() + 2 * REQUESTS_MAX;
+        let messages_max = 2 * (self.options.event_types.len() + self.options.watched_types.len())
+            + 2 * REQUESTS_MAX;
         let (writes, messages) = mpsc::channel(messages_max);
         let (out, received) = mpsc::unbounded_channel();
         let last_received = LastReceived::now();
@@ -245,6 +256,7 @@ impl Source {
             self.events.clone(),
             &self.counters,
             &self.state,
+            &self.watched,
             was_ready_before,
         );
         driver

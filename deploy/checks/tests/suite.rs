@@ -10,6 +10,7 @@
 
 mod suite {
     mod compose;
+    mod defects;
     mod grafana;
     mod kubernetes;
     mod metrics;

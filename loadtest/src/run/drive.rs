@@ -200,6 +200,10 @@ fn connections(harness: &Harness, faults: &[Fault]) -> ConnectionReport {
         authentications: stats.authentications,
         authentications_expected: 1 + faults.len() as u64,
         connections_open: stats.connections_open,
-        subscriptions: stats.subscriptions.values().sum(),
+        subscriptions: stats
+            .subscriptions
+            .get("state_changed")
+            .copied()
+            .unwrap_or_default(),
     }
 }

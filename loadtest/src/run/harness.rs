@@ -120,7 +120,7 @@ impl Harness {
             notes: Vec::new(),
         };
         on_step("starting the processes");
-        let launches = harness.launches(&binaries, &environment)?;
+        let launches = harness.launches(&binaries, &environment).await?;
         harness.launch(&launches).await?;
         Ok(harness)
     }
@@ -285,9 +285,33 @@ impl Harness {
         Ok(())
     }
 
+    /// Where a worker without a broker keeps its letters.
+    fn letters_path(&self, worker: &str) -> PathBuf {
+        self.folder.path().join(format!("{worker}.db"))
+    }
+
+    /// Every worker takes events over HTTP, on this machine; their addresses for the producer.
+    async fn give_intakes(&mut self, workers: &mut [Launch]) -> anyhow::Result<String> {
+        let mut urls = Vec::new();
+        for worker in workers {
+            let address = format!("127.0.0.1:{}", free_port()?);
+            let mut url: Url = format!("http://{address}").parse()?;
+            if self.plan.rig.links.contains(&Link::ProducerWorkers) {
+                url = self.links.add(Link::ProducerWorkers, &url).await?;
+            }
+            urls.push(url.to_string());
+            let letters = self.letters_path(&worker.name);
+            worker.environment.extend([
+                ("INTAKE_ADDR", address),
+                ("SPOOL_PATH", letters.display().to_string()),
+            ]);
+        }
+        Ok(urls.join(","))
+    }
+
     /// The producer, then the workers.
-    fn launches(
-        &self,
+    async fn launches(
+        &mut self,
         binaries: &Binaries,
         environment: &Environment,
     ) -> anyhow::Result<Vec<Launch>> {
@@ -341,15 +365,19 @@ impl Harness {
                 self.folder.path().join("spool.db").display().to_string(),
             ),
         ]);
-        let mut launches = vec![producer];
+        let mut workers = Vec::new();
         for number in 1..=self.plan.workers_started() {
-            launches.push(launch(
+            workers.push(launch(
                 format!("worker-{number}"),
                 Role::Worker,
                 &binaries.worker,
             )?);
         }
-        Ok(launches)
+        if self.plan.mode == Mode::Service {
+            let urls = self.give_intakes(&mut workers).await?;
+            producer.environment.push(("ENRICHMENT_SERVICE_URL", urls));
+        }
+        Ok(std::iter::once(producer).chain(workers).collect())
     }
 }
 
@@ -357,10 +385,9 @@ impl Plan {
     /// Worker processes that the mode needs.
     #[must_use]
     pub fn workers_started(&self) -> usize {
-        if self.mode == Mode::Queue {
-            self.workers
-        } else {
-            0
+        match self.mode {
+            Mode::Queue | Mode::Service => self.workers,
+            Mode::Inline | Mode::Disabled => 0,
         }
     }
 }
@@ -380,7 +407,7 @@ impl Binaries {
             }
         };
         let (producer, worker) = (folder.join("producer"), folder.join("worker"));
-        let needed = if plan.mode == Mode::Queue { 2 } else { 1 };
+        let needed = if plan.workers_started() > 0 { 2 } else { 1 };
         for binary in [&producer, &worker].into_iter().take(needed) {
             if !binary.is_file() {
                 bail!(
@@ -406,9 +433,11 @@ async fn links(plan: &Plan, environment: &Environment, home: &str) -> anyhow::Re
             Link::HomeProducer => Some(home),
             Link::ProducerBroker | Link::WorkerBroker => setting("AMQP_URL"),
             Link::ProducerDatabase | Link::WorkerDatabase => setting("INFLUXDB_URL"),
+            // They are put in front of the workers when these have their addresses.
+            Link::ProducerWorkers => None,
         };
         if let Some(target) = target {
-            links.add(*link, &target.parse()?, &[]).await?;
+            links.add(*link, &target.parse()?).await?;
         }
     }
     Ok(links)

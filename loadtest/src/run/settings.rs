@@ -42,10 +42,15 @@ impl Defaults {
 /// Settings of `loadtest run`, as given.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Where events are enriched: queue (RabbitMQ and workers), inline or disabled (in the producer)
-    #[arg(long, default_value = "queue", value_name = "queue|inline|disabled")]
+    /// Where events are enriched: queue (RabbitMQ and workers), service (workers over HTTP), inline or
+    /// disabled (in the producer)
+    #[arg(
+        long,
+        default_value = "queue",
+        value_name = "queue|service|inline|disabled"
+    )]
     mode: String,
-    /// Worker processes in mode queue; unset: 2, and 3 in a drill that disturbs workers
+    /// Worker processes in modes queue and service; unset: 2, and 3 in a drill that disturbs workers
     #[arg(long, value_name = "COUNT")]
     workers: Option<String>,
     /// Events per second, whatever the system does (open loop); unset: 1000, in a drill 2000
@@ -98,6 +103,8 @@ pub struct RunArgs {
 pub enum Mode {
     /// RabbitMQ and workers.
     Queue,
+    /// Workers over HTTP.
+    Service,
     /// In the producer.
     Inline,
     /// Plain mapping in the producer.
@@ -110,6 +117,7 @@ impl Mode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queue => "queue",
+            Self::Service => "service",
             Self::Inline => "inline",
             Self::Disabled => "disabled",
         }
@@ -173,7 +181,7 @@ pub enum Load {
 pub struct Plan {
     /// Mode of the producer.
     pub mode: Mode,
-    /// Worker processes; used in mode queue only.
+    /// Worker processes; used in modes queue and service only.
     pub workers: usize,
     /// Events per second.
     pub rate: f64,
@@ -228,10 +236,11 @@ impl RunArgs {
     ) -> Option<Plan> {
         let mode = match self.mode.as_str() {
             "queue" => Some(Mode::Queue),
+            "service" => Some(Mode::Service),
             "inline" => Some(Mode::Inline),
             "disabled" => Some(Mode::Disabled),
             other => {
-                problems.bad("--mode", other, "queue, inline or disabled");
+                problems.bad("--mode", other, "queue, service, inline or disabled");
                 None
             }
         };

@@ -59,6 +59,18 @@ impl SimulatedHome {
         }
     }
 
+    /// Fires at the rate until [`Self::stop_firing`].
+    pub(super) fn fire_on(&self, rate: f64) -> JoinHandle<u64> {
+        let _guard = self.runtime.as_ref().map(Runtime::enter);
+        self.simulator.run_rate(rate, None)
+    }
+
+    /// Nothing is fired any more.
+    pub(super) fn stop_firing(&self, firing: &JoinHandle<u64>) {
+        self.simulator.set_rate(0.0);
+        firing.abort();
+    }
+
     /// Home Assistant restarts in good order: closed, away, back.
     pub(super) async fn restart(&self, down_for: Duration) -> anyhow::Result<()> {
         let simulator = self.simulator.clone();

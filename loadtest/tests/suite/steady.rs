@@ -16,6 +16,7 @@ async fn all_modes_store_every_event_once() {
     let place = Place::new().await;
     for (mode, sink, api) in [
         ("queue", "influxdb", "v2"),
+        ("service", "influxdb", "v2"),
         ("inline", "influxdb", "v1"),
         ("inline", "sqlite", "v1"),
         ("disabled", "influxdb", "v2"),
@@ -48,7 +49,8 @@ async fn all_modes_store_every_event_once() {
             "{report:#}"
         );
         let queue = mode == "queue";
-        assert_eq!(report["worker"].is_object(), queue, "{report:#}");
+        let workers = queue || mode == "service";
+        assert_eq!(report["worker"].is_object(), workers, "{report:#}");
         assert_eq!(
             report["dead_lettered"],
             if queue { json!(0) } else { Value::Null }

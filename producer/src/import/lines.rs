@@ -165,9 +165,11 @@ impl Reader {
                 .for_each(|line| self.bad.report(*line, &error.to_string()));
             return true;
         }
+        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
         let frame = EncodedFrame {
             payload: payload.into(),
-            events: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            envelopes: count,
+            events: count,
             oldest_ns: oldest_ns.unwrap_or(received_at_ns),
             is_first_offer: false,
         };

@@ -2,9 +2,10 @@
 
 use super::Destination;
 use super::lines::LineFrame;
-use crate::route::Route;
+use crate::route::{Route, RouteError};
 use anyhow::Context;
 use ha_broker::{Publisher, PublisherOptions};
+use ha_intake::{ClientOptions, IntakeClient, IntakeError};
 use ha_pipeline::{
     DeadLetters, LatencyRecorder, Letter, Outcome, Pipeline, SinkState, Ticket, Work,
 };
@@ -13,6 +14,9 @@ use ha_settings::TlsSettings;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// A frame that the workers refuse so often is refused for good: they say so of the frame itself.
+const REFUSALS_MAX: u32 = 3;
 
 /// Line and reason of events that were not taken.
 type Refused = Vec<(u64, String)>;
@@ -29,8 +33,8 @@ pub struct Delivered {
 /// The way of an import's frames.
 #[derive(Debug)]
 pub enum Way {
-    /// To the workers, who keep dead letters of what cannot be stored.
-    Broker {
+    /// To the workers, over the broker or HTTP; they keep dead letters of what cannot be stored.
+    Workers {
         /// As in `run`.
         route: Box<Route>,
         /// Why the last offer failed.
@@ -84,14 +88,16 @@ impl Way {
                 let broker = ha_assembly::broker(url.clone(), name, tls)?;
                 let publisher = Publisher::start(broker, PublisherOptions::default());
                 let routing_key = instance.to_owned();
-                let route = Box::new(Route::Broker {
+                Ok(Self::over(Route::Broker {
                     publisher,
                     routing_key,
-                });
-                Ok(Self::Broker {
-                    route,
-                    reason: Mutex::default(),
-                })
+                    claim: None,
+                }))
+            }
+            Destination::Service(workers) => {
+                let (urls, token) = (workers.urls.clone(), workers.token.clone());
+                let options = ClientOptions::new(urls, token, Arc::clone(&tls.client));
+                Ok(Self::over(Route::Service(IntakeClient::new(options))))
             }
             Destination::Sink {
                 sink,
@@ -109,6 +115,13 @@ impl Way {
                 );
                 Ok(Self::start(pipeline))
             }
+        }
+    }
+
+    fn over(route: Route) -> Self {
+        Self::Workers {
+            route: Box::new(route),
+            reason: Mutex::default(),
         }
     }
 
@@ -135,9 +148,18 @@ impl Way {
     pub async fn deliver(&self, frame: LineFrame) -> Delivered {
         let events = u64::from(frame.frame.events);
         match self {
-            Self::Broker { route, reason } => {
+            Self::Workers { route, reason } => {
                 let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+                let mut refusals = 0;
                 while let Err(error) = route.offer(&frame.frame).await {
+                    if let RouteError::Service(IntakeError::Rejected(words)) = &error {
+                        refusals += 1;
+                        if refusals >= REFUSALS_MAX {
+                            let refused = |line| (line, words.clone());
+                            let refused = frame.lines.into_iter().map(refused).collect();
+                            return Delivered { events, refused };
+                        }
+                    }
                     *reason.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
                     tokio::time::sleep(backoff.next_random()).await;
                 }
@@ -173,7 +195,7 @@ impl Way {
     /// Why nothing goes through.
     pub fn reason(&self) -> String {
         match self {
-            Self::Broker { reason, .. } => reason
+            Self::Workers { reason, .. } => reason
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),

@@ -52,8 +52,13 @@ impl Router {
         };
         let page = self.spool.oldest(0, frames_max, PAGE_BYTES_MAX).await?;
         let offers = page.iter().map(|spooled| {
+            // The spool counts events only.
+            let decoded = ha_frame::decode(&spooled.frame.payload).ok();
+            let envelopes =
+                decoded.map_or(spooled.frame.events, |frame| frame.envelopes.len() as u32);
             let frame = EncodedFrame {
                 payload: spooled.frame.payload.clone(),
+                envelopes,
                 events: spooled.frame.events,
                 oldest_ns: spooled.frame.oldest_ns,
                 is_first_offer: false,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 type Variables = Vec<(&'static str, String)>;
 
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_producer")).with_file_name(name);
     assert!(
         path.is_file(),
@@ -20,7 +20,7 @@ fn binary(name: &str) -> PathBuf {
 }
 
 /// Runs a command to its end.
-async fn run(name: &str, arguments: &[&str], variables: &[(&'static str, String)]) -> Ended {
+pub async fn run(name: &str, arguments: &[&str], variables: &[(&'static str, String)]) -> Ended {
     Process::start(&binary(name), arguments, variables)
         .ended()
         .await

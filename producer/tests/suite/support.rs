@@ -105,15 +105,31 @@ pub fn producer(variables: &[(&'static str, String)]) -> Process {
 
 /// The worker of the same build; cargo builds it only when it is asked for it.
 pub fn worker(place: &Place) -> Process {
+    let mut variables = place.influxdb();
+    variables.push(("AMQP_URL", place.amqp_url()));
+    Process::start(&worker_binary(), &["run"], &variables)
+}
+
+fn worker_binary() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_producer")).with_file_name("worker");
     assert!(
         binary.is_file(),
         "{} is not there: `cargo build -p worker` makes it (`cargo test --workspace` does too)",
         binary.display()
     );
+    binary
+}
+
+/// A worker without a broker, whose intake listens on this port.
+pub fn service_worker(place: &Place, files: &Files, port: u16, token: &str) -> Process {
     let mut variables = place.influxdb();
-    variables.push(("AMQP_URL", place.amqp_url()));
-    Process::start(&binary, &["run"], &variables)
+    let letters = files.dir.path().join(format!("letters-{port}.db"));
+    variables.extend([
+        ("INTAKE_ADDR", format!("127.0.0.1:{port}")),
+        ("INTAKE_TOKEN", token.to_owned()),
+        ("SPOOL_PATH", letters.display().to_string()),
+    ]);
+    Process::start(&worker_binary(), &["run"], &variables)
 }
 
 pub async fn home() -> Simulator {

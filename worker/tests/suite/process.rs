@@ -125,9 +125,19 @@ impl Process {
 
     /// Sends SIGTERM; returns at once.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGKILL; returns when it has ended.
+    pub async fn kill(self) {
+        self.signal("-KILL");
+        self.ended().await;
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
+            .args([signal, &pid])
             .status()
             .unwrap();
         assert!(sent.success());

@@ -7,13 +7,15 @@
 //! - `attributes_removed`, a JSON list of the names that had a value in the event's old state and
 //!   have none in the new one;
 //! - `attributes_complete=true`, on the point of an event without an old state (a new entity, or any
-//!   after a restart): every attribute that is not a field of this point has no value;
+//!   after a restart) that did not come by gap fill: every attribute that is not a field of this
+//!   point has no value;
 //! - `removed=true`: nothing has.
 
 use super::Outcome;
 use crate::AttributePolicy;
 use crate::facts::Facts;
 use ha_event::Scalar;
+use ha_frame::Origin;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
 
@@ -30,7 +32,9 @@ pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
         return;
     }
     let old = facts.event.old_state.as_ref().map(|old| old.attributes);
-    if old.is_none() {
+    // The recorder leaves attributes out (those that an integration names, and all where they are
+    // too many), so an event of history does not say that they have no value.
+    if old.is_none() && facts.arrival.origin != Origin::Backfill {
         point.field("attributes_complete", Value::Boolean(true));
     }
     // Most updates change the state alone; equal texts are equal attributes.

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 use url::Url;
 
 /// Connections used in turn.
-const LANES: usize = 6;
+const LANES: usize = 8;
 
-/// No connection is kept longer.
-const CONNECTION_AGE_MAX: Duration = Duration::from_secs(2);
+/// No connection is kept longer: behind one address that picks a worker for each connection, the
+/// shares are even only over many connections.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// How much of a refusal is read.
 const ANSWER_BYTES_MAX: usize = 16 << 10;

@@ -128,6 +128,34 @@ fn refusals() {
 }
 
 #[test]
+fn what_is_only_watched_is_told_apart_and_may_be_refused() {
+    let mut session = Session::new(TOKEN.into(), ["state_changed", "both"]).watching([
+        "both",
+        "area_registry_updated",
+        "unknown_here",
+    ]);
+    said(&mut session, r#"{"type":"auth_required"}"#);
+    let sent = said(&mut session, r#"{"type":"auth_ok"}"#);
+    assert_eq!(sent.len(), 5, "one subscription a type: {sent:?}");
+    check(
+        &mut session,
+        r#"[{"id":2,"type":"result","success":true,"result":null},{"id":3,"type":"result","success":true,"result":null},
+            {"id":4,"type":"result","success":true,"result":null}]"#,
+        &[],
+    );
+    check(
+        &mut session,
+        r#"{"id":5,"type":"result","success":false,"error":{"code":"unauthorized","message":"Unauthorized"}}"#,
+        &["Ready(unknown)"],
+    );
+    check(
+        &mut session,
+        r#"[{"id":4,"type":"event","event":{"a":1}},{"id":3,"type":"event","event":{"a":2}}]"#,
+        &["Watched(1)", "Watched(0)", r#"Event(3, {"a":2})"#],
+    );
+}
+
+#[test]
 fn requests_are_answered_between_events() {
     let mut session = ready();
     assert_eq!(session.ping(), (4, r#"{"id":4,"type":"ping"}"#.to_owned()));

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Connection, Outgoing};
-use crate::{history::Period, home::Home, machine::wall_clock_us, registries::config};
+use crate::{
+    history::Period,
+    home::Home,
+    machine::wall_clock_us,
+    registries::{Registry, config},
+};
 
 /// One client's commands: ids must rise.
 pub(super) struct Commands<'a> {
@@ -85,11 +90,11 @@ impl<'a> Commands<'a> {
                 Ok(())
             }
             "get_config" => self.succeed(id, &config(&self.home.options.ha_version).to_string()),
-            "config/area_registry/list" => self.succeed(id, &registries.areas),
-            "config/floor_registry/list" => self.succeed(id, &registries.floors),
-            "config/device_registry/list" => self.succeed(id, &registries.devices),
-            "config/entity_registry/list" => self.succeed(id, &registries.entities),
-            "config/label_registry/list" => self.succeed(id, &registries.labels),
+            "config/area_registry/list" => self.succeed(id, &registries.list(Registry::Area)),
+            "config/floor_registry/list" => self.succeed(id, &registries.list(Registry::Floor)),
+            "config/device_registry/list" => self.succeed(id, &registries.list(Registry::Device)),
+            "config/entity_registry/list" => self.succeed(id, &registries.list(Registry::Entity)),
+            "config/label_registry/list" => self.succeed(id, &registries.list(Registry::Label)),
             "history/history_during_period" => self.history(id, message),
             _ => return None,
         };

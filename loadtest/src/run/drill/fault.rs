@@ -137,7 +137,7 @@ impl FaultName {
             ),
             Self::BrokerQueueFull => (
                 "broker-queue-full",
-                "the workers are frozen and the queue may hold 50 frames: RabbitMQ rejects the rest",
+                "the workers are ended and the queue may hold 50 frames: RabbitMQ rejects the rest",
             ),
             Self::BrokerChannelClose => (
                 "broker-channel-close",
@@ -161,7 +161,7 @@ impl FaultName {
             Self::DbHang => ("db-hang", "the database takes requests and does not answer"),
             Self::DbDiskFull => (
                 "db-disk-full",
-                "the file system of the database (a tmpfs of 512 MiB) is filled up, and emptied later",
+                "the file system of the database (a tmpfs of 512 MiB) is filled up; later it is emptied and InfluxDB started again, without which 1.x goes on refusing",
             ),
             Self::DbTypeConflict => (
                 "db-type-conflict",
@@ -251,9 +251,7 @@ impl FaultName {
             }
             // In mode inline the way out is the database.
             Self::NetProducerBroker => &[Link::ProducerBroker],
-            Self::ProducerSpoolFull | Self::ProducerSpoolTorn => {
-                &[Link::ProducerBroker, Link::ProducerDatabase]
-            }
+            Self::ProducerSpoolFull | Self::ProducerSpoolTorn => &Link::WAY_OUT,
             Self::NetWorkerBroker => &[Link::WorkerBroker],
             Self::HaSlow => &[Link::HomeProducer],
             Self::NetLossy | Self::NetHalfOpen => &Link::ALL,
@@ -272,6 +270,11 @@ impl FaultName {
             || name == "net-worker-broker"
         {
             return Some("there is no broker in this mode");
+        }
+        if mode == Mode::Service {
+            // What ends a worker there is no queue's to take out of the stream.
+            return (self == Self::WorkerPoison)
+                .then_some("there is no queue of suspects in this mode");
         }
         if name.starts_with("worker-") {
             return Some("there are no workers in this mode");
@@ -361,10 +364,10 @@ impl FaultName {
             | Self::BrokerMemoryAlarm
             | Self::BrokerQueueFull
             | Self::BrokerPermission
-            | Self::BrokerPause
             | Self::NetProducerBroker
             | Self::ProducerSpoolTorn => Trace::Spool,
-            Self::DbKill
+            Self::BrokerPause
+            | Self::DbKill
             | Self::DbLongOutage
             | Self::DbDiskFull
             | Self::WorkerKillAll

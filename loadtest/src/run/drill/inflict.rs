@@ -18,7 +18,7 @@ use crate::run::process::Exit;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
 
-pub(super) use database::Tmpfs;
+use database::Tmpfs;
 
 const PULSE: Duration = Duration::from_millis(200);
 
@@ -69,7 +69,7 @@ impl Scene<'_> {
             FaultName::BrokerRestart => self.restart_broker(lasts).await?,
             FaultName::BrokerPause => self.freeze_broker(lasts).await?,
             FaultName::BrokerMemoryAlarm => self.raise_memory_alarm(lasts).await?,
-            FaultName::BrokerQueueFull => self.fill_queue(lasts).await?,
+            FaultName::BrokerQueueFull => exits = self.fill_queue(lasts).await?,
             FaultName::BrokerChannelClose => self.close_channels(lasts).await?,
             FaultName::BrokerPermission => self.take_permissions(lasts).await?,
             FaultName::BrokerLeaderKill => self.kill_leader(lasts).await?,
@@ -83,7 +83,7 @@ impl Scene<'_> {
             FaultName::WorkerKillOne => self.kill_workers(1, lasts).await?,
             FaultName::WorkerKillAll => self.kill_workers(usize::MAX, lasts).await?,
             FaultName::WorkerRolling => exits = self.roll_workers().await?,
-            FaultName::WorkerOom => self.starve_worker(lasts).await?,
+            FaultName::WorkerOom => exits = self.starve_worker(lasts).await?,
             FaultName::WorkerPoison => self.poison(lasts).await?,
             FaultName::ProducerKill => self.kill_producer(lasts).await?,
             FaultName::ProducerTerm => exits = self.restart_producer(lasts).await?,

@@ -36,7 +36,8 @@ pub(super) struct Sight {
     pub(super) spool_events: Option<u64>,
     /// Frames in the queue.
     pub(super) depth: u64,
-    /// Dead letters in the queue for them.
+    /// Dead letters in the queue for them; without a broker, those that the processes have counted:
+    /// enough to know when to stop waiting, and at the end all of them are read.
     pub(super) letters: u64,
     /// Events that the producer has reported as lost.
     pub(super) lost: u64,
@@ -79,6 +80,7 @@ impl Observer {
             database: harness.shared_database(),
             depth: harness.queues().map(|queues| queues.watched()),
             letters,
+            metrics_urls: harness.admin_urls("/metrics"),
             client: harness.client().clone(),
             status_url,
             spool: SpoolSeen::default(),
@@ -127,6 +129,7 @@ struct Eye {
     database: Arc<Database>,
     depth: Option<Depth>,
     letters: bool,
+    metrics_urls: Vec<String>,
     client: reqwest::Client,
     status_url: String,
     spool: SpoolSeen,
@@ -153,8 +156,9 @@ impl Eye {
             // A database that is away says nothing; there is the next look.
             if let Ok(late) = self.tracker.late(&self.database, due).await {
                 let letters = match &self.depth {
-                    Some(depth) if self.letters => depth.letters().await,
-                    _ => 0,
+                    _ if !self.letters => 0,
+                    Some(depth) => depth.letters().await,
+                    None => self.letters_counted().await,
                 };
                 peaks.send_modify(|peaks| peaks.late = peaks.late.max(late));
                 sights.send_replace(Some(Sight {
@@ -184,6 +188,17 @@ impl Eye {
             .map_or(0, |(_, fired)| *fired)
     }
 
+    async fn letters_counted(&self) -> u64 {
+        let mut letters = 0;
+        for url in &self.metrics_urls {
+            let asking = async { self.client.get(url).send().await?.text().await };
+            if let Ok(Ok(text)) = tokio::time::timeout(STATUS_MAX, asking).await {
+                letters += counted(&text, "ha_ingestor_dead_letters_total");
+            }
+        }
+        letters
+    }
+
     async fn read_status(&mut self) {
         let asking = async {
             let answer = self.client.get(&self.status_url).send().await?;
@@ -209,6 +224,16 @@ impl Eye {
         spool.events = number("/spool/events");
         spool.bytes = number("/spool/bytes").unwrap_or_default();
     }
+}
+
+/// The sum of a counter over its labels, in Prometheus' text format.
+fn counted(metrics: &str, name: &str) -> u64 {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    lines
+        .filter_map(|rest| rest.rsplit_once(' '))
+        .filter_map(|(_, value)| value.parse::<f64>().ok())
+        .map(|value| value as u64)
+        .sum()
 }
 
 /// Which events of the ledger are stored. The stored beginning of the ledger is never read again.
@@ -263,5 +288,17 @@ impl Tracker {
             late += u64::from(!is_stored);
         }
         Ok(late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let metrics = "# TYPE letters counter\nletters{reason=\"a b\"} 3\nletters{reason=\"c\"} 4\n\
+                       other 5\n";
+        assert_eq!(counted(metrics, "letters"), 7);
     }
 }

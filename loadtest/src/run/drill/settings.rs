@@ -52,6 +52,12 @@ pub struct DrillPlan {
 }
 
 impl DrillPlan {
+    /// Whether the faults are faults of something that the mode has.
+    fn means_something(&self) -> bool {
+        let mut faults = self.schedule.iter().map(|planned| planned.fault);
+        faults.all(|fault| fault.pointless_in(self.run.mode).is_none())
+    }
+
     /// Name of the file of its report.
     #[must_use]
     pub fn file_name(&self) -> String {
@@ -61,11 +67,9 @@ impl DrillPlan {
         }
     }
 
-    /// Events that should be fired, less than what a restart of Home Assistant leaves out.
-    pub(super) fn required_events(&self) -> Option<f64> {
-        let Load::House(duration) = self.run.load else {
-            return None;
-        };
+    /// Events that should be fired in so many seconds, less than what a restart of Home Assistant
+    /// leaves out.
+    pub(super) fn required_events(&self, seconds: f64) -> f64 {
         let away: Duration = self
             .schedule
             .iter()
@@ -73,7 +77,7 @@ impl DrillPlan {
             // Closing its connections takes up to three seconds.
             .map(|planned| planned.lasts + Duration::from_secs(3))
             .sum();
-        Some(self.run.rate * duration.saturating_sub(away).as_secs_f64())
+        self.run.rate * (seconds - away.as_secs_f64()).max(0.0)
     }
 }
 
@@ -108,6 +112,9 @@ impl DrillArgs {
             if problems.is_empty() {
                 plans.extend(plan(fault, &self.run, problems));
             }
+        }
+        if self.fault == "all" {
+            plans.retain(|plan| plan.means_something());
         }
         problems.is_empty().then(|| Drills {
             plans,

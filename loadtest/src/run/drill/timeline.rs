@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
+
 use super::DrillPlan;
 use super::fault::{FaultName, Trace};
 use super::inflict::{Prepared, Scene};
@@ -10,10 +12,13 @@ use super::observe::{Observer, Peaks, Sight};
 use crate::progress::Progress;
 use crate::run::harness::Harness;
 use crate::run::report::{ConnectionReport, Fault, rounded};
+use crate::run::settings::Load;
 
 /// Nothing more will come when nothing has changed for so long: longer than every backoff and
 /// timeout of the product.
 const STALLED: Duration = Duration::from_secs(75);
+/// A sixth of the planned time at least is left behind the last fault.
+const RECOVERY_SHARE: u32 = 6;
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// A fault, when it begins (from the first event on) and how long it lasts.
@@ -71,9 +76,10 @@ pub(super) async fn drive(
     let mut observer = Observer::start(harness, letters)?;
     let mut revived = BTreeMap::new();
     let begun = Instant::now();
-    let firing = harness.fire();
-    // A fault may last beyond the last event.
-    let firing = tokio::spawn(async move { firing.await.map(|_| Instant::now()) });
+    let Load::House(duration) = plan.run.load else {
+        bail!("a drill fires the simulated house's events");
+    };
+    let firing = harness.fire_on();
     let mut scene = Scene {
         harness,
         progress,
@@ -89,8 +95,8 @@ pub(super) async fn drive(
             let left = at.saturating_sub(begun.elapsed());
             follow(&mut scene, &mut observer, &mut recovering, left).await?;
         }
-        // Services take their time to come back; what no load is left for shows nothing.
-        if firing.is_finished() {
+        // Services take their time to come back; what is planned for behind the end is left out.
+        if begun.elapsed() >= duration {
             break;
         }
         let (at_s, not_sent) = (begun.elapsed().as_secs_f64(), not_sent(scene.harness));
@@ -112,10 +118,14 @@ pub(super) async fn drive(
             recovered_after: None,
         });
     }
-    while !firing.is_finished() {
-        follow(&mut scene, &mut observer, &mut recovering, LOOK_MAX).await?;
+    // A fault that takes longer than planned is recovered from under load, too.
+    let until = duration.max(begun.elapsed() + duration / RECOVERY_SHARE);
+    while begun.elapsed() < until {
+        let left = until.saturating_sub(begun.elapsed());
+        follow(&mut scene, &mut observer, &mut recovering, left).await?;
     }
-    let ended = firing.await??;
+    scene.harness.home().stop_firing(&firing);
+    let ended = Instant::now();
     let seconds = ended.duration_since(begun).as_secs_f64();
     settle(&mut scene, &mut observer, &mut recovering).await?;
     Ok(Driven {
@@ -169,7 +179,10 @@ async fn settle(
     loop {
         follow(scene, observer, recovering, LOOK_MAX).await?;
         let sight = observer.sight();
-        if sight.is_some_and(|sight| sight.due >= fired && sight.is_settled()) {
+        // Not a look from before the fault was over.
+        let since = recovering.map_or(begun, |recovering| recovering.since);
+        let fresh = sight.filter(|sight| sight.at >= since && sight.due >= fired);
+        if fresh.is_some_and(|sight| sight.is_settled()) {
             return Ok(());
         }
         let seen = sight.map(|sight| (sight.late, sight.spool_events, sight.depth, sight.letters));

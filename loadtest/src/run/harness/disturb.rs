@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
-use rustix::process::Signal;
+use tokio::task::JoinHandle;
 use url::Url;
 
 use super::Harness;
@@ -70,6 +70,13 @@ impl Harness {
             .context("no such node")
     }
 
+    /// The measured time begins, and events are fired at the plan's rate until somebody stops it.
+    #[must_use]
+    pub(in crate::run) fn fire_on(&self) -> JoinHandle<u64> {
+        self.usage.begin();
+        self.home.fire_on(self.plan.rate)
+    }
+
     /// The simulated home.
     pub(in crate::run) fn home(&self) -> &SimulatedHome {
         &self.home
@@ -95,6 +102,13 @@ impl Harness {
         Some(found.1.as_str())
     }
 
+    /// Files that hold letters where there is no broker to keep them.
+    pub(in crate::run) fn letter_files(&self) -> Vec<PathBuf> {
+        let workers = 1..=self.plan.workers_started();
+        let workers = workers.map(|number| self.letters_path(&format!("worker-{number}")));
+        std::iter::once(self.spool_path()).chain(workers).collect()
+    }
+
     /// Where the producer's spool is.
     pub(in crate::run) fn spool_path(&self) -> PathBuf {
         self.folder.path().join("spool.db")
@@ -107,6 +121,12 @@ impl Harness {
             .filter(|process| process.launch().role == role)
             .map(|process| process.name().to_owned())
             .collect()
+    }
+
+    /// A path of the admin addresses of all running processes.
+    pub(in crate::run) fn admin_urls(&self, path: &str) -> Vec<String> {
+        let processes = self.processes.iter();
+        processes.map(|process| process.admin_url(path)).collect()
     }
 
     /// A running process.
@@ -148,14 +168,6 @@ impl Harness {
             .with_context(|| format!("{name} does not run"))?
             .ready(&client)
             .await
-    }
-
-    /// A signal to all processes of a role.
-    pub(in crate::run) fn signal(&self, role: Role, signal: Signal) {
-        let processes = self.processes.iter();
-        for process in processes.filter(|process| process.launch().role == role) {
-            process.signal(signal);
-        }
     }
 
     /// Starts processes that have ended by themselves again; their names.

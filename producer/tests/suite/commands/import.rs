@@ -87,6 +87,27 @@ async fn importing_twice_changes_nothing_in_influxdb_by_every_way() {
         first,
         "the same points by the other way"
     );
+
+    let (by_service, port) = (Place::new().await, free_port());
+    let service = [
+        ("ENRICHMENT_MODE", "service".into()),
+        ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
+    ];
+    let letters = tempfile::tempdir().unwrap();
+    let mut worker = by_service.influxdb();
+    worker.extend([
+        ("INTAKE_ADDR", format!("127.0.0.1:{port}")),
+        (
+            "SPOOL_PATH",
+            letters.path().join("spool.db").display().to_string(),
+        ),
+    ]);
+    let worker = Process::start(&binary("worker"), &["run"], &worker);
+    let (code, output) = import(CAPTURE, &service).await;
+    assert_eq!(code, Some(0), "{output}");
+    // Each answer came after the write.
+    assert_eq!(by_service.points().await, first);
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

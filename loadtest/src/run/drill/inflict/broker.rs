@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use ha_broker::topology;
 use ha_services::Service;
-use rustix::process::Signal;
 
 use super::Scene;
+use crate::run::process::Exit;
 use crate::run::usage::Role;
 
 /// As `services.sh` sets it.
@@ -69,7 +69,7 @@ impl Scene<'_> {
         held
     }
 
-    pub(super) async fn fill_queue(&mut self, lasts: Duration) -> anyhow::Result<()> {
+    pub(super) async fn fill_queue(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
         let vhost = self.vhost()?;
         let pattern = format!("^{}$", topology::EVENTS_QUEUE.replace('.', "\\."));
         let limit = format!("{{\"max-length\":{QUEUE_FRAMES_MAX}}}");
@@ -83,13 +83,21 @@ impl Scene<'_> {
             &pattern,
             &limit,
         ];
-        self.harness.signal(Role::Worker, Signal::STOP);
         self.rabbitmqctl(&policy).await?;
-        let held = self.hold(lasts).await;
+        // What a worker was handed does not count as in the queue, frozen or not.
+        let (mut launches, mut exits) = (Vec::new(), Vec::new());
+        for name in self.harness.names(Role::Worker) {
+            let (launch, exit) = self.harness.terminate_process(&name).await?;
+            launches.push(launch);
+            exits.push(exit);
+        }
+        self.hold(lasts).await?;
         self.rabbitmqctl(&["clear_policy", "-p", &vhost, POLICY])
             .await?;
-        self.harness.signal(Role::Worker, Signal::CONT);
-        held
+        for launch in &launches {
+            self.harness.start_process(launch)?;
+        }
+        Ok(exits)
     }
 
     pub(super) async fn close_channels(&mut self, lasts: Duration) -> anyhow::Result<()> {

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::{NotPossible, Scene};
+use crate::run::process::Exit;
 use crate::run::usage::Role;
 
 /// Version 2 of control groups, or the memory controller of version 1.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
-/// What the worker may still get beyond what it has when the limit comes down, version 1.
-const SPARE_BYTES: u64 = 128 * 1024;
 const KILLED_WAIT_MAX: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A control group for one process; removed when it is dropped.
+#[derive(Debug)]
 struct Group {
     path: PathBuf,
     version: u8,
@@ -54,21 +54,32 @@ impl Group {
         std::fs::read_to_string(self.path.join(file)).unwrap_or_default()
     }
 
-    /// Takes the process in, with what it has.
+    /// Counts what the process takes from now on.
     fn take(&self, pid: u32) -> anyhow::Result<()> {
-        if self.version == 1 {
-            self.write("memory.move_charge_at_immigrate", "3")?;
-        }
         self.write("cgroup.procs", &pid.to_string())
     }
 
-    /// Allows it nothing more.
+    /// Allows it no more than it has.
     fn limit(&self) -> anyhow::Result<()> {
-        if self.version == 2 {
-            return self.write("memory.max", "1048576");
-        }
-        let used: u64 = self.read("memory.usage_in_bytes").trim().parse()?;
-        self.write("memory.limit_in_bytes", &(used + SPARE_BYTES).to_string())
+        let (usage, limit) = match self.version {
+            2 => ("memory.current", "memory.max"),
+            _ => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
+        };
+        self.write(limit, self.read(usage).trim())
+    }
+
+    fn state(&self) -> String {
+        let files = [
+            "memory.usage_in_bytes",
+            "memory.limit_in_bytes",
+            "memory.current",
+            "memory.max",
+            "memory.failcnt",
+        ];
+        let said = files.map(|file| (file, self.read(file).trim().to_owned()));
+        let said = said.iter().filter(|(_, value)| !value.is_empty());
+        said.map(|(file, value)| format!("{file} {value} "))
+            .collect()
     }
 
     /// Processes that the kernel killed for it.
@@ -94,15 +105,23 @@ impl Drop for Group {
 }
 
 impl Scene<'_> {
-    pub(super) async fn starve_worker(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let name = self.harness.names(Role::Worker);
-        let name = name.first().context("no worker runs")?.clone();
-        let worker = self.harness.process(&name).context("no worker runs")?;
+    /// The first worker is started again in a group of its own (what a process has already when it
+    /// comes to a group does not count there), and while it takes up its work it may have no more
+    /// than it has.
+    pub(super) async fn starve_worker(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
         let group = Group::create()?;
+        let names = self.harness.names(Role::Worker);
+        let name = names.first().context("no worker runs")?.clone();
+        let (launch, exit) = self.harness.terminate_process(&name).await?;
+        self.harness.start_process(&launch)?;
+        let worker = self.harness.process(&name).context("no worker runs")?;
         group.take(worker.pid())?;
+        self.harness.await_ready(&name).await?;
         let begun = Instant::now();
-        group.limit()?;
         loop {
+            // It may give memory back, which is not to be its reserve. A limit that cannot be had
+            // for now can be had at the next turn.
+            let _ = group.limit();
             let ended = self
                 .harness
                 .process(&name)
@@ -111,7 +130,8 @@ impl Scene<'_> {
                 break;
             }
             if begun.elapsed() > KILLED_WAIT_MAX {
-                bail!("the kernel did not kill the worker at its memory limit");
+                let state = group.state();
+                bail!("the kernel did not kill the worker at its memory limit ({state})");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -121,6 +141,7 @@ impl Scene<'_> {
         let launch = self.harness.kill_process(&name).await?;
         self.hold(lasts.min(Duration::from_secs(2))).await?;
         self.harness.start_process(&launch)?;
-        self.harness.await_ready(&name).await
+        self.harness.await_ready(&name).await?;
+        Ok(vec![exit])
     }
 }

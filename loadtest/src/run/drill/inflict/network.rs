@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use super::{NotPossible, Scene};
 use crate::run::proxy::Network;
@@ -15,6 +15,7 @@ const LOST: u32 = 5;
 
 /// A table of nftables; taken away when it is dropped, and when this process ends in any way.
 struct Rules {
+    table: String,
     guard: Child,
 }
 
@@ -42,7 +43,7 @@ impl Rules {
             .spawn()
             .context("starting sh")?;
         let refused = match apply(&rules) {
-            Ok(None) => return Ok(Self { guard }),
+            Ok(None) => return Ok(Self { table, guard }),
             Ok(Some(words)) => words,
             Err(error) => error.to_string(),
         };
@@ -53,6 +54,27 @@ impl Rules {
              the Debian package nftables"
         )))
     }
+}
+
+impl Rules {
+    /// Packets lost so far.
+    fn lost(&self) -> anyhow::Result<u64> {
+        let listed = Command::new("nft")
+            .args(["list", "table", "inet", &self.table])
+            .output()?;
+        let text = String::from_utf8_lossy(&listed.stdout);
+        Ok(packets(&text))
+    }
+}
+
+/// The sum of the counters in a listing.
+fn packets(listing: &str) -> u64 {
+    let words: Vec<&str> = listing.split_whitespace().collect();
+    words
+        .windows(2)
+        .filter(|pair| pair[0] == "packets")
+        .filter_map(|pair| pair[1].parse::<u64>().ok())
+        .sum()
 }
 
 impl Drop for Rules {
@@ -94,7 +116,23 @@ impl Scene<'_> {
     pub(super) async fn lose_packets(&mut self, lasts: Duration) -> anyhow::Result<()> {
         let rules = Rules::lose(&self.harness.links().ports())?;
         self.hold(lasts).await?;
+        let lost = rules.lost()?;
         drop(rules);
+        ensure!(lost > 0, "the rules of nftables lost no packet");
+        self.progress.step(&format!("{lost} packets were lost"));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::packets;
+
+    #[test]
+    fn counters_are_summed() {
+        let listing = "tcp dport { 1, 2 } numgen random mod 100 < 5 counter packets 7 bytes 400 drop\n\
+                       tcp sport { 1, 2 } numgen random mod 100 < 5 counter packets 30 bytes 9 drop";
+        assert_eq!(packets(listing), 37);
+        assert_eq!(packets(""), 0);
     }
 }

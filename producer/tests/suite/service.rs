@@ -1,0 +1,241 @@
+//! Mode `service`: real workers behind one address, killed and brought back.
+
+use crate::suite::commands::{binary, run};
+use crate::suite::process::{Process, free_port, wait_for};
+use crate::suite::stored::Place;
+use crate::suite::support::{
+    Files, Variables, home, missing_or_wrong, producer, service_worker, wait_until_settled, with,
+};
+use ha_simulator::Simulator;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+
+const TOKEN: &str = "the-token-of-these-tests";
+
+/// One address in front of several ports of this machine, as a Kubernetes service: each connection
+/// goes to the next, whether somebody is there or not. It serves for as long as the runtime.
+async fn one_address(ports: Vec<u16>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let port = ports[counted.fetch_add(1, Ordering::SeqCst) % ports.len()];
+            tokio::spawn(async move {
+                if let Ok(mut onward) = TcpStream::connect(("127.0.0.1", port)).await {
+                    let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                }
+            });
+        }
+    });
+    (url, connections)
+}
+
+/// Events that this worker has stored, by its own count.
+async fn stored_by(worker: &Process) -> u64 {
+    let (_, metrics) = worker.get("/metrics").await;
+    let name = r#"ha_ingestor_intake_events_total{result="stored"} "#;
+    let count = metrics.lines().find_map(|line| line.strip_prefix(name));
+    count.unwrap().parse().unwrap()
+}
+
+fn kill(process: &Process) {
+    let pid = process.pid().to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &pid])
+        .status();
+    assert!(killed.unwrap().success());
+}
+
+fn service(files: &Files, home: &Simulator, url: &str) -> Variables {
+    let mut variables = files.variables(home, "service");
+    variables.extend([
+        ("ENRICHMENT_SERVICE_URL", url.to_owned()),
+        ("INTAKE_TOKEN", TOKEN.to_owned()),
+    ]);
+    variables
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let ports = [free_port(), free_port(), free_port()];
+    let mut workers = Vec::from(ports.map(|port| service_worker(&place, &files, port, TOKEN)));
+    for worker in &workers {
+        worker.wait_until_ready().await;
+    }
+    let (url, connections) = one_address(ports.to_vec()).await;
+    let process = producer(&service(&files, &home, &url));
+    process.wait_until_ready().await;
+
+    let fired = home
+        .run_rate(600.0, Some(Duration::from_secs(5)))
+        .await
+        .unwrap();
+    wait_until_settled(&process, &home).await;
+    let mut shares = Vec::new();
+    for worker in &workers {
+        shares.push(stored_by(worker).await);
+    }
+    assert_eq!(shares.iter().sum::<u64>(), fired, "{shares:?}");
+    for share in &shares {
+        assert!(
+            share * 100 >= fired * 20 && share * 100 <= fired * 45,
+            "{shares:?}"
+        );
+    }
+    let connected = connections.load(Ordering::SeqCst);
+    assert!(connected < 150, "{connected} connections: none is kept");
+
+    // Killed with requests in it; every third connection leads nowhere from here on.
+    let firing = home.run_rate(600.0, Some(Duration::from_secs(3)));
+    let (dying, before) = (workers.remove(1), shares[1]);
+    wait_for("events in the one that dies", async || {
+        (stored_by(&dying).await > before + 100).then_some(())
+    })
+    .await;
+    kill(&dying);
+    firing.await.unwrap();
+    wait_until_settled(&process, &home).await;
+    process.stop().await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    let points = place.points().await;
+    assert_eq!(missing_or_wrong(&home, &points), [""; 0]);
+    assert!(
+        points
+            .iter()
+            .all(|point| point.columns.get("enriched") == Some(&true.into()))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_workers_events_wait_in_the_spool_and_stand_in_the_database() {
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let ports = [free_port(), free_port()];
+    let start = || ports.map(|port| service_worker(&place, &files, port, TOKEN));
+    let urls = ports
+        .map(|port| format!("http://127.0.0.1:{port}"))
+        .join(",");
+    let variables = with(service(&files, &home, &urls), &place.influxdb());
+    let workers = start();
+    for worker in &workers {
+        worker.wait_until_ready().await;
+    }
+    let process = producer(&variables);
+    process.wait_until_ready().await;
+    home.fire(200);
+    wait_until_settled(&process, &home).await;
+
+    for worker in &workers {
+        kill(worker);
+    }
+    home.fire(500);
+    process
+        .wait_until_not_ready(&["workers", "ENRICHMENT_SERVICE_URL"])
+        .await;
+    wait_for("all events in the spool", async || {
+        let status = process.status().await;
+        let (received, spooled) = (&status["events"]["received"], &status["spool"]["events"]);
+        (*received == home.ledger().fired() && spooled.as_u64() >= Some(500)).then_some(())
+    })
+    .await;
+    // Best effort, at once: dashboards stay alive.
+    wait_for("their plain points", async || {
+        (place.count().await == 700).then_some(())
+    })
+    .await;
+    assert!(process.status().await["events"]["direct_written"].as_u64() >= Some(1));
+
+    let workers = start();
+    process.wait_until_ready().await;
+    wait_until_settled(&process, &home).await;
+    process.stop().await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    let points = place.points().await;
+    assert_eq!(missing_or_wrong(&home, &points), [""; 0]);
+    assert!(
+        points
+            .iter()
+            .all(|point| point.columns.get("enriched") == Some(&true.into()))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_said_and_everything_kept() {
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let port = free_port();
+    let worker = service_worker(&place, &files, port, TOKEN);
+    let url = format!("http://127.0.0.1:{port}");
+    let right = service(&files, &home, &url);
+    let wrong = with(right.clone(), &[("INTAKE_TOKEN", "guessed".to_owned())]);
+    let process = producer(&wrong);
+    let said = process
+        .wait_until_not_ready(&["workers", "401", "INTAKE_TOKEN"])
+        .await;
+    wait_for("the subscription", async || {
+        (!home.stats().subscriptions.is_empty()).then_some(())
+    })
+    .await;
+    home.fire(50);
+    wait_for("all events in the spool", async || {
+        (process.status().await["spool"]["events"] == 50).then_some(())
+    })
+    .await;
+    let output = process.stop().await;
+    let check = run("producer", &["check"], &wrong).await;
+    assert_eq!(check.status.code(), Some(1), "{}", check.output);
+    assert!(check.output.contains("FAIL worker: "), "{}", check.output);
+    for text in [&said, &output, &check.output] {
+        assert!(!text.contains("guessed") && !text.contains(TOKEN), "{text}");
+    }
+
+    let check = run("producer", &["check"], &right).await;
+    assert_eq!(check.status.code(), Some(0), "{}", check.output);
+    assert!(
+        check
+            .output
+            .contains(&format!("ok   worker {url}: takes events")),
+        "{}",
+        check.output
+    );
+    let process = producer(&right);
+    process.wait_until_ready().await;
+    wait_for("an empty spool", async || {
+        (process.status().await["events"]["drained"] == 50).then_some(())
+    })
+    .await;
+    process.stop().await;
+    worker.stop().await;
+    assert_eq!(missing_or_wrong(&home, &place.points().await), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_the_mode_needs_is_named() {
+    let variables: Variables = vec![
+        ("ENRICHMENT_MODE", "service".into()),
+        ("FRAME_BYTES_MAX", "7000000".into()),
+        ("EVENT_BYTES_MAX", "1000000".into()),
+        ("INTAKE_TOKEN", "with a space".into()),
+    ];
+    let ended = Process::start(&binary("producer"), &["run"], &variables)
+        .ended()
+        .await;
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.output);
+    for said in [
+        "ENRICHMENT_SERVICE_URL is not set",
+        "FRAME_BYTES_MAX (7000000) and EVENT_BYTES_MAX (1000000)",
+        "INTAKE_TOKEN: its value",
+    ] {
+        assert!(ended.output.contains(said), "{said}: {}", ended.output);
+    }
+    assert!(!ended.output.contains("with a space"), "{}", ended.output);
+}
