@@ -2,12 +2,12 @@
 //! acknowledges them.
 
 use crate::held::HeldDelivery;
+use crate::in_flight::InFlight;
 use crate::settle::Unacknowledged;
 use crate::split::{self, Splitter};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_broker::{BrokerError, Subscription};
 use ha_pipeline::{Outcome, SinkState, Work};
-use metrics::Gauge;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -56,7 +56,7 @@ pub struct Limits {
 /// that against them. With the prefetch full, none are on their way.
 const FILL_MAX: Duration = Duration::from_millis(200);
 
-/// Takes deliveries until shutdown or loss. `in_flight` is the gauge of deliveries held; frames
+/// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; frames
 /// that keep coming back are given to the `splitter`, where there is one.
 pub async fn consume(
     subscription: &mut Subscription,
@@ -65,7 +65,7 @@ pub async fn consume(
     mut sink: watch::Receiver<SinkState>,
     shutdown: &CancellationToken,
     limits: Limits,
-    in_flight: &Gauge,
+    in_flight: &InFlight,
 ) -> End {
     let Stages { work, mut outcomes } = stages;
     let mut splits = FuturesUnordered::new();
@@ -77,7 +77,7 @@ pub async fn consume(
     let mut changed_matters = true;
     let mut look = tokio::time::interval(Duration::from_millis(500));
     loop {
-        in_flight.set(unacknowledged.len() as f64);
+        in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
         let full = unacknowledged.len() >= limits.prefetch_messages;
         if cancel_at.is_some_and(|at| full || at <= Instant::now()) {
             cancel_at = None;

@@ -13,6 +13,7 @@ mod suite {
     mod defects;
     mod grafana;
     mod kubernetes;
+    mod metrics;
     mod prometheus;
     mod rabbitmq;
     mod scaling;
