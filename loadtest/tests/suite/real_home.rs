@@ -59,8 +59,8 @@ fn a_restart_of_home_assistant_leaves_no_gap() {
         assert!(mode.recorded > before.recorded + 100, "{}", mode.name);
         filled += mode.backfilled - before.backfilled;
     }
-    // Who is back first receives more of the start live.
-    assert!(filled > 100, "{filled}");
+    // Most of the start is received live: Home Assistant takes connections early.
+    assert!(filled > 0);
 }
 
 #[test]

@@ -244,6 +244,8 @@ async fn until_recorded(home: &Services, time_us: i64) {
 
 async fn run() -> Session {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let began = std::time::Instant::now();
+    let passed = |what: &str| eprintln!("{:.1} s: {what}", began.elapsed().as_secs_f64());
     let integration = integration().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, integration.configuration()).unwrap();
@@ -253,6 +255,7 @@ async fn run() -> Session {
         .await
         .unwrap();
     let house = House::of(&home).await;
+    passed("Home Assistant runs");
     let target = house.url.trim_start_matches("http://").parse().unwrap();
     let network = TcpProxy::start(free_port(), vec![target]).await.unwrap();
     let through = format!("http://{}", network.address());
@@ -281,6 +284,7 @@ async fn run() -> Session {
         member.wait_until_ready().await;
     }
 
+    passed("producers are ready");
     let began_us = now_us();
     for round in 0..25 {
         house.live(round).await;
@@ -294,6 +298,7 @@ async fn run() -> Session {
         both
     };
 
+    passed("live and schemas compared");
     members[0].producer.take().unwrap().kill().await;
     network.set(Network::Cut);
     for round in 25..30 {
@@ -309,6 +314,7 @@ async fn run() -> Session {
     members[0].start();
     let gap = compare(&members, &home, began_us, now_us()).await;
 
+    passed("gap compared");
     home.stop(Service::HomeAssistant).await.unwrap();
     home.start_again(Service::HomeAssistant).await.unwrap();
     for member in &members {
@@ -318,6 +324,7 @@ async fn run() -> Session {
     let ended_us = now_us();
     let restart = compare(&members, &home, began_us, ended_us).await;
 
+    passed("restart compared");
     for member in &mut members {
         member.stop().await;
     }
@@ -325,6 +332,7 @@ async fn run() -> Session {
         .iter()
         .map(|member| member.audit(&house, began_us, ended_us));
     let audits = futures_util::future::join_all(audits).await;
+    passed("audited");
     Session {
         live,
         gap,
