@@ -31,4 +31,5 @@ mod suite {
     mod stored;
     mod support;
     mod versions;
+    mod weather;
 }
