@@ -130,10 +130,14 @@ function cards(status) {
   }
   const quality = status.quality;
   if (quality && Number.isFinite(quality.score)) {
-    const rules = Object.entries(quality.rules || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, 3);
-    card('Quality', quality.score.toFixed(1),
-      rules.length ? rules.map(([rule, n]) => `${rule} ${count(n)}`).join(' · ') : 'no rule broken',
-      quality.score < 80 ? 'bad' : quality.score < 95 ? 'warn' : 'good');
+    const rules = (quality.top_rules || []).slice(0, 3);
+    const score = Number.isFinite(quality.latest_score) ? quality.latest_score : quality.score;
+    card('Quality', score.toFixed(1),
+      rules.length ? rules.map(({ rule, events }) => `${rule} ${count(events)}`).join(' · ') : 'no rule broken',
+      score < 80 ? 'bad' : score < 95 ? 'warn' : 'good');
+  }
+  for (const { alert, severity, reading } of status.alerts || []) {
+    card('Alert', alert.replace('HaIngestor', ''), reading, severity === 'critical' ? 'bad' : 'warn');
   }
   const box = $('cards');
   while (box.children.length > list.length) box.lastChild.remove();
