@@ -34,4 +34,5 @@ mod suite {
     mod stored;
     mod support;
     mod versions;
+    mod weather;
 }

@@ -66,6 +66,7 @@ pub(crate) struct WeatherStage {
 pub(crate) struct Looked<'a> {
     stage: &'a WeatherStage,
     is_wanted: bool,
+    is_first_pass: bool,
     from_home: &'a [WeatherFacts<'a>],
     /// From the provider; none where it was not asked.
     observed: Option<Observed>,
@@ -97,6 +98,7 @@ impl WeatherStage {
         };
         Looked {
             stage: self,
+            is_first_pass,
             is_wanted: options.weather,
             from_home: match home {
                 Some(home) if options.weather && self.provider.is_none() => home.weather.as_slice(),
@@ -155,12 +157,11 @@ impl<'a> Sky<'a> {
             WeatherOutcome::OtherTime => Lookup::OtherTime,
             WeatherOutcome::Empty => Lookup::Empty,
             WeatherOutcome::Missing if self.looked.stage.provider.is_none() => Lookup::Miss,
-            WeatherOutcome::Missing if !is_live(envelope) => Lookup::Withheld,
-            WeatherOutcome::Missing => match freshness {
-                None => Lookup::Withheld,
-                Some(Freshness::Failing) => Lookup::Failing,
-                Some(_) => Lookup::Miss,
-            },
+            WeatherOutcome::Missing if !is_live(envelope) || !self.looked.is_first_pass => {
+                Lookup::Withheld
+            }
+            WeatherOutcome::Missing if freshness == Some(Freshness::Failing) => Lookup::Failing,
+            WeatherOutcome::Missing => Lookup::Miss,
         };
         self.counts[lookup as usize] += 1;
     }

@@ -45,8 +45,9 @@ impl Provider {
         }
     }
 
-    fn address(self) -> &'static str {
+    fn address(self, has_key: bool) -> &'static str {
         match self {
+            Self::OpenMeteo if has_key => open_meteo::ADDRESS_OF_CUSTOMERS,
             Self::OpenMeteo => open_meteo::ADDRESS,
             Self::OpenWeatherMap => open_weather_map::ADDRESS,
         }
@@ -146,7 +147,10 @@ impl Weather {
         let error = |error: &dyn std::fmt::Display| WeatherError::Client(error.to_string());
         let base = match options.url {
             Some(url) => url,
-            None => options.provider.address().parse().map_err(|e| error(&e))?,
+            None => {
+                let address = options.provider.address(options.key.is_some());
+                address.parse().map_err(|e| error(&e))?
+            }
         };
         let mut builder = Client::builder()
             .timeout(fetch::TIMEOUT)
