@@ -6,14 +6,14 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench drills soak
+.PHONY: help demo test lint services-install services bench screenshot drills soak
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 demo: ## see it work: a simulated Home Assistant, an embedded database, 30 seconds
 	cargo run --release -p producer -- demo --seconds 30
 
-services-install: ## install RabbitMQ, InfluxDB and the rest that the tests talk to (Debian)
+services-install: ## install RabbitMQ, InfluxDB, Home Assistant (PyPI) and the rest that the tests talk to (Debian)
 	$(SERVICES) install
 
 services: services-install ## start private services, print their addresses, stop them on Ctrl-C
@@ -29,6 +29,10 @@ lint: ## what CI checks before the tests
 
 bench: ## benchmarks of the enrichment core
 	cargo bench -p ha-enrich
+
+screenshot: services-install ## photograph the status page of a running producer into docs/images
+	mkdir -p docs/images
+	SCREENSHOT_DIR=$(CURDIR)/docs/images cargo test -p producer --test suite -- page::
 
 drills: services-install ## every drill (over an hour), and docs/reliability.md of their reports
 	cargo build --release -p producer -p worker -p loadtest

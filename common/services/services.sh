@@ -20,9 +20,10 @@
 #   services.sh guard [--wipe] SERVICE...  stop SERVICE... when standard input ends (the owner died);
 #                                          --wipe: kill and delete the state
 #
-# Services: rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto
+# Services: rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto home-assistant
 # (nginx is the InfluxDB v2 shape in front of influxdb). No names: the first four, for
-# `stop` and `wipe` all. `install` also knows chromium.
+# `stop` and `wipe` all. `install` also knows chromium; without names it installs that and
+# home-assistant, too.
 #
 # Environment
 #   SERVICES_DIR         all state (default: .services at the top of the repository)
@@ -38,23 +39,30 @@
 #                                  port of the epmd of the first, which must be up
 #   INFLUXDB_AUTH_ENABLED          true: authentication on, user admin, password admin
 #   PROMETHEUS_CONFIG_FILE, ALERTMANAGER_CONFIG_FILE   instead of the built-in configuration
+#   HOME_ASSISTANT_VERSION         2024.3.3 (default; Python 3.11) or 2025.4.4 (Python 3.13)
+#   HOME_ASSISTANT_CONFIG_FILE     YAML to add to the built-in configuration
+#   XDG_CACHE_HOME                 Home Assistant is installed in ha-ingestor/ there (default ~/.cache)
 #
 # Port offsets
 #    0 epmd                   4 rabbitmq distribution    8 victoria-metrics
 #    1 rabbitmq AMQP          5 influxdb HTTP            9 prometheus
 #    2 rabbitmq management    6 influxdb backup RPC     10 alertmanager
 #    3 rabbitmq prometheus    7 nginx, InfluxDB v2      11 mosquitto
-#   12-18 rabbitmqctl         19 never listened on here: whoever picks a free base binds it
-#                                to keep the base for himself
+#   12-17 rabbitmqctl        18 home-assistant
+#   19 never listened on here: whoever picks a free base binds it to keep the base for himself
 set -euo pipefail
 
 # Debian keeps daemons in directories that are not on every user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 SCRIPT=${BASH_SOURCE[0]}
+# What Home Assistant is made from lies beside the script.
+HOME_ASSISTANT_FILES=$(cd "$(dirname "$SCRIPT")" && pwd)/files/home-assistant
+HOME_ASSISTANT_VERSION=${HOME_ASSISTANT_VERSION:-2024.3.3}
+UV_VERSION=0.13.9
 SERVICES_PORT_BASE=${SERVICES_PORT_BASE:-25600}
 RABBITMQ_BIN=/usr/lib/rabbitmq/bin
 DEFAULT_SERVICES=(rabbitmq influxdb nginx victoria-metrics)
-ALL_SERVICES=(rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto)
+ALL_SERVICES=(rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto home-assistant)
 # Not in capitals: an exported variable of that name would be changed for COMMAND, too.
 v2_token='test-token'
 v2_org='test'
@@ -82,7 +90,7 @@ port() { # NAME
     epmd) offset=0 ;; amqp) offset=1 ;; management) offset=2 ;; rabbitmq-prometheus) offset=3 ;;
     distribution) offset=4 ;; influxdb) offset=5 ;; influxdb-rpc) offset=6 ;; nginx) offset=7 ;;
     victoria-metrics) offset=8 ;; prometheus) offset=9 ;; alertmanager) offset=10 ;; mosquitto) offset=11 ;;
-    ctl-min) offset=12 ;; ctl-max) offset=18 ;;
+    ctl-min) offset=12 ;; ctl-max) offset=17 ;; home-assistant) offset=18 ;;
     *) die "no port is named '$1'" ;;
   esac
   printf '%d' $((SERVICES_PORT_BASE + offset))
@@ -111,18 +119,99 @@ package() { # SERVICE -> the Debian package
   esac
 }
 
-is_installed() { command -v "$(program "$1")" >/dev/null; }
+is_installed() {
+  if [[ $1 == home-assistant ]]; then
+    [[ -f $(home_assistant_environment)/complete ]]
+  else
+    command -v "$(program "$1")" >/dev/null
+  fi
+}
+
+# --- Home Assistant's installation: from PyPI, by a lock file, kept outside of the tree -----------
+
+home_assistant_lock() {
+  local lock=$HOME_ASSISTANT_FILES/$HOME_ASSISTANT_VERSION.lock.txt
+  [[ -f $lock ]] || die "HOME_ASSISTANT_VERSION is '$HOME_ASSISTANT_VERSION': there is no $lock"
+  printf '%s' "$lock"
+}
+
+# Named after the lock file's content: another lock file is another environment.
+home_assistant_environment() {
+  local lock digest
+  lock=$(home_assistant_lock)
+  digest=$(sha256sum "$lock")
+  printf '%s/ha-ingestor/home-assistant/%s-%s' "${XDG_CACHE_HOME:-$HOME/.cache}" "$HOME_ASSISTANT_VERSION" "${digest:0:12}"
+}
+
+# The newest Python of a version that runs, such as 3.11: from PATH, or pyenv's.
+find_python() { # VERSION
+  local candidate
+  for candidate in "python$1" /usr/bin/python"$1" "$HOME/.pyenv/versions/$1".*/bin/python; do
+    if "$candidate" -c 'pass' 2>/dev/null; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return
+    fi
+  done
+  return 1
+}
+
+install_home_assistant() (
+  environment=$(home_assistant_environment)
+  lock=$(home_assistant_lock)
+  mkdir -p "$(dirname "$environment")"
+  # One at a time: two checkouts share the cache.
+  exec {lock_fd}>"$environment.lock"
+  flock "$lock_fd"
+  [[ ! -f $environment/complete ]] || return 0
+  python_version=3.11
+  [[ $HOME_ASSISTANT_VERSION == 2024.* ]] || python_version=3.13
+  python=$(find_python "$python_version") \
+    || die "Home Assistant $HOME_ASSISTANT_VERSION needs Python $python_version, which is not here"
+  log=$environment.log
+  uv=$(command -v uv || true)
+  if [[ -z $uv ]]; then
+    uv=$(dirname "$environment")/uv-$UV_VERSION/bin/uv
+    if [[ ! -x $uv ]]; then
+      rm -rf "$(dirname "$environment")/uv-$UV_VERSION"
+      { "$python" -m venv "$(dirname "$environment")/uv-$UV_VERSION" \
+        && "$(dirname "$uv")/pip" install -q "uv==$UV_VERSION"; } >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        die "uv, which installs Home Assistant, could not be installed from PyPI; all words are in $log \
+(\`python3 -m venv\` needs Debian's package python3-venv)"
+      }
+    fi
+  fi
+  say "installing Home Assistant $HOME_ASSISTANT_VERSION from PyPI"
+  rm -rf "$environment"
+  { UV_PYTHON_DOWNLOADS=never "$uv" venv -q --python "$python" "$environment" \
+    && "$uv" pip install -q --python "$environment/bin/python" -r "$lock"; } >"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    die "Home Assistant $HOME_ASSISTANT_VERSION could not be installed; all words are in $log"
+  }
+  touch "$environment/complete"
+)
 
 # In a subshell, for its own EXIT trap.
 install_services() (
   missing=()
+  with_home_assistant=
   for name; do
     [[ $name == chromium ]] || check_names "$name"
-    is_installed "$name" || missing+=("$(package "$name")")
+    if is_installed "$name"; then
+      continue
+    elif [[ $name == home-assistant ]]; then
+      with_home_assistant=1
+    else
+      missing+=("$(package "$name")")
+    fi
   done
   command -v curl >/dev/null || missing+=(curl)
   if ((${#missing[@]} == 0)); then
-    say "installed already: $*"
+    if [[ -n $with_home_assistant ]]; then
+      install_home_assistant
+    else
+      say "installed already: $*"
+    fi
     return
   fi
   command -v apt-get >/dev/null || die "apt-get is not here, so nothing was installed. Install these by hand \
@@ -147,6 +236,7 @@ install_services() (
     tail -n 20 "$log" >&2
     die "apt-get could not install ${missing[*]}; the end of its words is above, all of them in $log"
   fi
+  [[ -z $with_home_assistant ]] || install_home_assistant
 )
 
 # --- processes -----------------------------------------------------------------------------------
@@ -487,6 +577,34 @@ start_mosquitto() {
 
 is_ready_mosquitto() { accepts_connections "$(port mosquitto)"; }
 
+# The folder is new at the first start and after `wipe`; a restart finds its configuration, users
+# and recorder as they were.
+start_home-assistant() {
+  local state=$SERVICES_DIR/home-assistant environment
+  environment=$(home_assistant_environment)
+  require_free_port home-assistant
+  mkdir -p "$state/config"
+  cp -r "$HOME_ASSISTANT_FILES/custom_components" "$state/config/"
+  sed "s/@PORT@/$(port home-assistant)/" "$HOME_ASSISTANT_FILES/configuration.yaml" >"$state/config/configuration.yaml"
+  [[ -z ${HOME_ASSISTANT_CONFIG_FILE:-} ]] \
+    || cat "$HOME_ASSISTANT_CONFIG_FILE" >>"$state/config/configuration.yaml"
+  # --skip-pip: everything is there, and nothing is fetched while tests run.
+  launch home-assistant env "PATH=$environment/bin:$PATH" "VIRTUAL_ENV=$environment" \
+    "$environment/bin/hass" --config "$state/config" --skip-pip
+}
+
+# Ready is: a user and a token are there, and Home Assistant says that it is running.
+is_ready_home-assistant() {
+  local url token=$SERVICES_DIR/home-assistant/token
+  url=http://127.0.0.1:$(port home-assistant)
+  if [[ ! -f $token ]]; then
+    http "$url/api/onboarding" || return 1
+    "$(home_assistant_environment)/bin/python" "$HOME_ASSISTANT_FILES/onboard.py" "$url" "$token" \
+      || die "Home Assistant could not be set up"
+  fi
+  [[ $(curl --noproxy '*' -sf -m 5 -H "Authorization: Bearer $(<"$token")" "$url/api/config") == *'"state":"RUNNING"'* ]]
+}
+
 # --- all of them ---------------------------------------------------------------------------------
 
 http() { curl --noproxy '*' -sf -m 5 -o /dev/null "$@"; }
@@ -535,6 +653,8 @@ SERVICES_VICTORIA_METRICS_URL=http://$host:$(port victoria-metrics)
 SERVICES_PROMETHEUS_URL=http://$host:$(port prometheus)
 SERVICES_ALERTMANAGER_URL=http://$host:$(port alertmanager)
 SERVICES_MQTT_URL=mqtt://$host:$(port mosquitto)
+SERVICES_HOME_ASSISTANT_URL=http://$host:$(port home-assistant)
+SERVICES_HOME_ASSISTANT_TOKEN_FILE=$SERVICES_DIR/home-assistant/token
 URLS
 }
 
@@ -556,7 +676,7 @@ guard_services() {
     stop_services "$@"
   else
     wipe_services "$@"
-    rm -f "$SERVICES_DIR/services.sh"
+    rm -rf "$SERVICES_DIR/services.sh" "$SERVICES_DIR/files"
     rmdir --ignore-fail-on-non-empty "$SERVICES_DIR"
   fi
 }
@@ -645,7 +765,7 @@ command=${1:-}
 (($# == 0)) || shift
 case $command in
   install)
-    (($# > 0)) || set -- "${DEFAULT_SERVICES[@]}"
+    (($# > 0)) || set -- "${DEFAULT_SERVICES[@]}" home-assistant chromium
     install_services "$@"
     ;;
   start | wait | kill9 | pause | resume)

@@ -11,7 +11,7 @@ mod http_front;
 mod latency;
 mod letters;
 pub mod process;
-mod proxy;
+pub mod proxy;
 mod queues;
 pub mod report;
 pub mod rig;

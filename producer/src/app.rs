@@ -1,30 +1,35 @@
 //! The producer, put together.
 
+use crate::alerts::{self, Alerting};
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, Neighbours};
+use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::quality::{Quality, Reporter};
+use crate::record::Record;
 use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
 use crate::workers::{follow_workers, watch_workers};
-use crate::{Config, Destination, home};
+use crate::{Config, Destination, home, standby};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
-use ha_broker::{Publisher, PublisherOptions};
+use ha_broker::{Claim, Publisher, PublisherOptions};
 use ha_enrich::Options;
 use ha_intake::{ClientOptions, IntakeClient};
-use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
 use ha_protocol::AccessToken;
 use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::{Spool, SpoolOptions};
-use ha_telemetry::{Admin, Health};
+use ha_telemetry::{Admin, Health, Rates};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -36,6 +41,9 @@ const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 /// Name of the low-water mark in the spool: nanoseconds of source time.
 const LOW_WATER_MARK: &str = "low_water_ns";
 
+/// Before the names of the entities that are known, among the marks: the value says nothing.
+const ENTITY_MARK: &str = "entity/";
+
 /// How often the mark is written.
 const MARK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -44,6 +52,9 @@ const BACKFILL_EVENTS_MAX: usize = 256;
 
 /// Records that the framer has not taken.
 const RECORDS_MAX: usize = 256;
+
+/// How long the first records wait for the connections.
+const RECORDS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The producer, ready to run.
 pub struct App {
@@ -64,6 +75,8 @@ struct WayOut {
     window_events: usize,
     watch: RouteWatch,
     sink: Option<Arc<Sink>>,
+    /// The place of the one active producer, where a broker can tell.
+    claim: Option<Claim>,
 }
 
 impl App {
@@ -102,7 +115,8 @@ impl App {
     /// Ingests until `shutdown`, for ever through every outage; then finishes within the grace.
     ///
     /// # Errors
-    /// Defects only: what can fail for good has failed in [`build`](Self::build).
+    /// Another producer of this home has taken its place. Else defects only: what can fail for good
+    /// has failed in [`build`](Self::build).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             config,
@@ -119,25 +133,29 @@ impl App {
             .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
-        let (facts, home_facts) = watch::channel(None);
+        let home = Home::unknown();
 
         let mut beside = JoinSet::new();
-        beside.spawn(home::follow(source.requester(), source.state(), facts));
+        beside.spawn(home::follow(
+            source.requester(),
+            source.state(),
+            home.clone(),
+        ));
         beside.spawn(follow_home_assistant(
             source.state(),
             config.home_assistant.url.clone(),
             health.clone(),
         ));
         match &way_out.watch {
-            RouteWatch::Broker(state) => {
+            RouteWatch::Broker(state, _) => {
                 beside.spawn(follow_broker(state.clone(), health.clone()));
             }
             RouteWatch::Workers(state) => {
                 beside.spawn(follow_workers(state.clone(), health.clone()));
             }
-            RouteWatch::Sink(..) => {}
+            RouteWatch::Sink { .. } => {}
         }
-        if let (Some(sink), RouteWatch::Sink(state, ..)) = (way_out.sink, &way_out.watch) {
+        if let (Some(sink), RouteWatch::Sink { state, .. }) = (way_out.sink, &way_out.watch) {
             let (state, followed) = (state.clone(), Arc::clone(&sink));
             beside.spawn(ha_assembly::follow_sink(followed, state, health.clone()));
             beside.spawn(ha_assembly::keep_retention(sink));
@@ -148,6 +166,7 @@ impl App {
             direct,
             letters,
             window_events,
+            claim,
             ..
         } = way_out;
         let direct = direct.map(|(sink, enrichment)| {
@@ -171,6 +190,16 @@ impl App {
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
         beside.spawn(async move { draining.drain().await });
+        let quality = Arc::new(Quality::new(epoch));
+        let (alerts, current_alerts) = watch::channel(Vec::new());
+        let latest = LatestEvents::default();
+        let rates = Rates::new(["received_per_s", "delivered_per_s"]);
+        let (counters, totals) = (source.counters(), Arc::clone(&metrics.totals));
+        beside.spawn(rates.clone().follow(move || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let delivered = count(&totals.confirmed) + count(&totals.drained);
+            [count(&counters.events_received), delivered]
+        }));
         let status = StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
@@ -178,16 +207,41 @@ impl App {
             connection: source.state(),
             counters: source.counters(),
             totals: Arc::clone(&metrics.totals),
+            quality: Arc::clone(&quality),
+            alerts: current_alerts,
             route: way_out.watch,
             router: Arc::clone(&router),
             spool: spool.clone(),
             health: health.clone(),
+            rates,
+            latest: latest.clone(),
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
-        let admin = tokio::spawn(admin.serve(metrics_handle, health, status, stop_admin.clone()));
+        let admin =
+            tokio::spawn(admin.serve(metrics_handle, health.clone(), status, stop_admin.clone()));
 
-        let filtering = Filtering::new(config.filter);
+        let stop = shutdown.child_token();
+        if let Some(claim) = &claim {
+            standby::turn(&mut claim.state(), &config.instance, &health, &stop).await;
+        }
+        let superseded = claim.as_ref().map(|claim| {
+            let (stop, instance) = (stop.clone(), config.instance.clone());
+            let health = health.clone();
+            let following = standby::follow(claim.state(), instance, health, standby::TAKEN_MAX);
+            tokio::spawn(async move {
+                let reason = following.await;
+                stop.cancel();
+                reason
+            })
+        });
+
+        let marks = spool.marks().await?;
+        let known = marks
+            .keys()
+            .filter_map(|name| name.strip_prefix(ENTITY_MARK));
+        let filtering = Filtering::new(config.filter, known.map(str::to_owned));
+        beside.spawn(keep_entities(spool.clone(), filtering.clone()));
         let (gaps, gap) = watch::channel(Gap::default());
         let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
         beside.spawn(fill_gaps(
@@ -196,17 +250,31 @@ impl App {
             filtering.clone(),
             backfill,
         ));
+        let reporter = Reporter {
+            quality: Arc::clone(&quality),
+            counters: source.counters(),
+            totals: Arc::clone(&metrics.totals),
+        };
         let (registry, known) = watch::channel(Arc::new(Registry::default()));
-        let (record, records) = mpsc::channel(RECORDS_MAX);
+        let (record, made) = mpsc::channel(RECORDS_MAX);
+        let (relay, records) = mpsc::channel(1);
+        beside.spawn(relay_records(made, relay, health));
         beside.spawn(registry::follow(registry::Parts {
             requester: source.requester(),
             state: source.state(),
             watched: source.watched(),
             filtering: filtering.clone(),
             registry,
-            records: record,
+            records: record.clone(),
         }));
-        let marked = spool.marks().await?.get(LOW_WATER_MARK).copied();
+        let every = config.quality_interval;
+        let alerting = Alerting::new(alerts.clone());
+        beside.spawn(reporter.clone().report(every, record, alerting));
+        if let Some(url) = config.alert_webhook_url {
+            let instance = config.instance.clone();
+            beside.spawn(alerts::delivery(url, &config.tls, instance, alerts)?);
+        }
+        let marked = marks.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
         let intake = Intake {
@@ -214,10 +282,13 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            quality,
             registry: known,
+            latest,
+            home,
             metrics,
         };
-        let reading = tokio::spawn(source.run(shutdown.clone()));
+        let reading = tokio::spawn(source.run(stop.clone()));
         let framer = Framer {
             intake,
             limits: config.framing,
@@ -227,14 +298,14 @@ impl App {
             source: events,
             backfilled,
             records,
-            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
+            last_record: Some(Box::new(move || reporter.record())),
+            hold_until: (!config.extra_tags.is_empty()).then(|| stop.clone()),
             gaps,
             router,
-            home: home_facts,
             mark_ns,
         };
         let framing = framer.run(neighbours);
-        let finished = within_grace(framing, &shutdown, config.grace).await;
+        let finished = within_grace(framing, &stop, config.grace).await;
 
         reading.abort();
         beside.shutdown().await;
@@ -243,7 +314,33 @@ impl App {
         spool.close().await;
         stop_admin.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
-        finished
+        if let Some(claim) = claim {
+            claim.release().await;
+        }
+        match superseded {
+            Some(superseded) if superseded.is_finished() => finished.and(superseded.await?),
+            _ => finished,
+        }
+    }
+}
+
+/// Records have time: until everything is connected they wait, for a moment at most, so that they
+/// are not what finds the route away and sends the first events after them into the spool.
+async fn relay_records(
+    mut made: mpsc::Receiver<Record>,
+    records: mpsc::Sender<Record>,
+    health: Health,
+) {
+    let connected = async {
+        while !health.reasons().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let _ = tokio::time::timeout(RECORDS_WAIT_MAX, connected).await;
+    while let Some(record) = made.recv().await {
+        if records.send(record).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -261,6 +358,20 @@ async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {
     let Some(mark_ns) = mark_ns else { return };
     if let Err(error) = spool.set_mark(LOW_WATER_MARK, mark_ns).await {
         tracing::warn!(%error, "the low-water mark could not be written");
+    }
+}
+
+/// Keeps the names of entities at once, since one that is removed while this process is down can be
+/// asked for by its name only.
+async fn keep_entities(spool: Spool, filtering: Filtering) {
+    loop {
+        let learned = filtering.learned_entities().await;
+        let marks = learned
+            .iter()
+            .map(|entity| (format!("{ENTITY_MARK}{entity}"), 0));
+        if let Err(error) = spool.set_marks(marks.collect()).await {
+            tracing::warn!(%error, "the names of new entities could not be written");
+        }
     }
 }
 
@@ -293,18 +404,23 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
             let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+            let (depths, depths_seen) = watch::channel(None);
+            tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
+            let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let publisher = Publisher::start(broker, PublisherOptions::default());
             Ok(WayOut {
-                watch: RouteWatch::Broker(publisher.state()),
+                watch: RouteWatch::Broker(publisher.state(), depths_seen),
                 letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
                 spool,
                 direct,
                 route: Route::Broker {
                     publisher,
                     routing_key: config.instance.clone(),
+                    claim: Some(claim.state()),
                 },
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: Some(claim),
             })
         }
         Destination::Service { workers, direct } => {
@@ -319,6 +435,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 spool,
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
+                claim: None,
             })
         }
         Destination::Sink {
@@ -339,7 +456,12 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 Arc::clone(&latency),
             );
             let pipeline = Arc::new(pipeline.with_weather(weather));
-            let watch = RouteWatch::Sink(pipeline.sink_state(), latency, pipeline.quality());
+            let watch = RouteWatch::Sink {
+                state: pipeline.sink_state(),
+                latency,
+                quality: pipeline.quality(),
+                totals: pipeline.totals(),
+            };
             let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
             Ok(WayOut {
                 direct: None,
@@ -349,6 +471,7 @@ async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
                 window_events: batch.prefetch_events_max,
                 watch,
                 sink: Some(sink),
+                claim: None,
             })
         }
     }

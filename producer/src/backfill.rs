@@ -14,11 +14,10 @@ use ha_source::{RequestError, Requester};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-pub use history::events_of;
+pub use history::{Answer, StartStates, events_of, start_states_of};
 
 /// Events of history are as late as this by the source's own clock.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -56,13 +55,14 @@ pub enum Backfilled {
     Done(u64),
 }
 
-/// A gap to fill, numbered; the connection stands.
+/// A new connection, numbered, and the gap before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gap {
-    /// Counts gaps; 0 is none.
+    /// Counts connections; 0 is none yet.
     pub number: u64,
-    /// Where it begins.
-    pub from: i64,
+    /// Where the gap begins, nanoseconds of source time. None at the very first connection: nothing
+    /// is missing, and only the entities that there are are learned.
+    pub from: Option<i64>,
 }
 
 /// Fills gaps for as long as the process runs. A new gap, which includes the old one, replaces it.
@@ -80,8 +80,14 @@ pub async fn fill_gaps(
                 filtering: &filtering,
                 output: &output,
             };
+            let filling = async {
+                match gap.from {
+                    Some(from_ns) => filler.fill(gap.number, from_ns).await,
+                    None => drop(filler.current_states().await),
+                }
+            };
             tokio::select! {
-                () = filler.fill(gap) => {}
+                () = filling => {}
                 changed = gaps.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -115,9 +121,9 @@ struct Filler<'a> {
 struct Stopped;
 
 impl Filler<'_> {
-    async fn fill(&self, gap: Gap) {
+    async fn fill(&self, number: u64, from_ns: i64) {
         let margin_us = MARGIN.as_micros() as i64;
-        let from = UtcMicros(gap.from / 1_000 - margin_us);
+        let from = UtcMicros(from_ns / 1_000 - margin_us);
         tracing::info!(from = %from, "filling the gap from Home Assistant's history");
         let connected = tokio::time::Instant::now();
         for reading in 0..2 {
@@ -129,35 +135,15 @@ impl Filler<'_> {
                 Err(Stopped) => return,
             }
         }
-        let _ = self.output.send(Backfilled::Done(gap.number)).await;
+        let _ = self.output.send(Backfilled::Done(number)).await;
     }
 
     /// One reading of history and current states.
     async fn read(&self, from: UtcMicros) -> Result<u64, Stopped> {
         let mut events = 0;
-        let (current, until) = loop {
-            match self
-                .requester
-                .request_within("get_states", json!(null), REQUEST_TIMEOUT)
-                .await
-            {
-                Ok(json) => match self.current(&json) {
-                    Ok(current) => break current,
-                    Err(error) => {
-                        tracing::warn!(%error, "get_states could not be read");
-                        return Ok(0);
-                    }
-                },
-                // A new connection replaces this filling; until then there is time.
-                Err(error) => self.wait_after("get_states", &error).await,
-            }
-        };
-        let known: BTreeSet<String> = current
-            .iter()
-            .map(|event| event.entity_id.clone())
-            .chain(self.filtering.seen_entities())
-            .collect();
-        let known: Vec<String> = known.into_iter().collect();
+        let (current, until) = self.current_states().await;
+        // Those that are no more, too: they were removed in the gap.
+        let known: Vec<String> = self.filtering.known_entities().into_iter().collect();
         let mut start = from;
         while start < until {
             let end = UtcMicros(until.0.min(start.0 + WINDOW.as_micros() as i64));
@@ -177,20 +163,42 @@ impl Filler<'_> {
         Ok(events)
     }
 
-    /// The kept entities' current states, and a time after all of them.
-    fn current(
+    /// The kept entities' current states, whose names are remembered, and a time after all of them.
+    async fn current_states(&self) -> (Vec<BackfilledEvent>, UtcMicros) {
+        loop {
+            let asked = self
+                .requester
+                .request_within("get_states", json!(null), REQUEST_TIMEOUT);
+            match asked.await {
+                Ok(json) => match self.read_current(&json) {
+                    Ok((current, until)) => {
+                        let entities = current.iter().map(|event| event.entity_id.as_str());
+                        self.filtering.learn_entities(entities);
+                        return (current, until);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "get_states could not be read");
+                        return (Vec::new(), after_now());
+                    }
+                },
+                // A new connection replaces this filling; until then there is time.
+                Err(error) => self.wait_after("get_states", &error).await,
+            }
+        }
+    }
+
+    fn read_current(
         &self,
         json: &Bytes,
     ) -> Result<(Vec<BackfilledEvent>, UtcMicros), serde_json::Error> {
         let states: Vec<CurrentState<'_>> = serde_json::from_slice(json)?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let mut newest = UtcMicros(now.unwrap_or_default().as_micros() as i64);
+        let mut until = after_now();
         let mut events = Vec::with_capacity(states.len());
         for state in states {
             let Ok(time) = UtcMicros::parse(&state.last_updated) else {
                 continue;
             };
-            newest = newest.max(time);
+            until = until.max(after(time));
             if self.filtering.keeps(&state.entity_id) {
                 let attributes = state.attributes.map_or("{}", RawValue::get);
                 let new = history::state(
@@ -208,8 +216,7 @@ impl Filler<'_> {
                 });
             }
         }
-        // Events go on while this is read, and the clocks of the two machines differ.
-        Ok((events, UtcMicros(newest.0 + MARGIN.as_micros() as i64)))
+        Ok((events, until))
     }
 
     async fn history(
@@ -218,38 +225,24 @@ impl Filler<'_> {
         start: UtcMicros,
         end: UtcMicros,
     ) -> Result<u64, Stopped> {
-        let fields = json!({
-            "start_time": start.to_string(),
-            "end_time": end.to_string(),
-            "entity_ids": entities,
-            "include_start_time_state": false,
-            "significant_changes_only": false,
-            "minimal_response": false,
-            "no_attributes": false,
-        });
-        let command = "history/history_during_period";
-        let json = loop {
-            let asked = self
-                .requester
-                .request_within(command, fields.clone(), REQUEST_TIMEOUT);
-            match asked.await {
-                Ok(json) => break json,
-                Err(RequestError::Refused(error)) => {
-                    tracing::warn!(%error, "Home Assistant gives no history; is the history integration on?");
-                    return Ok(0);
-                }
-                Err(error) => self.wait_after(command, &error).await,
-            }
+        let Some(json) = self.rows(entities, start, end, false).await else {
+            return Ok(0);
         };
-        let events = match events_of(&json) {
-            Ok(events) => events,
+        let answer = match self.events(&json, start, end).await {
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "history could not be read");
                 return Ok(0);
             }
         };
-        let count = events.len() as u64;
-        for event in events {
+        for entity in &answer.removed_first {
+            tracing::debug!(
+                entity,
+                "removed, and the recorder does not know its state before"
+            );
+        }
+        let count = answer.events.len() as u64;
+        for event in answer.events {
             self.output
                 .send(Backfilled::Event(event))
                 .await
@@ -258,8 +251,69 @@ impl Filler<'_> {
         Ok(count)
     }
 
+    /// The events of an answer; for entities that it begins with a removal of, with the state that
+    /// they had at the start.
+    async fn events(
+        &self,
+        json: &Bytes,
+        start: UtcMicros,
+        end: UtcMicros,
+    ) -> Result<Answer, serde_json::Error> {
+        let answer = events_of(json, &StartStates::new())?;
+        if answer.removed_first.is_empty() {
+            return Ok(answer);
+        }
+        let removed: Vec<String> = answer.removed_first.iter().cloned().collect();
+        match self.rows(&removed, start, end, true).await {
+            Some(with_start) => events_of(json, &start_states_of(&with_start)?),
+            None => Ok(answer),
+        }
+    }
+
+    /// The recorder's rows; none if Home Assistant refuses.
+    async fn rows(
+        &self,
+        entities: &[String],
+        start: UtcMicros,
+        end: UtcMicros,
+        include_start_time_state: bool,
+    ) -> Option<Bytes> {
+        let fields = json!({
+            "start_time": start.to_string(),
+            "end_time": end.to_string(),
+            "entity_ids": entities,
+            "include_start_time_state": include_start_time_state,
+            "significant_changes_only": false,
+            "minimal_response": false,
+            "no_attributes": false,
+        });
+        let command = "history/history_during_period";
+        loop {
+            let asked = self
+                .requester
+                .request_within(command, fields.clone(), REQUEST_TIMEOUT);
+            match asked.await {
+                Ok(json) => return Some(json),
+                Err(RequestError::Refused(error)) => {
+                    tracing::warn!(%error, "Home Assistant gives no history; is the history integration on?");
+                    return None;
+                }
+                Err(error) => self.wait_after(command, &error).await,
+            }
+        }
+    }
+
     async fn wait_after(&self, command: &str, error: &RequestError) {
         tracing::debug!(command, %error, "asking again");
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Events go on while history is read, and the clocks of the two machines differ.
+fn after(time: UtcMicros) -> UtcMicros {
+    UtcMicros(time.0 + MARGIN.as_micros() as i64)
+}
+
+fn after_now() -> UtcMicros {
+    after(UtcMicros(ha_pipeline::now_ns().div_euclid(1_000)))
 }

@@ -2,7 +2,9 @@
 //! in the numbers is a loss; nothing behind this may leave an event out.
 
 use crate::backfill::BackfilledEvent;
+use crate::home::Home;
 use crate::metrics::Metrics;
+use crate::quality::Quality;
 use crate::recent::Recent;
 use crate::record::Record;
 use crate::registry::{EntityRow, Registry};
@@ -10,11 +12,13 @@ use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
-use ha_pipeline::{Letter, Reason};
+use ha_pipeline::{LatestEvents, Letter, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 /// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
@@ -25,15 +29,23 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 pub struct Filtering {
     filter: Arc<Filter>,
     recent: Arc<Mutex<Recent>>,
+    /// Told when an entity is new.
+    learned: Arc<Notify>,
 }
 
 impl Filtering {
-    /// Nothing has come yet.
+    /// Nothing has come yet, but these entities are known from earlier runs.
     #[must_use]
-    pub fn new(filter: Filter) -> Self {
+    pub fn new(filter: Filter, known: impl IntoIterator<Item = String>) -> Self {
+        let mut recent = Recent::default();
+        for entity_id in known {
+            recent.learn(&entity_id);
+        }
+        recent.take_unkept();
         Self {
             filter: Arc::new(filter),
-            recent: Arc::default(),
+            recent: Arc::new(Mutex::new(recent)),
+            learned: Arc::default(),
         }
     }
 
@@ -43,9 +55,32 @@ impl Filtering {
         self.filter.decide(entity_id).is_ok()
     }
 
-    /// Kept entities that events came of.
+    /// Remembers entities that there are.
+    pub fn learn_entities<'a>(&self, entities: impl Iterator<Item = &'a str>) {
+        let mut recent = self.recent();
+        let mut learned = false;
+        for entity in entities {
+            learned |= recent.learn(entity);
+        }
+        if learned {
+            self.learned.notify_one();
+        }
+    }
+
+    /// Waits for entities that were not known, and gives them once.
+    pub async fn learned_entities(&self) -> Vec<Box<str>> {
+        loop {
+            let learned = self.recent().take_unkept();
+            if !learned.is_empty() {
+                return learned;
+            }
+            self.learned.notified().await;
+        }
+    }
+
+    /// Kept entities that there are or were, sorted.
     #[must_use]
-    pub fn seen_entities(&self) -> Vec<String> {
+    pub fn known_entities(&self) -> BTreeSet<String> {
         self.recent()
             .entities()
             .filter(|entity| self.keeps(entity))
@@ -63,7 +98,11 @@ impl Filtering {
 
     /// Remembers an event; false if it was there.
     fn remember(&self, entity_id: &str, time: UtcMicros) -> bool {
-        self.recent().insert(entity_id, time)
+        let (is_new, learned) = self.recent().insert(entity_id, time);
+        if learned {
+            self.learned.notify_one();
+        }
+        is_new
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -82,8 +121,14 @@ pub struct Intake {
     pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
+    /// Looks at a sample of the events.
+    pub quality: Arc<Quality>,
     /// What the registries say.
     pub registry: watch::Receiver<Arc<Registry>>,
+    /// For people who look.
+    pub latest: LatestEvents,
+    /// Facts that travel in frames; the weather's own events are among those that come by.
+    pub home: Home,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -95,7 +140,8 @@ pub struct Numbered {
     origin: Origin,
     /// The number of a live event.
     sequence: Option<u64>,
-    received_at_ns: i64,
+    /// When it was received, nanoseconds since the epoch.
+    pub received_at_ns: i64,
     /// Source time, or when it was received where the event does not say. None for a record, which
     /// says nothing of how far Home Assistant's events were read.
     pub source_time_ns: Option<i64>,
@@ -127,6 +173,9 @@ impl Intake {
             .ok()
             .and_then(|peek| peek.entity_id.as_deref());
         let json = &event.json;
+        if let Some(entity) = entity {
+            self.home.saw(entity, json);
+        }
         if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity, json)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;
@@ -160,15 +209,15 @@ impl Intake {
             );
             return Taken::Letter(Box::new(letter));
         }
+        self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
         let facts = entity.and_then(|entity| self.facts(entity));
-        Taken::Event(Numbered::live(
-            sequence,
-            &event,
-            source_time_ns,
-            json,
-            facts,
-        ))
+        let numbered = Numbered::live(sequence, &event, source_time_ns, json, facts);
+        if self.quality.wants_event(Instant::now()) {
+            self.quality
+                .look_at(&numbered.envelope(&self.instance, self.epoch));
+        }
+        Taken::Event(numbered)
     }
 
     /// The same for an event that gap fill found. One that came before is not taken again: it is
@@ -224,6 +273,12 @@ impl Numbered {
             json,
             _permit: Some(event.permit.clone()),
         }
+    }
+
+    /// Whether it has a number.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.sequence.is_some()
     }
 
     /// The envelope of the wire, borrowing the event's bytes.

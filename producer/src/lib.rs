@@ -6,6 +6,7 @@
 //!                                                                         the pipeline
 //! ```
 
+mod alerts;
 mod app;
 mod backfill;
 mod check;
@@ -19,11 +20,13 @@ mod import;
 mod intake;
 mod low_water;
 mod metrics;
+mod quality;
 mod recent;
 mod record;
 mod registry;
 mod route;
 mod router;
+mod standby;
 mod status;
 mod workers;
 

@@ -58,6 +58,12 @@ impl LowWater {
         }
     }
 
+    /// The connection stands. If nothing was ever received, what is missing after it breaks begins
+    /// here, by our own clock.
+    pub fn connected(&mut self, now_ns: i64) {
+        self.newest_safe_ns.get_or_insert(now_ns);
+    }
+
     /// The connection is gone: from here on something may be missing.
     pub fn gap_begins(&mut self, open_ns: Option<i64>) {
         self.gap_from_ns = self.mark_ns(open_ns);
@@ -110,6 +116,16 @@ mod tests {
         );
         low_water.gap_filled();
         assert_eq!(low_water.mark_ns(None), Some(21));
+    }
+
+    #[test]
+    fn a_home_where_nothing_happened_yet_has_a_beginning() {
+        let mut low_water = LowWater::resume(None);
+        low_water.connected(100);
+        low_water.gap_begins(None);
+        assert_eq!(low_water.gap_from_ns(), Some(100));
+        low_water.connected(200);
+        assert_eq!(low_water.mark_ns(None), Some(100));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::framer::EncodedFrame;
 use ha_assembly::LetterStore;
-use ha_broker::{Header, NotDelivered, Outgoing, Publisher, topology};
+use ha_broker::{ClaimState, Header, NotDelivered, Outgoing, Publisher, topology};
 use ha_intake::{IntakeClient, IntakeError};
 use ha_pipeline::{Outcome, Pipeline, SinkState, Ticket, Work};
 use ha_resilience::Failure;
@@ -17,6 +17,9 @@ pub enum RouteError {
     /// The broker's reason.
     #[error(transparent)]
     Broker(#[from] NotDelivered),
+    /// Another producer of this home is active, or it is not known yet whether one is.
+    #[error("another producer of this home is active, or may be")]
+    NotActive,
     /// The workers' reason.
     #[error(transparent)]
     Service(#[from] IntakeError),
@@ -69,6 +72,8 @@ pub enum Route {
         publisher: Publisher,
         /// The instance: copies of one home's stream can be bound by it.
         routing_key: String,
+        /// Whether this producer is the active one; an import is beside the question.
+        claim: Option<watch::Receiver<ClaimState>>,
     },
     /// To the workers, over HTTP; confirmed when it is stored.
     Service(IntakeClient),
@@ -181,7 +186,14 @@ impl Route {
             Self::Broker {
                 publisher,
                 routing_key,
+                claim,
             } => {
+                if claim
+                    .as_ref()
+                    .is_some_and(|claim| !claim.borrow().permits())
+                {
+                    return Err(RouteError::NotActive);
+                }
                 let mut headers = vec![
                     (
                         ha_frame::HEADER_VERSION.into(),

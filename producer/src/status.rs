@@ -1,14 +1,16 @@
 //! What `/status` and `/readyz` say.
 
 use crate::Mode;
+use crate::alerts::{self, Alert};
 use crate::metrics::{Totals, route_state};
+use crate::quality::Quality;
 use crate::router::Router;
 use crate::workers::Workers;
-use ha_broker::PublisherState;
-use ha_pipeline::{LatencyRecorder, QualityRecorder, SinkState};
+use ha_broker::{Depths, PublisherState};
+use ha_pipeline::{LatencyRecorder, LatestEvents, QualityRecorder, SinkState};
 use ha_source::{ConnectionState, Counters};
 use ha_spool::{Spool, SpoolStats};
-use ha_telemetry::{Health, StatusSource};
+use ha_telemetry::{Health, Rates, StatusSource};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,16 +21,24 @@ use url::Url;
 /// The state of the way out.
 #[derive(Debug, Clone)]
 pub enum RouteWatch {
-    /// The broker.
-    Broker(watch::Receiver<PublisherState>),
+    /// The broker, and how many messages wait there.
+    Broker(
+        watch::Receiver<PublisherState>,
+        watch::Receiver<Option<Depths>>,
+    ),
     /// The workers' intakes.
     Workers(watch::Receiver<Workers>),
-    /// The sink, the latencies of what it stored, and what the rules said of it.
-    Sink(
-        watch::Receiver<SinkState>,
-        Arc<LatencyRecorder>,
-        Arc<QualityRecorder>,
-    ),
+    /// The pipeline of this process.
+    Sink {
+        /// The database.
+        state: watch::Receiver<SinkState>,
+        /// Latencies of what it stored.
+        latency: Arc<LatencyRecorder>,
+        /// What the rules said of it.
+        quality: Arc<QualityRecorder>,
+        /// The pipeline's counts.
+        totals: Arc<ha_pipeline::Totals>,
+    },
 }
 
 /// What the status is made of.
@@ -46,6 +56,10 @@ pub struct StatusParts {
     pub counters: Arc<Counters>,
     /// The producer's counts.
     pub totals: Arc<Totals>,
+    /// What is known of the stream's quality.
+    pub quality: Arc<Quality>,
+    /// The alerts that are on.
+    pub alerts: watch::Receiver<Vec<Alert>>,
     /// The way out.
     pub route: RouteWatch,
     /// Its breaker.
@@ -54,6 +68,10 @@ pub struct StatusParts {
     pub spool: Spool,
     /// Readiness.
     pub health: Health,
+    /// Of the last minutes.
+    pub rates: Rates,
+    /// For people who look.
+    pub latest: LatestEvents,
 }
 
 impl StatusParts {
@@ -91,24 +109,45 @@ impl StatusParts {
             },
             "route": route_state(self.router.state()),
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
+            "quality": self.quality.status(),
+            "alerts": alerts::status(&self.alerts.borrow()),
             "reconnections": counters.reconnections.load(Relaxed),
+            "rates": self.rates.status(),
+            "latest_events": ha_assembly::latest_events_status(&self.latest),
         });
         let Some(map) = status.as_object_mut() else {
             return status;
         };
+        let mut dead_letters = totals.dead_lettered.load(Relaxed);
         match &self.route {
-            RouteWatch::Broker(state) => {
+            RouteWatch::Broker(state, depths) => {
+                map.insert(
+                    "queues".into(),
+                    ha_assembly::queues_status(*depths.borrow()),
+                );
                 map.insert("broker".into(), broker_status(&state.borrow()));
             }
             RouteWatch::Workers(workers) => {
                 map.insert("workers".into(), workers.borrow().status());
             }
-            RouteWatch::Sink(state, latency, quality) => {
+            RouteWatch::Sink {
+                state,
+                latency,
+                quality,
+                totals,
+            } => {
+                dead_letters += totals.dead_lettered.load(Relaxed);
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
                 ha_assembly::latency_status(latency, map);
-                ha_assembly::quality_status(quality, map);
+                let capture = map["quality"]["capture"].clone();
+                // All events, and not a sample of them, where they are validated here.
+                if quality.summary().events > 0 {
+                    ha_assembly::quality_status(quality, map);
+                    map["quality"]["capture"] = capture;
+                }
             }
         }
+        map.insert("dead_letters".into(), dead_letters.into());
         status
     }
 }

@@ -9,20 +9,26 @@
 )]
 
 mod suite {
+    mod alerts;
     mod bad_input;
+    mod browser;
+    mod bus;
     mod commands;
     mod modes;
     mod outages;
+    mod page;
     // The binaries are tested by the same means.
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
+    mod quality;
     mod refusals;
     mod registry;
     mod replay;
     mod restart_artefacts;
     mod restarts;
     mod service;
+    mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;

@@ -1,22 +1,26 @@
 //! The worker, put together.
 
+use crate::backlog;
 use crate::consume::{End, Limits, Stages, consume};
+use crate::in_flight::InFlight;
 use crate::split::Splitter;
 use crate::{Config, intake};
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, SpoolLetters};
-use ha_broker::{Broker, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology};
+use ha_broker::{
+    Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
+};
 use ha_intake::Intake;
-use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_pipeline::{LatencyRecorder, Pipeline, SinkState};
 use ha_resilience::Backoff;
 use ha_spool::Spool;
-use ha_telemetry::{Admin, Health};
-use metrics::Gauge;
+use ha_telemetry::{Admin, Health, Rates};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Under load a frame holds so many events (`FRAME_EVENTS_MAX`'s default), and the broker counts
@@ -47,6 +51,10 @@ struct Worker {
     pipeline: Arc<Pipeline<LetterStore>>,
     latency: Arc<LatencyRecorder>,
     health: Health,
+    rates: Rates,
+    depths: watch::Receiver<Option<Depths>>,
+    in_flight: InFlight,
+    backlog_seconds: watch::Receiver<f64>,
     sink: Arc<ha_assembly::Sink>,
     /// Keeps the letters where there is no broker.
     spool: Option<Spool>,
@@ -66,6 +74,7 @@ impl App {
     /// An address is in use, the file cannot be opened, a setting cannot be used.
     pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         ha_pipeline::describe();
+        describe();
         let admin = Admin::bind(config.admin_address).await?;
         let intake = match &config.intake {
             Some(settings) => Some(intake::bind(settings, &config.instance).await?),
@@ -73,10 +82,19 @@ impl App {
         };
         let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
         let health = Health::starting(&["database"]);
+        let (depths_known, depths) = watch::channel(None);
+        let in_flight = InFlight::of(topology::EVENTS_QUEUE);
+        let (backlog_known, backlog_seconds) = watch::channel(0.0);
+        tokio::spawn(backlog::follow(
+            depths.clone(),
+            in_flight.clone(),
+            backlog_known,
+        ));
         let (queue, spool, letters) = match &config.amqp_url {
             Some(url) => {
                 let name = format!("ha-ingestor worker {}", std::process::id());
                 let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+                tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
                 let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
                 health.not_ready("broker", "starting");
                 health.not_ready("suspects", "starting");
@@ -107,6 +125,10 @@ impl App {
             pipeline,
             latency,
             health,
+            rates: Rates::new(["received_per_s", "stored_per_s"]),
+            depths,
+            in_flight,
+            backlog_seconds,
             sink,
             spool,
         };
@@ -144,6 +166,11 @@ impl App {
             let (pipeline, shutdown) = (Arc::clone(&worker.pipeline), shutdown.clone());
             tokio::spawn(intake::drain(spool, pipeline, shutdown))
         });
+        let totals = worker.pipeline.totals();
+        let rates = tokio::spawn(worker.rates.clone().follow(move || {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            [count(&totals.received), count(&totals.stored)]
+        }));
         tokio::join!(
             worker.consume_until(&shutdown),
             worker.serve_until(intake, &shutdown),
@@ -151,6 +178,7 @@ impl App {
         if let Some(replaying) = replaying {
             let _ = replaying.await;
         }
+        rates.abort();
         intake::close(worker.spool).await;
         sink_health.abort();
         retention.abort();
@@ -186,9 +214,10 @@ impl Worker {
             prefetch_messages: 1,
             consumer_tag: format!("worker-{}-suspects", std::process::id()),
         };
+        let of_suspects = InFlight::of(topology::SUSPECTS_QUEUE);
         tokio::join!(
-            self.consume_queue(queue, &events, "broker", shutdown),
-            self.consume_queue(queue, &suspects, "suspects", shutdown),
+            self.consume_queue(queue, &events, "broker", &self.in_flight, shutdown),
+            self.consume_queue(queue, &suspects, "suspects", &of_suspects, shutdown),
         );
     }
 
@@ -198,11 +227,11 @@ impl Worker {
         Queue { broker, splitter }: &Queue,
         options: &SubscriptionOptions,
         part: &'static str,
+        in_flight: &InFlight,
         shutdown: &CancellationToken,
     ) {
         let queue = options.queue;
         let splitter = (queue == topology::EVENTS_QUEUE).then_some(splitter);
-        let in_flight = metrics::gauge!("ha_ingestor_deliveries_in_flight", "queue" => queue);
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         while !shutdown.is_cancelled() {
             let opened = tokio::select! {
@@ -220,7 +249,7 @@ impl Worker {
                     self.health.ready(part);
                     backoff.reset();
                     match self
-                        .consume_subscription(subscription, options, splitter, shutdown, &in_flight)
+                        .consume_subscription(subscription, options, splitter, shutdown, in_flight)
                         .await
                     {
                         End::Lost(error) => {
@@ -259,12 +288,13 @@ impl Worker {
         options: &SubscriptionOptions,
         splitter: Option<&Splitter>,
         shutdown: &CancellationToken,
-        in_flight: &Gauge,
+        in_flight: &InFlight,
     ) -> End {
         let (stages, running) = self.start_pipeline(usize::from(options.prefetch_messages));
         let limits = Limits {
             grace: self.config.grace,
             sink_hold: self.config.sink_hold,
+            prefetch_messages: usize::from(options.prefetch_messages),
         };
         let sink = self.pipeline.sink_state();
         let end = consume(
@@ -278,7 +308,7 @@ impl Worker {
         );
         let end = end.await;
         running.abort();
-        in_flight.set(0.0);
+        in_flight.observe(0, 0);
         if !matches!(end, End::Lost(_)) {
             subscription.close().await;
         }
@@ -290,10 +320,13 @@ impl Worker {
     async fn wait_for_sink(&self, shutdown: &CancellationToken) {
         tracing::warn!("the database is away for long; deliveries went back to the queue");
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut state = self.pipeline.sink_state();
         while let Err(error) = self.sink.probe().await {
             tracing::debug!(%error, "the database is still away");
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_random()) => {}
+                // The other queue's probe, or a request of the intake, has found it first.
+                _ = state.wait_for(|state| *state == SinkState::Available) => return,
                 () = shutdown.cancelled() => return,
             }
         }
@@ -328,6 +361,9 @@ impl Worker {
         let quality = self.pipeline.quality();
         let sink = self.pipeline.sink_state();
         let broker = self.queue.as_ref().map(|queue| queue.broker.address());
+        let (rates, depths) = (self.rates.clone(), self.depths.clone());
+        let backlog_seconds = self.backlog_seconds.clone();
+        let (totals, latest) = (self.pipeline.totals(), self.pipeline.latest_events());
         let started = Instant::now();
         Arc::new(move || {
             let mut status = serde_json::json!({
@@ -338,6 +374,11 @@ impl Worker {
                 "broker": broker,
                 "intake": intake,
                 "sink": ha_assembly::sink_status(&sink.borrow()),
+                "backlog_seconds": *backlog_seconds.borrow(),
+                "queues": ha_assembly::queues_status(*depths.borrow()),
+                "dead_letters": totals.dead_lettered.load(Ordering::Relaxed),
+                "rates": rates.status(),
+                "latest_events": ha_assembly::latest_events_status(&latest),
             });
             if let Some(status) = status.as_object_mut() {
                 ha_assembly::latency_status(&latency, status);
@@ -346,4 +387,16 @@ impl Worker {
             status
         })
     }
+}
+
+fn describe() {
+    metrics::describe_gauge!(
+        "ha_ingestor_deliveries_in_flight",
+        "Deliveries that are held and not acknowledged"
+    );
+    metrics::describe_gauge!(
+        "ha_ingestor_backlog_seconds",
+        metrics::Unit::Seconds,
+        "How long what waits in the queue takes at the drain rate of the last 30 s"
+    );
 }

@@ -4,7 +4,7 @@ pub mod check;
 mod letters;
 
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
-use ha_enrich::{AttributePolicy, Depth, ExtraTag, Options};
+use ha_enrich::{AttributePolicy, Depth, ExtraTag, Options, Schema};
 use ha_pipeline::PipelineOptions;
 use ha_settings::{
     AttributeChoice, BatchSettings, ExtraTagArgs, FieldSettings, InfluxSettings, InfluxVersion,
@@ -21,7 +21,9 @@ mod status;
 pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
 pub use letters::{BrokerLetters, LetterStore, SpoolLetters, letter_message, replay};
-pub use status::{follow_sink, latency_status, quality_status, sink_status};
+pub use status::{
+    follow_sink, latency_status, latest_events_status, quality_status, queues_status, sink_status,
+};
 
 /// A part that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,7 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
         AttributeChoice::None => AttributePolicy::None,
     };
     Options {
+        schema: fields.schema,
         depth,
         attributes,
         exclude_attributes: fields.exclude_attributes,
@@ -118,7 +121,8 @@ pub fn enrichment(depth: Depth, fields: FieldSettings) -> Options {
 #[must_use]
 pub fn weather_fields(options: Options, weather: &WeatherSettings) -> Options {
     Options {
-        weather: weather.provider != WeatherProvider::None,
+        // Home Assistant's own schema has no place for it.
+        weather: weather.provider != WeatherProvider::None && options.schema == Schema::Native,
         ..options
     }
 }

@@ -1,7 +1,8 @@
 //! What both binaries say of the same parts.
 
 use base64::Engine;
-use ha_pipeline::{LatencyRecorder, QualityRecorder, SinkState};
+use ha_broker::{Depths, topology};
+use ha_pipeline::{LatencyRecorder, LatestEvents, QualityRecorder, SinkState};
 use ha_resilience::Backoff;
 use ha_sink::Sink;
 use ha_telemetry::Health;
@@ -77,4 +78,24 @@ pub fn quality_status(quality: &QualityRecorder, status: &mut Map<String, Value>
         "top_rules": rules,
     });
     status.insert("quality".into(), quality);
+}
+
+/// `latest_events` of `/status`, the latest first. The texts are Home Assistant's, as they came.
+#[must_use]
+pub fn latest_events_status(latest: &LatestEvents) -> Value {
+    let event = |event: ha_pipeline::LatestEvent| json!({"entity_id": event.entity_id, "state": event.state, "time_ms": event.time_ms});
+    latest.events().into_iter().map(event).collect()
+}
+
+/// `queues` of `/status`: messages that are ready in each; null while the broker does not say.
+#[must_use]
+pub fn queues_status(depths: Option<Depths>) -> Value {
+    let Some(depths) = depths else {
+        return Value::Null;
+    };
+    json!({
+        topology::EVENTS_QUEUE: depths.events,
+        topology::SUSPECTS_QUEUE: depths.suspects,
+        topology::DEAD_LETTERS_QUEUE: depths.dead_letters,
+    })
 }

@@ -6,14 +6,18 @@
 //! limit. Publishing and consuming use separate connections, because a broker under a memory alarm
 //! stops reading from connections that publish, and acknowledgements must not stop with them.
 
+mod claim;
 mod connector;
+mod depths;
 mod letters;
 mod message;
 mod publisher;
 mod subscription;
 pub mod topology;
 
+pub use claim::{Claim, ClaimState};
 pub use connector::{Broker, BrokerError, BrokerOptions, TlsFiles};
+pub use depths::{Depths, follow_depths};
 pub use letters::{Death, LetterReader};
 pub use message::{Header, Outgoing};
 pub use publisher::{NotDelivered, Publisher, PublisherOptions, PublisherState};

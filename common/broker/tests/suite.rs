@@ -9,6 +9,7 @@
 
 mod suite {
     mod access;
+    mod claim;
     mod outages;
     mod publishing;
     mod subscribing;

@@ -1,7 +1,7 @@
 //! What each stage does to one event, for people.
 
 use crate::stages::{self, Outcome, STAGES};
-use crate::{Options, Report};
+use crate::{ObservedWeather, Options, Report, Schema, home_assistant};
 use ha_event::{Event, EventError};
 use ha_frame::{Envelope, HomeFacts};
 use ha_point::{FieldKey, Point, Value};
@@ -41,26 +41,20 @@ pub fn explain(
     home: Option<&HomeFacts<'_>>,
     options: &Options,
 ) -> Result<Explanation, EventError> {
-    let event = match ha_event::parse(&envelope.json)? {
+    let parsed = ha_event::parse(&envelope.json)?;
+    if let Schema::HomeAssistant(schema) = &options.schema {
+        let point = home_assistant::point(&parsed, schema);
+        return Ok(one_stage("homeassistant", point));
+    }
+    let event = match parsed {
         Event::StateChanged(event) => event,
         Event::Bus(event) => {
-            let point = stages::other(&event, envelope);
-            let mut stage = StageOutcome {
-                stage: "bus",
-                ran: true,
-                ..StageOutcome::default()
-            };
-            added(&mut stage, &point, (0, 0));
-            let report = Report::default();
-            return Ok(Explanation {
-                stages: vec![stage],
-                report,
-                line: line(point),
-            });
+            return Ok(one_stage("bus", stages::other(&event, envelope)));
         }
     };
-    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
-    let facts = stages::gather(&event, envelope, observed, options)?;
+    let weather = home.and_then(|home| home.weather.as_ref());
+    let observed = weather.map(ObservedWeather::of);
+    let facts = stages::gather(&event, envelope, observed.as_slice(), options)?;
     let mut outcome = Outcome::new(&facts);
     let mut outcomes = Vec::with_capacity(STAGES.len());
     for stage in &STAGES {
@@ -106,6 +100,24 @@ pub fn explain(
         report,
         line: line(outcome.point),
     })
+}
+
+/// A point that is made in one piece.
+fn one_stage(name: &'static str, point: Point<'_>) -> Explanation {
+    let mut stage = StageOutcome {
+        stage: name,
+        ran: true,
+        ..StageOutcome::default()
+    };
+    added(&mut stage, &point, (0, 0));
+    if point.fields.is_empty() {
+        stage.notes.push("left out by the schema".into());
+    }
+    Explanation {
+        stages: vec![stage],
+        report: Report::default(),
+        line: line(point),
+    }
 }
 
 fn added(stage: &mut StageOutcome, point: &Point<'_>, (tags, fields): (usize, usize)) {

@@ -1,6 +1,6 @@
 //! What the user chose of enrichment.
 
-use crate::ExtraTag;
+use crate::{ExtraTag, HomeAssistantSchema};
 use std::collections::HashSet;
 
 /// Which fields are made.
@@ -24,9 +24,21 @@ pub enum AttributePolicy {
     None,
 }
 
+/// Which points events become: `INFLUXDB_SCHEMA`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Schema {
+    /// Our own.
+    #[default]
+    Native,
+    /// Those of Home Assistant's own integration. The other options do not touch them.
+    HomeAssistant(Box<HomeAssistantSchema>),
+}
+
 /// Options of enrichment, the same for every event of a process.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Which points.
+    pub schema: Schema,
     /// Plain mapping or all stages.
     pub depth: Depth,
     /// Which attributes become fields.
@@ -47,6 +59,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            schema: Schema::Native,
             depth: Depth::Full,
             attributes: AttributePolicy::default(),
             exclude_attributes: HashSet::new(),

@@ -1,6 +1,7 @@
 mod capture;
 mod merge;
 mod rules;
+mod schema;
 mod stages;
 
 use super::*;

@@ -1,15 +1,16 @@
 //! Frames become points of the open batch here.
 
-use crate::letter::{Letter, Reason};
+use crate::letter::{Letter, Reason, now_ns};
 use crate::metrics::Metrics;
 use crate::quality::{FrameQuality, QualityRecorder};
 use crate::run::{Ticket, Work};
 use crate::weather::WeatherStage;
 use bytes::Bytes;
-use ha_enrich::Options;
+use ha_enrich::{Options, Schema};
 use ha_frame::{DecodeError, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// Points that are written together, and the frames that they came from.
@@ -118,10 +119,19 @@ impl<T: Ticket> Batch<T> {
             quality,
             weather,
         } = stages;
-        let mut sky = weather.over(frame, ticket.is_first_pass(), options);
+        let looked = weather.look(frame, ticket.is_first_pass(), options);
+        let mut sky = looked.sky();
         let mut found = FrameQuality::default();
-        let (mut enriched, mut invalid, mut panicked, mut without_fields) = (0, 0, 0, 0);
+        let (mut enriched, mut invalid, mut panicked) = (0, 0, 0);
+        let (mut filtered, mut without_fields) = (0, 0);
+        metrics
+            .totals
+            .received
+            .fetch_add(frame.envelopes.len() as u64, Ordering::Relaxed);
+        let seen_at_ns = now_ns();
         for (index, envelope) in frame.envelopes.iter().enumerate() {
+            #[cfg(debug_assertions)]
+            crate::poison::act(envelope);
             let before = self.points.len();
             let points = &mut self.points;
             // A panic is a defect of ours; it costs its own event and no other.
@@ -138,12 +148,15 @@ impl<T: Ticket> Batch<T> {
                     enriched += 1;
                     found.add(&report);
                     sky.count(report.weather, envelope);
+                    metrics.latest.offer(seen_at_ns, &envelope.json);
                     self.sources.push(Source {
                         frame: self.frames.len() as u32,
                         envelope: index as u32,
                         live_time_ns: (envelope.origin == Origin::Live).then_some(time_ns),
                     });
                 }
+                // The schema of Home Assistant's integration leaves some states out.
+                Ok(Ok(None)) if options.schema != Schema::Native => filtered += 1,
                 Ok(Ok(None)) => without_fields += 1,
                 Ok(Err(error)) => {
                     invalid += 1;
@@ -179,6 +192,7 @@ impl<T: Ticket> Batch<T> {
         metrics.enriched.increment(enriched);
         metrics.invalid.increment(invalid);
         metrics.panicked.increment(panicked);
+        metrics.filtered.increment(filtered);
         metrics.without_fields.increment(without_fields);
     }
 

@@ -4,16 +4,20 @@
 
 mod batch;
 mod latency;
+mod latest;
 pub mod letter;
 mod metrics;
+#[cfg(debug_assertions)]
+mod poison;
 mod quality;
 mod run;
 mod weather;
 mod write;
 
 pub use latency::LatencyRecorder;
+pub use latest::{LatestEvent, LatestEvents};
 pub use letter::{DeadLetters, Letter, Reason, now_ns};
-pub use metrics::describe;
+pub use metrics::{Totals, describe};
 pub use quality::{QualityRecorder, QualitySummary};
 pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
 pub use write::SinkState;

@@ -1,10 +1,24 @@
 //! The pipeline's metrics: every name and label value in one place, handles made once.
 
+use crate::latest::LatestEvents;
 use crate::letter::Reason;
 use crate::quality::FrameQuality;
 use crate::weather::Lookup;
 use ha_enrich::RULES;
 use metrics::{Counter, Gauge, Histogram, Unit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the start that `/status` shows too. They only rise; read them relaxed.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Events that came in.
+    pub received: AtomicU64,
+    /// Points that the database stored.
+    pub stored: AtomicU64,
+    /// Dead letters written.
+    pub dead_lettered: AtomicU64,
+}
 
 /// Registers names, units and help texts, once a process.
 pub fn describe() {
@@ -65,12 +79,15 @@ pub fn describe() {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    pub totals: Arc<Totals>,
+    pub latest: LatestEvents,
     pub enriched: Counter,
     pub invalid: Counter,
     pub panicked: Counter,
+    pub filtered: Counter,
     pub without_fields: Counter,
     pub frame_duration: Histogram,
-    pub points_written: Counter,
+    points_written: Counter,
     pub write_duration: Histogram,
     pub retries_unavailable: Counter,
     pub retries_refused: Counter,
@@ -108,9 +125,12 @@ impl Metrics {
             attributes_unchanged: left_out("unchanged"),
             attributes_excluded: left_out("excluded"),
             attributes_not_wanted: left_out("none_wanted"),
+            totals: Arc::default(),
+            latest: LatestEvents::default(),
             enriched: outcome("enriched"),
             invalid: outcome("invalid"),
             panicked: outcome("panicked"),
+            filtered: outcome("filtered"),
             without_fields: outcome("without_fields"),
             frame_duration: histogram!("ha_ingestor_enrich_normalization_duration_seconds"),
             points_written: counter!("ha_ingestor_sink_points_written_total"),
@@ -174,7 +194,13 @@ impl Metrics {
         self.attributes_not_wanted.increment(frame.none_wanted);
     }
 
+    pub fn points_written(&self, points: u64) {
+        self.totals.stored.fetch_add(points, Ordering::Relaxed);
+        self.points_written.increment(points);
+    }
+
     pub fn dead_letter(&self, reason: Reason) {
+        self.totals.dead_lettered.fetch_add(1, Ordering::Relaxed);
         for (of, counter) in &self.dead_letters {
             if *of == reason {
                 counter.increment(1);

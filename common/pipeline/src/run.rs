@@ -2,8 +2,9 @@
 
 use crate::batch::{Batch, Stages};
 use crate::latency::LatencyRecorder;
+use crate::latest::LatestEvents;
 use crate::letter::{DeadLetters, Letter};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Totals};
 use crate::quality::QualityRecorder;
 use crate::weather::WeatherStage;
 use crate::write::{SinkState, Writer};
@@ -131,6 +132,18 @@ impl<D: DeadLetters> Pipeline<D> {
     #[must_use]
     pub fn sink_state(&self) -> watch::Receiver<SinkState> {
         self.writer.state.subscribe()
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn totals(&self) -> Arc<Totals> {
+        Arc::clone(&self.writer.metrics.totals)
+    }
+
+    /// The latest events that came in.
+    #[must_use]
+    pub fn latest_events(&self) -> LatestEvents {
+        self.writer.metrics.latest.clone()
     }
 
     /// A probe found the database answering again, while nothing was being written.

@@ -94,8 +94,7 @@ impl<D: DeadLetters> Writer<D> {
     fn written<T>(&self, batch: &Batch<T>, refused: &[usize]) {
         self.set_state(SinkState::Available);
         self.metrics
-            .points_written
-            .increment((batch.points.len() - refused.len()) as u64);
+            .points_written((batch.points.len() - refused.len()) as u64);
         let now = now_ns();
         let latencies_us = batch
             .sources

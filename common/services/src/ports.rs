@@ -13,6 +13,7 @@ pub(crate) const VICTORIA_METRICS: u16 = 8;
 pub(crate) const PROMETHEUS: u16 = 9;
 pub(crate) const ALERTMANAGER: u16 = 10;
 pub(crate) const MOSQUITTO: u16 = 11;
+pub(crate) const HOME_ASSISTANT: u16 = 18;
 const RESERVATION: u16 = 19;
 
 const RANGE_PORTS: u16 = 20;

@@ -9,6 +9,34 @@ use anyhow::{Context as _, bail};
 
 const SCRIPT: &str = include_str!("../services.sh");
 
+/// What the script starts Home Assistant with: paths from the script's folder, and contents.
+const FILES: [(&str, &str); 6] = [
+    (
+        "files/home-assistant/2024.3.3.lock.txt",
+        include_str!("../files/home-assistant/2024.3.3.lock.txt"),
+    ),
+    (
+        "files/home-assistant/2025.4.4.lock.txt",
+        include_str!("../files/home-assistant/2025.4.4.lock.txt"),
+    ),
+    (
+        "files/home-assistant/configuration.yaml",
+        include_str!("../files/home-assistant/configuration.yaml"),
+    ),
+    (
+        "files/home-assistant/onboard.py",
+        include_str!("../files/home-assistant/onboard.py"),
+    ),
+    (
+        "files/home-assistant/custom_components/loadgen/__init__.py",
+        include_str!("../files/home-assistant/custom_components/loadgen/__init__.py"),
+    ),
+    (
+        "files/home-assistant/custom_components/loadgen/manifest.json",
+        include_str!("../files/home-assistant/custom_components/loadgen/manifest.json"),
+    ),
+];
+
 /// The script, aimed at one directory and one port range.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -25,12 +53,10 @@ impl Script {
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        // Renamed into place: a shell may be reading the old one.
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(SCRIPT.as_bytes())?;
         let path = dir.join("services.sh");
-        file.persist(&path)
-            .with_context(|| format!("writing {}", path.display()))?;
+        for (name, content) in FILES.into_iter().chain([("services.sh", SCRIPT)]) {
+            write(&dir.join(name), content)?;
+        }
         let mut environment = vec![
             ("SERVICES_DIR".into(), dir.as_os_str().to_owned()),
             ("SERVICES_PORT_BASE".into(), port_base.to_string().into()),
@@ -65,4 +91,15 @@ impl Script {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// Renamed into place: a shell may be reading the old one.
+fn write(path: &Path, content: &str) -> anyhow::Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let folder = path.parent().with_context(writing)?;
+    std::fs::create_dir_all(folder).with_context(writing)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;
+    file.write_all(content.as_bytes())?;
+    file.persist(path).with_context(writing)?;
+    Ok(())
 }

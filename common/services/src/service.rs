@@ -18,6 +18,8 @@ pub enum Service {
     Alertmanager,
     /// Mosquitto, an MQTT broker.
     Mosquitto,
+    /// Home Assistant, onboarded, with its demo integration, recorder and history.
+    HomeAssistant,
 }
 
 impl Service {
@@ -40,6 +42,7 @@ impl Service {
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
             Self::Mosquitto => "mosquitto",
+            Self::HomeAssistant => "home-assistant",
         }
     }
 }

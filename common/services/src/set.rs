@@ -305,6 +305,28 @@ impl Services {
         format!("mqtt://127.0.0.1:{}", self.port_base + ports::MOSQUITTO)
     }
 
+    /// Home Assistant; needs [`Services::home_assistant_token`].
+    #[must_use]
+    pub fn home_assistant_url(&self) -> String {
+        self.http_url(ports::HOME_ASSISTANT)
+    }
+
+    /// The long-lived token of Home Assistant's first user.
+    ///
+    /// # Errors
+    /// When Home Assistant was never up.
+    pub fn home_assistant_token(&self) -> anyhow::Result<String> {
+        let file = self.dir.join("home-assistant/token");
+        std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// The file of Home Assistant's recorder (SQLite): every state that it kept, also of entities
+    /// that its API no longer knows.
+    #[must_use]
+    pub fn home_assistant_recorder(&self) -> PathBuf {
+        self.dir.join("home-assistant/config/home-assistant_v2.db")
+    }
+
     fn http_url(&self, offset: u16) -> String {
         format!("http://127.0.0.1:{}", self.port_base + offset)
     }

@@ -11,6 +11,7 @@ mod intake;
 mod pipeline;
 mod problems;
 mod process;
+mod schema;
 mod secret;
 mod sink;
 mod tls;
@@ -25,7 +26,8 @@ pub use pipeline::{
     FramingArgs, FramingSettings,
 };
 pub use problems::{Problems, boolean, number, seconds};
-pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use process::{AdminArgs, AlertArgs, LogArgs, LogFormat};
+pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};

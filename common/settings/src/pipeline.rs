@@ -1,8 +1,9 @@
 //! Framing, batching and what becomes a field.
 
-use crate::Problems;
 use crate::problems::{boolean, list, number};
+use crate::{Problems, SchemaArgs};
 use clap::Args;
+use ha_enrich::Schema;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -208,11 +209,16 @@ pub struct AttributeArgs {
         value_name = "true|false"
     )]
     pub normalize_units: String,
+    /// The schema.
+    #[command(flatten)]
+    pub schema: SchemaArgs,
 }
 
 /// Which fields are made, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSettings {
+    /// Which points are made.
+    pub schema: Schema,
     /// Which attributes become fields.
     pub attributes: AttributeChoice,
     /// Names of attributes that never do.
@@ -277,6 +283,7 @@ impl AttributeArgs {
             }
         };
         FieldSettings {
+            schema: self.schema.resolve(problems),
             attributes,
             exclude_attributes: list(&self.exclude_attributes).into_iter().collect(),
             context: boolean(problems, "CONTEXT_FIELDS", &self.context_fields),

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Process")]
 pub struct AdminArgs {
-    /// Address of /healthz, /readyz, /metrics and /status
+    /// Address of the status page (/), /healthz, /readyz, /metrics and /status
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDRESS")]
     pub admin_addr: Option<String>,
     /// Seconds to finish what is held after SIGTERM
@@ -36,6 +36,34 @@ impl AdminArgs {
         let grace = &self.shutdown_grace_s;
         let seconds = crate::number(problems, "SHUTDOWN_GRACE_S", grace, 1..=3_600_u64);
         std::time::Duration::from_secs(seconds)
+    }
+}
+
+/// Alerts of the stream's quality.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Alerts")]
+pub struct AlertArgs {
+    /// Where alerts of the stream's quality are posted besides the log: an Alertmanager (such as
+    /// http://alertmanager:9093), or the whole address of what takes its format (API v2)
+    #[arg(
+        long,
+        env = "ALERT_WEBHOOK_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub alert_webhook_url: Option<String>,
+}
+
+impl AlertArgs {
+    /// Checks the address; `None` where there is none, or after a problem.
+    pub fn resolve(&self, problems: &mut Problems) -> Option<url::Url> {
+        crate::home_assistant::url(
+            problems,
+            "ALERT_WEBHOOK_URL",
+            self.alert_webhook_url.as_ref()?,
+            &["http", "https"],
+            "http://alertmanager:9093",
+        )
     }
 }
 

@@ -30,11 +30,11 @@ const NEED_ATTRIBUTE_DOMAINS: [&str; 5] = [
     "water_heater",
 ];
 
-/// A recorded state; a removal has an empty one.
+/// A recorded state; a removal has none.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) entity: u32,
-    pub(crate) state: StateText,
+    pub(crate) state: Option<StateText>,
     pub(crate) attributes: Arc<str>,
     pub(crate) last_updated_us: i64,
     pub(crate) last_changed_us: i64,
@@ -171,7 +171,7 @@ impl History {
 
 fn push_rows(out: &mut String, rows: &[Row], period: &Period, domain: &str) {
     let minimal = period.minimal_response && !NEED_ATTRIBUTE_DOMAINS.contains(&domain);
-    let mut previous: Option<&StateText> = None;
+    let mut previous: Option<&Option<StateText>> = None;
     for row in rows {
         let first = previous.is_none();
         if minimal && previous == Some(&row.state) {
@@ -182,7 +182,10 @@ fn push_rows(out: &mut String, rows: &[Row], period: &Period, domain: &str) {
             out.push(',');
         }
         out.push_str(r#"{"s":"#);
-        push_string(out, row.state.as_str());
+        match &row.state {
+            Some(state) => push_string(out, state.as_str()),
+            None => out.push_str("null"),
+        }
         let full = !minimal || first;
         if full && !(period.no_attributes && minimal) {
             out.push_str(r#","a":"#);

@@ -110,7 +110,7 @@ impl StateMachine {
             .add_initial(&Record::new(entity, time_us, Some(new.state.into())));
         Row {
             entity,
-            state: new.state.into(),
+            state: Some(new.state.into()),
             attributes: new.attributes.clone(),
             last_updated_us: time_us,
             last_changed_us: time_us,
@@ -144,7 +144,7 @@ impl StateMachine {
                 out.push_str(&self.entities[entity as usize].json);
                 batch.rows.push(Row {
                     entity,
-                    state: new.state.into(),
+                    state: Some(new.state.into()),
                     attributes: new.attributes.clone(),
                     last_updated_us: time_us,
                     last_changed_us,
@@ -154,10 +154,10 @@ impl StateMachine {
             None => {
                 self.entities[entity as usize].current = None;
                 out.push_str("null");
-                // The recorder keeps a removal as a row with an empty state.
+                // The recorder keeps a removal as a row whose state is null.
                 batch.rows.push(Row {
                     entity,
-                    state: "".into(),
+                    state: None,
                     attributes: self.empty_attributes.clone(),
                     last_updated_us: time_us,
                     last_changed_us: time_us,
@@ -189,7 +189,10 @@ impl StateMachine {
     pub(crate) fn adopt(&mut self, row: &Row, context: &str) {
         self.write(
             row.entity,
-            (row.state.as_str(), &row.attributes),
+            (
+                row.state.as_ref().map_or("", |state| state.as_str()),
+                &row.attributes,
+            ),
             (row.last_updated_us, row.last_changed_us),
             context,
         );

@@ -363,7 +363,7 @@ pub(crate) fn record_verbatim(
         let time_us = micros(event.time_fired.as_deref().unwrap_or_default())?;
         let row = Row {
             entity,
-            state: "".into(),
+            state: None,
             attributes: "{}".into(),
             last_updated_us: time_us,
             last_changed_us: time_us,
@@ -374,14 +374,14 @@ pub(crate) fn record_verbatim(
     };
     let row = Row {
         entity,
-        state: new.state.as_str().into(),
+        state: Some(new.state.as_str().into()),
         attributes: new.attributes.get().into(),
         last_updated_us: micros(&new.last_updated)?,
         last_changed_us: micros(&new.last_changed)?,
     };
     let context = event.context.map_or("null", RawValue::get);
     machine.adopt(&row, context);
-    let record = Record::new(entity, row.last_updated_us, Some(row.state.clone()));
+    let record = Record::new(entity, row.last_updated_us, row.state.clone());
     batch.push_verbatim(json, row, record);
     Ok(())
 }

@@ -171,9 +171,20 @@ impl Spool {
     /// # Errors
     /// See [`SpoolError`].
     pub async fn set_mark(&self, name: &str, value: i64) -> Result<(), SpoolError> {
-        let name = name.to_owned();
-        self.write(0, move |store| store.set_mark(&name, value))
-            .await
+        self.set_marks(vec![(name.to_owned(), value)]).await
+    }
+
+    /// Sets marks, durably, all of them or none.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    pub async fn set_marks(&self, marks: Vec<(String, i64)>) -> Result<(), SpoolError> {
+        let set_all = move |store: &mut Store| {
+            marks
+                .iter()
+                .try_for_each(|(name, value)| store.set_mark(name, *value))
+        };
+        self.write(0, set_all).await
     }
 
     /// All marks.

@@ -67,6 +67,7 @@ impl Admin {
         stop: CancellationToken,
     ) {
         let router = Router::new()
+            .route("/", get(crate::page::page))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(prometheus))

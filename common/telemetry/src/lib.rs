@@ -3,11 +3,14 @@
 mod admin;
 mod health;
 mod logs;
+mod page;
 mod prometheus;
+mod rates;
 mod shutdown;
 
 pub use admin::{Admin, AdminError, StatusSource};
 pub use health::Health;
 pub use logs::{LogError, init_logs};
 pub use prometheus::{MetricsError, install_metrics};
+pub use rates::Rates;
 pub use shutdown::shutdown_token;

@@ -17,7 +17,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the network does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Network {
+pub enum Network {
     /// Bytes pass.
     Open,
     /// Connections are reset, new ones at once too.
@@ -32,7 +32,7 @@ pub(super) enum Network {
 /// Listens on a loopback port of its own and passes on what comes to the first of its targets that
 /// takes connections. Ends when it is dropped.
 #[derive(Debug)]
-pub(super) struct TcpProxy {
+pub struct TcpProxy {
     address: SocketAddr,
     network: watch::Sender<Network>,
     accepting: JoinHandle<()>,
@@ -41,7 +41,10 @@ pub(super) struct TcpProxy {
 impl TcpProxy {
     /// Listens on `port`, which must be below the ephemeral range: a client that connects to a free
     /// port of its own range may be given that very port.
-    pub(super) async fn start(port: u16, targets: Vec<SocketAddr>) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start(port: u16, targets: Vec<SocketAddr>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let (network, watching) = watch::channel(Network::Open);
@@ -53,12 +56,14 @@ impl TcpProxy {
         })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The network behaves so from now on.
-    pub(super) fn set(&self, network: Network) {
+    pub fn set(&self, network: Network) {
         self.network.send_replace(network);
     }
 }

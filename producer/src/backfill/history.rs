@@ -4,14 +4,15 @@ use super::BackfilledEvent;
 use ha_event::UtcMicros;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A compressed row of `history/history_during_period`. Times are seconds, exact to the microsecond
 /// in a double.
 #[derive(Deserialize)]
 struct Row<'a> {
+    /// Null where the entity was removed (recorder, `_process_state_changed_event_into_session`).
     #[serde(rename = "s")]
-    state: String,
+    state: Option<String>,
     #[serde(rename = "a", borrow, default)]
     attributes: Option<&'a RawValue>,
     #[serde(rename = "lu")]
@@ -20,32 +21,50 @@ struct Row<'a> {
     last_changed: Option<f64>,
 }
 
-/// The events of an answer, each entity's in their order.
+/// What stands in an answer.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Its events, each entity's in their order.
+    pub events: Vec<BackfilledEvent>,
+    /// Entities whose first row is a removal: their events are not among those above, because a
+    /// removal's point carries what the state before it said. Ask for the states at the start.
+    pub removed_first: BTreeSet<String>,
+}
+
+/// The states at the start of a period, by entity.
+pub type StartStates = BTreeMap<String, String>;
+
+/// The events of an answer. `before` are states at its start; only removals look at them.
 ///
 /// The old state of an entity's first row is not known, so that event says nothing of it: fields
 /// that compare with it are left out, which no other way to the same point contradicts.
 ///
 /// # Errors
 /// JSON of another shape.
-pub fn events_of(json: &[u8]) -> Result<Vec<BackfilledEvent>, serde_json::Error> {
+pub fn events_of(json: &[u8], before: &StartStates) -> Result<Answer, serde_json::Error> {
     let entities: BTreeMap<String, Vec<Row<'_>>> = serde_json::from_slice(json)?;
-    let mut events = Vec::new();
+    let mut answer = Answer::default();
     for (entity_id, rows) in entities {
-        let mut old: Option<String> = None;
+        let mut old = match rows.first() {
+            Some(row) if row.state.is_none() => before.get(&entity_id).cloned(),
+            _ => None,
+        };
+        if old.is_none() && rows.first().is_some_and(|row| row.state.is_none()) {
+            answer.removed_first.insert(entity_id);
+            continue;
+        }
         for row in rows {
             let time = micros(row.last_updated);
             let updated = rfc3339(time);
-            // A removed entity's row has an empty state (recorder, `States.from_event`). An entity
-            // may have an empty state too; but then it has attributes, or another row before it.
-            let removed = row.state.is_empty() && row.attributes.is_none_or(|a| a.get() == "{}");
-            let new = (!removed).then(|| {
+            let new = row.state.map(|text| {
                 let changed = rfc3339(row.last_changed.map_or(time, micros));
                 let attributes = row.attributes.map_or("{}", RawValue::get);
-                state(&entity_id, &row.state, attributes, &changed, &updated)
+                state(&entity_id, &text, attributes, &changed, &updated)
             });
+            // Removed twice: the second time there was nothing.
             if new.is_some() || old.is_some() {
                 let json = event(&entity_id, old.as_deref(), new.as_deref(), &updated);
-                events.push(BackfilledEvent {
+                answer.events.push(BackfilledEvent {
                     entity_id: entity_id.clone(),
                     time,
                     json: json.into(),
@@ -54,7 +73,27 @@ pub fn events_of(json: &[u8]) -> Result<Vec<BackfilledEvent>, serde_json::Error>
             old = new;
         }
     }
-    Ok(events)
+    Ok(answer)
+}
+
+/// The states that an answer with `include_start_time_state` begins with. Their times are made up
+/// (the start of the period), so they are left out.
+///
+/// # Errors
+/// JSON of another shape.
+pub fn start_states_of(json: &[u8]) -> Result<StartStates, serde_json::Error> {
+    let entities: BTreeMap<String, Vec<Row<'_>>> = serde_json::from_slice(json)?;
+    let first = entities.into_iter().filter_map(|(entity_id, rows)| {
+        let row = rows.into_iter().next()?;
+        let attributes = row.attributes.map_or("{}", RawValue::get);
+        let state = format!(
+            r#"{{"entity_id":{},"state":{},"attributes":{attributes}}}"#,
+            text(&entity_id),
+            text(&row.state?)
+        );
+        Some((entity_id, state))
+    });
+    Ok(first.collect())
 }
 
 /// A state object.
@@ -113,10 +152,12 @@ mod tests {
         let json = br#"{"sensor.a":[
             {"s":"1","a":{"u":"W \"x\""},"lu":1795300129.118132},
             {"s":"1","a":{"u":"V"},"lu":1795300130.5,"lc":1795300129.118132},
-            {"s":"","a":{},"lu":1795300131.000001},
-            {"s":"2","a":{},"lu":1795300132.0}],
-            "sensor.b":[{"s":"","a":{},"lu":1795300131.0}]}"#;
-        let events = events_of(json).unwrap();
+            {"s":null,"a":{},"lu":1795300131.000001},
+            {"s":"","a":{},"lu":1795300132.0}],
+            "sensor.b":[{"s":null,"a":{},"lu":1795300131.0}]}"#;
+        let answer = events_of(json, &StartStates::new()).unwrap();
+        assert_eq!(answer.removed_first, BTreeSet::from(["sensor.b".into()]));
+        let events = answer.events;
         let times: Vec<_> = events
             .iter()
             .map(|event| event.time.0 % 100_000_000)
@@ -146,9 +187,29 @@ mod tests {
                 .unwrap(),
             "W \"x\""
         );
-        assert!(parsed[2].new_state.is_none(), "an empty row is a removal");
+        assert!(parsed[2].new_state.is_none(), "a row of null is a removal");
         assert_eq!(parsed[2].source_time().unwrap(), events[2].time);
         assert!(parsed[3].old_state.is_none());
+        assert_eq!(parsed[3].new_state.as_ref().unwrap().state, "");
+    }
+
+    #[test]
+    fn a_removal_is_told_with_the_state_before_the_period() {
+        let start = br#"{"sensor.b":[{"s":"7","a":{"device_class":"power"},"lu":1795300130.0},
+            {"s":null,"a":{},"lu":1795300131.0}],"sensor.c":[{"s":null,"a":{},"lu":1795300131.0}]}"#;
+        let before = start_states_of(start).unwrap();
+        assert_eq!(before.len(), 1);
+        let rows = br#"{"sensor.b":[{"s":null,"a":{},"lu":1795300131.0},{"s":null,"a":{},"lu":1795300132.0}]}"#;
+        let answer = events_of(rows, &before).unwrap();
+        assert!(answer.removed_first.is_empty());
+        assert_eq!(answer.events.len(), 1);
+        let Event::StateChanged(event) = parse(&answer.events[0].json).unwrap() else {
+            panic!("bus event")
+        };
+        let old = event.old_state.as_ref().unwrap();
+        assert_eq!(old.attributes.text("device_class").unwrap(), "power");
+        assert_eq!((old.last_changed, old.last_updated), (None, None));
+        assert_eq!(event.source_time().unwrap(), answer.events[0].time);
     }
 
     #[test]

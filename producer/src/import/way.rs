@@ -91,6 +91,7 @@ impl Way {
                 Ok(Self::over(Route::Broker {
                     publisher,
                     routing_key,
+                    claim: None,
                 }))
             }
             Destination::Service(workers) => {

@@ -46,7 +46,8 @@ pub(super) struct Compared {
 
 #[derive(Debug, Deserialize)]
 struct Row {
-    s: String,
+    /// Null for a removal.
+    s: Option<String>,
     /// Seconds since the epoch.
     lu: f64,
 }
@@ -167,14 +168,13 @@ impl Compared {
                 self.states += 1;
                 let stored = states.get(entity).and_then(|times| times.get(&time_us));
                 let at = to_microsecond(time_us.saturating_mul(1_000));
-                let state = &row.s;
+                let state = row.s.as_deref();
                 match stored {
                     None => {
                         self.missing += 1;
                         self.note(|| format!("{entity} at {at}, state {state:?}: not stored"));
                     }
-                    // The recorder has a row without a state for a removal.
-                    Some(stored) if stored.as_deref().unwrap_or_default() == state => {}
+                    Some(stored) if stored.as_deref() == state => {}
                     Some(stored) => {
                         self.different += 1;
                         self.note(|| {

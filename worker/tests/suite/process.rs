@@ -73,7 +73,7 @@ impl Process {
     }
 
     /// The address that it said it listens on.
-    async fn admin_address(&self) -> SocketAddr {
+    pub async fn admin_address(&self) -> SocketAddr {
         wait_for("the admin address", async || {
             self.output().lines().find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -125,12 +125,27 @@ impl Process {
 
     /// Sends SIGTERM; returns at once.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGKILL; returns when it has ended.
+    pub async fn kill(self) {
+        self.signal("-KILL");
+        self.ended().await;
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
+            .args([signal, &pid])
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// Returns when it has ended; never, if it does not.
+    pub async fn has_ended(&mut self) {
+        let _ = self.child.wait().await;
     }
 
     /// Waits for its end.

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 const CAPTURE: &[u8] = include_bytes!("../../fixtures/home-assistant-2024.3.3.jsonl.gz");
 
 /// The events' own bytes.
-fn capture() -> Vec<String> {
+pub(super) fn capture() -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
@@ -30,7 +30,7 @@ fn capture() -> Vec<String> {
         .collect()
 }
 
-fn envelope(json: &str, sequence: u64) -> Envelope<'_> {
+pub(super) fn envelope(json: &str, sequence: u64) -> Envelope<'_> {
     Envelope {
         id: Default::default(),
         instance: "home".into(),
@@ -50,7 +50,7 @@ fn line(json: &str, sequence: u64, options: &Options) -> String {
 }
 
 /// FNV-1a, 64 bits.
-fn digest<'x>(lines: impl Iterator<Item = &'x String>) -> String {
+pub(super) fn digest<'x>(lines: impl Iterator<Item = &'x String>) -> String {
     let bytes = lines.flat_map(|line| line.bytes().chain([b'\n']));
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -55,21 +55,18 @@ impl Home {
         serde_json::from_value(answer["result"].clone()).unwrap()
     }
 
-    /// Times and states of the events in the open interval, by entity; a removal's state is empty.
+    /// Times and states of the events in the open interval, by entity; a removal has no state.
     fn expected(
         &self,
         from_us: i64,
         to_us: i64,
         keep: impl Fn(&Value) -> bool,
-    ) -> BTreeMap<String, Vec<(i64, String)>> {
-        let mut expected: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
+    ) -> BTreeMap<String, Vec<(i64, Option<String>)>> {
+        let mut expected: BTreeMap<String, Vec<(i64, Option<String>)>> = BTreeMap::new();
         for event in self.events.iter().filter(|event| keep(event)) {
             let (entity, time_us, state) = identity(event);
             if from_us < time_us && time_us < to_us {
-                expected
-                    .entry(entity)
-                    .or_default()
-                    .push((time_us, state.unwrap_or_default()));
+                expected.entry(entity).or_default().push((time_us, state));
             }
         }
         expected
@@ -80,8 +77,8 @@ impl Home {
     }
 }
 
-fn plain(rows: &BTreeMap<String, Vec<Value>>) -> BTreeMap<String, Vec<(i64, String)>> {
-    let row = |row: &Value| (row_us(&row["lu"]), row["s"].as_str().unwrap().to_owned());
+fn plain(rows: &BTreeMap<String, Vec<Value>>) -> BTreeMap<String, Vec<(i64, Option<String>)>> {
+    let row = |row: &Value| (row_us(&row["lu"]), row["s"].as_str().map(str::to_owned));
     rows.iter()
         .map(|(entity, rows)| (entity.clone(), rows.iter().map(row).collect()))
         .collect()
@@ -156,7 +153,7 @@ async fn the_defaults_make_up_a_start_and_leave_out_attribute_changes() {
             .map(identity)
             .find(|(id, ..)| id == entity);
         if let Some((_, _, state)) = before {
-            assert_eq!(rows[0]["s"].as_str().unwrap(), state.unwrap_or_default());
+            assert_eq!(rows[0]["s"].as_str(), state.as_deref());
         }
         assert!(rows.iter().all(|row| row.get("lc").is_none()));
     }
