@@ -197,7 +197,7 @@ impl FaultName {
             ),
             Self::ProducerSpoolFull => (
                 "producer-spool-full",
-                "the way out is cut for longer than a spool of 4 MiB lasts",
+                "the way out refuses everything (queue full, workers ended, or the database answers 503) for longer than a spool of 4 MiB lasts",
             ),
             Self::ProducerSpoolTorn => (
                 "producer-spool-torn",
@@ -298,6 +298,7 @@ impl FaultName {
                 | Self::DbLongOutage
                 | Self::DbDiskFull
                 | Self::DbTypeConflict
+                | Self::ProducerSpoolFull
                 | Self::AllAtOnce
         )
     }

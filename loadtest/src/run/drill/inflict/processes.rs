@@ -11,9 +11,11 @@ use ha_services::Service;
 use rand::RngCore as _;
 
 use super::Scene;
+use crate::run::http_front::Answer;
 use crate::run::process::Exit;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
+use crate::run::settings::Mode;
 use crate::run::usage::Role;
 
 const PRODUCER: &str = "producer";
@@ -77,8 +79,32 @@ impl Scene<'_> {
         Ok(vec![exit])
     }
 
-    pub(super) async fn cut_way_out(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        self.network(&Link::WAY_OUT, Network::Cut, lasts).await
+    /// The way out refuses in so many words, so that nobody can be in doubt whether a frame got
+    /// through: where a connection is cut, the frames under way count as lost and may have arrived.
+    pub(super) async fn refuse_everything(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
+        match self.harness.plan().mode {
+            Mode::Queue => self.fill_queue(lasts).await,
+            Mode::Service => self.end_workers(lasts).await,
+            Mode::Inline | Mode::Disabled => {
+                self.answer(Answer::Status(503), lasts).await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Ends all workers by SIGTERM and starts them again later.
+    pub(super) async fn end_workers(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
+        let (mut launches, mut exits) = (Vec::new(), Vec::new());
+        for name in self.harness.names(Role::Worker) {
+            let (launch, exit) = self.harness.terminate_process(&name).await?;
+            launches.push(launch);
+            exits.push(exit);
+        }
+        self.hold(lasts).await?;
+        for launch in &launches {
+            self.harness.start_process(launch)?;
+        }
+        Ok(exits)
     }
 
     pub(super) async fn tear_spool(&mut self, lasts: Duration) -> anyhow::Result<()> {
