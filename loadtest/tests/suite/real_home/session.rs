@@ -286,10 +286,10 @@ async fn run() -> Session {
 
     passed("producers are ready");
     let began_us = now_us();
-    for round in 0..25 {
+    for round in 0..12 {
         house.live(round).await;
     }
-    house.burst(1_000).await;
+    house.burst(1_500).await;
     let ended_us = now_us();
     let live = compare(&members, &home, began_us, ended_us).await;
     let schema = {
@@ -301,7 +301,7 @@ async fn run() -> Session {
     passed("live and schemas compared");
     members[0].producer.take().unwrap().kill().await;
     network.set(Network::Cut);
-    for round in 25..30 {
+    for round in 12..16 {
         house.live(round).await;
     }
     house.remove("binary_sensor.motion").await;
@@ -309,7 +309,7 @@ async fn run() -> Session {
     house.remove(PASSING).await;
     // What is committed now is there when history is read; what is not, half a minute later.
     until_recorded(&home, now_us()).await;
-    house.live(30).await;
+    house.live(16).await;
     network.set(Network::Open);
     members[0].start();
     let gap = compare(&members, &home, began_us, now_us()).await;
@@ -320,7 +320,7 @@ async fn run() -> Session {
     for member in &members {
         member.wait_until_ready().await;
     }
-    house.live(31).await;
+    house.live(17).await;
     let ended_us = now_us();
     let restart = compare(&members, &home, began_us, ended_us).await;
 
