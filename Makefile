@@ -3,7 +3,7 @@ SERVICES := common/services/services.sh
 
 # Of `make drills` and `make soak`.
 DRILLS := target/drills
-MODES := queue inline
+MODES := queue inline service
 SECONDS := 600
 
 .PHONY: help demo test lint services-install services bench screenshot drills soak

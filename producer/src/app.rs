@@ -4,6 +4,7 @@ use crate::alerts::{self, Alerting};
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, MakeRecord, Neighbours};
+use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
@@ -132,10 +133,14 @@ impl App {
             .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
-        let (facts, home_facts) = watch::channel(None);
+        let home = Home::unknown();
 
         let mut beside = JoinSet::new();
-        beside.spawn(home::follow(source.requester(), source.state(), facts));
+        beside.spawn(home::follow(
+            source.requester(),
+            source.state(),
+            home.clone(),
+        ));
         beside.spawn(follow_home_assistant(
             source.state(),
             config.home_assistant.url.clone(),
@@ -283,6 +288,7 @@ impl App {
             quality,
             registry: known,
             latest,
+            home,
             metrics,
         };
         let reading = tokio::spawn(source.run(stop.clone()));
@@ -300,7 +306,6 @@ impl App {
             hold_until: (!config.extra_tags.is_empty()).then(|| stop.clone()),
             gaps,
             router,
-            home: home_facts,
             mark_ns,
         };
         let framing = framer.run(neighbours);

@@ -11,7 +11,7 @@ use crate::router::Router;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ha_frame::{EntityFacts, Frame, HomeFacts};
+use ha_frame::{EntityFacts, Frame};
 use ha_pipeline::{Letter, now_ns};
 use ha_settings::FramingSettings;
 use ha_source::{SourceEvent, SourceEvents};
@@ -85,11 +85,7 @@ impl OpenFrame {
         self.events.len() >= limits.events_max || self.bytes >= limits.bytes_max
     }
 
-    fn encode(
-        self,
-        intake: &Intake,
-        home: Option<HomeFacts<'static>>,
-    ) -> anyhow::Result<EncodedFrame> {
+    fn encode(self, intake: &Intake) -> anyhow::Result<EncodedFrame> {
         let envelopes: Vec<_> = self
             .events
             .iter()
@@ -97,7 +93,7 @@ impl OpenFrame {
             .collect();
         let count = envelopes.len() as u32;
         let mut frame = Frame::new(envelopes);
-        frame.home = home;
+        frame.home = intake.home.facts();
         frame.entities = entities(&self.events);
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
         ha_frame::encode(&frame, &mut payload)?;
@@ -142,8 +138,6 @@ pub struct Neighbours {
     pub gaps: watch::Sender<Gap>,
     /// Where frames go.
     pub router: Arc<Router>,
-    /// Facts that travel in frames.
-    pub home: watch::Receiver<Option<HomeFacts<'static>>>,
     /// How far the stream is safe, nanoseconds of source time.
     pub mark_ns: watch::Sender<Option<i64>>,
 }
@@ -183,7 +177,6 @@ impl Framer {
             hold_until,
             gaps,
             router,
-            home,
             mark_ns,
         } = neighbours;
         let mut open = OpenFrame::default();
@@ -207,8 +200,7 @@ impl Framer {
             if due.is_some_and(|due| due <= now || at_once) {
                 let (span_ns, live, received_at_ns) =
                     (open.span_ns, open.live, open.received_at_ns);
-                let frame =
-                    std::mem::take(&mut open).encode(&self.intake, home.borrow().clone())?;
+                let frame = std::mem::take(&mut open).encode(&self.intake)?;
                 let envelopes = frame.envelopes as usize;
                 let safe = Safe {
                     envelopes,

@@ -2,6 +2,7 @@
 //! in the numbers is a loss; nothing behind this may leave an event out.
 
 use crate::backfill::BackfilledEvent;
+use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::quality::Quality;
 use crate::recent::Recent;
@@ -126,6 +127,8 @@ pub struct Intake {
     pub registry: watch::Receiver<Arc<Registry>>,
     /// For people who look.
     pub latest: LatestEvents,
+    /// Facts that travel in frames; the weather's own events are among those that come by.
+    pub home: Home,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -170,6 +173,9 @@ impl Intake {
             .ok()
             .and_then(|peek| peek.entity_id.as_deref());
         let json = &event.json;
+        if let Some(entity) = entity {
+            self.home.saw(entity, json);
+        }
         if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity, json)) {
             self.metrics.filtered(reason);
             return Taken::Filtered;

@@ -1,6 +1,8 @@
 //! The worker, put together.
 
+use crate::backlog;
 use crate::consume::{End, Limits, Stages, consume};
+use crate::in_flight::InFlight;
 use crate::split::Splitter;
 use crate::{Config, intake};
 use anyhow::Context;
@@ -9,11 +11,10 @@ use ha_broker::{
     Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
 };
 use ha_intake::Intake;
-use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_pipeline::{LatencyRecorder, Pipeline, SinkState};
 use ha_resilience::Backoff;
 use ha_spool::Spool;
 use ha_telemetry::{Admin, Health, Rates};
-use metrics::Gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ struct Worker {
     health: Health,
     rates: Rates,
     depths: watch::Receiver<Option<Depths>>,
+    in_flight: InFlight,
+    backlog_seconds: watch::Receiver<f64>,
     sink: Arc<ha_assembly::Sink>,
     /// Keeps the letters where there is no broker.
     spool: Option<Spool>,
@@ -71,6 +74,7 @@ impl App {
     /// An address is in use, the file cannot be opened, a setting cannot be used.
     pub async fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         ha_pipeline::describe();
+        describe();
         let admin = Admin::bind(config.admin_address).await?;
         let intake = match &config.intake {
             Some(settings) => Some(intake::bind(settings, &config.instance).await?),
@@ -79,6 +83,13 @@ impl App {
         let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
         let health = Health::starting(&["database"]);
         let (depths_known, depths) = watch::channel(None);
+        let in_flight = InFlight::of(topology::EVENTS_QUEUE);
+        let (backlog_known, backlog_seconds) = watch::channel(0.0);
+        tokio::spawn(backlog::follow(
+            depths.clone(),
+            in_flight.clone(),
+            backlog_known,
+        ));
         let (queue, spool, letters) = match &config.amqp_url {
             Some(url) => {
                 let name = format!("ha-ingestor worker {}", std::process::id());
@@ -116,6 +127,8 @@ impl App {
             health,
             rates: Rates::new(["received_per_s", "stored_per_s"]),
             depths,
+            in_flight,
+            backlog_seconds,
             sink,
             spool,
         };
@@ -201,9 +214,10 @@ impl Worker {
             prefetch_messages: 1,
             consumer_tag: format!("worker-{}-suspects", std::process::id()),
         };
+        let of_suspects = InFlight::of(topology::SUSPECTS_QUEUE);
         tokio::join!(
-            self.consume_queue(queue, &events, "broker", shutdown),
-            self.consume_queue(queue, &suspects, "suspects", shutdown),
+            self.consume_queue(queue, &events, "broker", &self.in_flight, shutdown),
+            self.consume_queue(queue, &suspects, "suspects", &of_suspects, shutdown),
         );
     }
 
@@ -213,11 +227,11 @@ impl Worker {
         Queue { broker, splitter }: &Queue,
         options: &SubscriptionOptions,
         part: &'static str,
+        in_flight: &InFlight,
         shutdown: &CancellationToken,
     ) {
         let queue = options.queue;
         let splitter = (queue == topology::EVENTS_QUEUE).then_some(splitter);
-        let in_flight = metrics::gauge!("ha_ingestor_deliveries_in_flight", "queue" => queue);
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         while !shutdown.is_cancelled() {
             let opened = tokio::select! {
@@ -235,7 +249,7 @@ impl Worker {
                     self.health.ready(part);
                     backoff.reset();
                     match self
-                        .consume_subscription(subscription, options, splitter, shutdown, &in_flight)
+                        .consume_subscription(subscription, options, splitter, shutdown, in_flight)
                         .await
                     {
                         End::Lost(error) => {
@@ -274,12 +288,13 @@ impl Worker {
         options: &SubscriptionOptions,
         splitter: Option<&Splitter>,
         shutdown: &CancellationToken,
-        in_flight: &Gauge,
+        in_flight: &InFlight,
     ) -> End {
         let (stages, running) = self.start_pipeline(usize::from(options.prefetch_messages));
         let limits = Limits {
             grace: self.config.grace,
             sink_hold: self.config.sink_hold,
+            prefetch_messages: usize::from(options.prefetch_messages),
         };
         let sink = self.pipeline.sink_state();
         let end = consume(
@@ -293,7 +308,7 @@ impl Worker {
         );
         let end = end.await;
         running.abort();
-        in_flight.set(0.0);
+        in_flight.observe(0, 0);
         if !matches!(end, End::Lost(_)) {
             subscription.close().await;
         }
@@ -305,10 +320,13 @@ impl Worker {
     async fn wait_for_sink(&self, shutdown: &CancellationToken) {
         tracing::warn!("the database is away for long; deliveries went back to the queue");
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut state = self.pipeline.sink_state();
         while let Err(error) = self.sink.probe().await {
             tracing::debug!(%error, "the database is still away");
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_random()) => {}
+                // The other queue's probe, or a request of the intake, has found it first.
+                _ = state.wait_for(|state| *state == SinkState::Available) => return,
                 () = shutdown.cancelled() => return,
             }
         }
@@ -344,6 +362,7 @@ impl Worker {
         let sink = self.pipeline.sink_state();
         let broker = self.queue.as_ref().map(|queue| queue.broker.address());
         let (rates, depths) = (self.rates.clone(), self.depths.clone());
+        let backlog_seconds = self.backlog_seconds.clone();
         let (totals, latest) = (self.pipeline.totals(), self.pipeline.latest_events());
         let started = Instant::now();
         Arc::new(move || {
@@ -355,6 +374,7 @@ impl Worker {
                 "broker": broker,
                 "intake": intake,
                 "sink": ha_assembly::sink_status(&sink.borrow()),
+                "backlog_seconds": *backlog_seconds.borrow(),
                 "queues": ha_assembly::queues_status(*depths.borrow()),
                 "dead_letters": totals.dead_lettered.load(Ordering::Relaxed),
                 "rates": rates.status(),
@@ -367,4 +387,16 @@ impl Worker {
             status
         })
     }
+}
+
+fn describe() {
+    metrics::describe_gauge!(
+        "ha_ingestor_deliveries_in_flight",
+        "Deliveries that are held and not acknowledged"
+    );
+    metrics::describe_gauge!(
+        "ha_ingestor_backlog_seconds",
+        metrics::Unit::Seconds,
+        "How long what waits in the queue takes at the drain rate of the last 30 s"
+    );
 }

@@ -12,6 +12,7 @@
 
 mod app;
 mod audit;
+mod backlog;
 mod check;
 pub mod cli;
 mod config;
@@ -19,6 +20,7 @@ mod consume;
 mod dlq;
 mod explain;
 mod held;
+mod in_flight;
 mod intake;
 mod moment;
 mod settle;

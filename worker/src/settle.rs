@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 pub struct Unacknowledged {
     first_tag: u64,
     settled: VecDeque<bool>,
+    acknowledged: u64,
 }
 
 impl Unacknowledged {
@@ -38,7 +39,13 @@ impl Unacknowledged {
         }
         self.settled.drain(..count);
         self.first_tag += count as u64;
+        self.acknowledged += count as u64;
         Some(self.first_tag - 1)
+    }
+
+    /// Deliveries that were said to be acknowledged since this was asked the last time.
+    pub fn take_acknowledged(&mut self) -> u64 {
+        std::mem::take(&mut self.acknowledged)
     }
 
     /// Deliveries held.

@@ -5,7 +5,7 @@ use ha_resilience::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 /// How often the broker is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -16,12 +16,12 @@ const INTERVAL: Duration = Duration::from_secs(2);
 pub struct Depths {
     /// Of `ha.events`.
     pub events: u32,
+    /// Consumers of `ha.events`: workers.
+    pub consumers: u32,
     /// Of `ha.suspects`.
     pub suspects: u32,
     /// Of `ha.dead-letters`.
     pub dead_letters: u32,
-    /// When the broker said so.
-    pub at: Instant,
 }
 
 /// Asks every two seconds, over a connection of its own: one that publishes is stopped by an alarm,
@@ -56,11 +56,13 @@ async fn ask(
     loop {
         every.tick().await;
         let depth = async |queue| topology::depth(broker, &channel, queue).await;
+        let (events, consumers) =
+            topology::counts(broker, &channel, topology::EVENTS_QUEUE).await?;
         let found = Depths {
-            events: depth(topology::EVENTS_QUEUE).await?,
+            events,
+            consumers,
             suspects: depth(topology::SUSPECTS_QUEUE).await?,
             dead_letters: depth(topology::DEAD_LETTERS_QUEUE).await?,
-            at: Instant::now(),
         };
         backoff.reset();
         depths.send_replace(Some(found));

@@ -197,15 +197,23 @@ async fn limited(
 /// # Errors
 /// [`BrokerError`], also where the queue does not exist.
 pub async fn depth(broker: &Broker, channel: &Channel, queue: &str) -> Result<u32, BrokerError> {
+    let (messages, _) = counts(broker, channel, queue).await?;
+    Ok(messages)
+}
+
+/// The same, and how many consume from it.
+pub(crate) async fn counts(
+    broker: &Broker,
+    channel: &Channel,
+    queue: &str,
+) -> Result<(u32, u32), BrokerError> {
     let options = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
     };
     let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
-    Ok(broker
-        .within("queue.declare", declared)
-        .await?
-        .message_count())
+    let declared = broker.within("queue.declare", declared).await?;
+    Ok((declared.message_count(), declared.consumer_count()))
 }
 
 fn reply_code(error: &lapin::Error) -> Option<u16> {

@@ -10,8 +10,10 @@
 
 mod suite {
     mod compose;
+    mod defects;
     mod grafana;
     mod kubernetes;
+    mod metrics;
     mod prometheus;
     mod rabbitmq;
     mod scaling;

@@ -120,7 +120,7 @@ impl Harness {
             notes: Vec::new(),
         };
         on_step("starting the processes");
-        let launches = harness.launches(&binaries, &environment)?;
+        let launches = harness.launches(&binaries, &environment).await?;
         harness.launch(&launches).await?;
         Ok(harness)
     }
@@ -285,13 +285,22 @@ impl Harness {
         Ok(())
     }
 
+    /// Where a worker without a broker keeps its letters.
+    fn letters_path(&self, worker: &str) -> PathBuf {
+        self.folder.path().join(format!("{worker}.db"))
+    }
+
     /// Every worker takes events over HTTP, on this machine; their addresses for the producer.
-    fn give_intakes(&self, workers: &mut [Launch]) -> anyhow::Result<String> {
+    async fn give_intakes(&mut self, workers: &mut [Launch]) -> anyhow::Result<String> {
         let mut urls = Vec::new();
         for worker in workers {
             let address = format!("127.0.0.1:{}", free_port()?);
-            urls.push(format!("http://{address}"));
-            let letters = self.folder.path().join(format!("{}.db", worker.name));
+            let mut url: Url = format!("http://{address}").parse()?;
+            if self.plan.rig.links.contains(&Link::ProducerWorkers) {
+                url = self.links.add(Link::ProducerWorkers, &url).await?;
+            }
+            urls.push(url.to_string());
+            let letters = self.letters_path(&worker.name);
             worker.environment.extend([
                 ("INTAKE_ADDR", address),
                 ("SPOOL_PATH", letters.display().to_string()),
@@ -301,8 +310,8 @@ impl Harness {
     }
 
     /// The producer, then the workers.
-    fn launches(
-        &self,
+    async fn launches(
+        &mut self,
         binaries: &Binaries,
         environment: &Environment,
     ) -> anyhow::Result<Vec<Launch>> {
@@ -365,7 +374,7 @@ impl Harness {
             )?);
         }
         if self.plan.mode == Mode::Service {
-            let urls = self.give_intakes(&mut workers)?;
+            let urls = self.give_intakes(&mut workers).await?;
             producer.environment.push(("ENRICHMENT_SERVICE_URL", urls));
         }
         Ok(std::iter::once(producer).chain(workers).collect())
@@ -424,9 +433,11 @@ async fn links(plan: &Plan, environment: &Environment, home: &str) -> anyhow::Re
             Link::HomeProducer => Some(home),
             Link::ProducerBroker | Link::WorkerBroker => setting("AMQP_URL"),
             Link::ProducerDatabase | Link::WorkerDatabase => setting("INFLUXDB_URL"),
+            // They are put in front of the workers when these have their addresses.
+            Link::ProducerWorkers => None,
         };
         if let Some(target) = target {
-            links.add(*link, &target.parse()?, &[]).await?;
+            links.add(*link, &target.parse()?).await?;
         }
     }
     Ok(links)

@@ -1,7 +1,7 @@
 //! The dead letters of a run, read one by one: which events they are about.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -42,12 +42,19 @@ impl Letters {
         Ok(letters)
     }
 
-    /// All letters of the spool of a producer that has ended.
-    pub(super) async fn of_spool(path: &Path) -> anyhow::Result<Self> {
+    /// All letters in the files of processes that have ended.
+    pub(super) async fn of_files(paths: &[PathBuf]) -> anyhow::Result<Self> {
         let mut letters = Self::default();
+        for path in paths {
+            letters.read_file(path).await?;
+        }
+        Ok(letters)
+    }
+
+    async fn read_file(&mut self, path: &Path) -> anyhow::Result<()> {
         let spool = Spool::open_existing(SpoolOptions::new(path, SPOOL_BYTES))
             .await
-            .context("reading the letters in the spool")?
+            .with_context(|| format!("reading the letters in {}", path.display()))?
             .spool;
         let mut after = 0;
         loop {
@@ -58,11 +65,11 @@ impl Letters {
                 let headers = &listed.letter.headers;
                 let reason = headers.iter().find(|(name, _)| name == REASON);
                 let reason = reason.map(|(_, value)| value.clone());
-                letters.take(&listed.letter.payload, reason);
+                self.take(&listed.letter.payload, reason);
             }
         }
         spool.close().await;
-        Ok(letters)
+        Ok(())
     }
 
     /// Whether there is a letter about the event.

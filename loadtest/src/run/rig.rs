@@ -20,6 +20,8 @@ pub(crate) enum Link {
     ProducerBroker,
     /// The workers' to the broker.
     WorkerBroker,
+    /// The producer's to each worker, in mode service.
+    ProducerWorkers,
     /// The producer's to the database.
     ProducerDatabase,
     /// The workers' to the database.
@@ -27,12 +29,20 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::HomeProducer,
         Self::ProducerBroker,
         Self::WorkerBroker,
+        Self::ProducerWorkers,
         Self::ProducerDatabase,
         Self::WorkerDatabase,
+    ];
+
+    /// The producer's way out, whatever it is in a mode.
+    pub(crate) const WAY_OUT: [Self; 3] = [
+        Self::ProducerBroker,
+        Self::ProducerWorkers,
+        Self::ProducerDatabase,
     ];
 
     fn is_database(self) -> bool {
@@ -71,22 +81,13 @@ struct LinkProxy {
 }
 
 impl Links {
-    /// Puts a proxy in front of `target`; further `others` are tried where it does not take
-    /// connections.
-    pub(super) async fn add(
-        &mut self,
-        link: Link,
-        target: &Url,
-        others: &[Url],
-    ) -> anyhow::Result<()> {
+    /// Puts a proxy in front of `target`; gives where a process must connect to instead.
+    pub(super) async fn add(&mut self, link: Link, target: &Url) -> anyhow::Result<Url> {
         if !matches!(target.scheme(), "http" | "amqp" | "ws") {
             let scheme = target.scheme();
             bail!("a proxy cannot look into {scheme} connections; give addresses without TLS");
         }
         let mut targets = vec![address(target).await?];
-        for other in others {
-            targets.push(address(other).await?);
-        }
         let mut http = None;
         if link.is_database() {
             let front = HttpFront::start(free_port()?, target.clone()).await?;
@@ -105,26 +106,22 @@ impl Links {
             link,
             tcp,
             http,
-            url,
+            url: url.clone(),
         });
-        Ok(())
+        Ok(url)
     }
 
     /// Where a process must connect to instead.
     pub(super) fn url(&self, link: Link) -> Option<&Url> {
-        self.of(link).map(|proxy| &proxy.url)
-    }
-
-    fn of(&self, link: Link) -> Option<&LinkProxy> {
-        self.proxies.iter().find(|proxy| proxy.link == link)
+        let proxy = self.proxies.iter().find(|proxy| proxy.link == link)?;
+        Some(&proxy.url)
     }
 
     /// All of these behave so from now on.
     pub(super) fn set_network(&self, links: &[Link], network: Network) {
         for link in links {
-            if let Some(proxy) = self.of(*link) {
-                proxy.tcp.set(network);
-            }
+            let proxies = self.proxies.iter().filter(|proxy| proxy.link == *link);
+            proxies.for_each(|proxy| proxy.tcp.set(network));
         }
     }
 

@@ -119,22 +119,19 @@ async fn assert_states_are_text(page: &Page, home: &Simulator) {
     );
 }
 
-/// A day of a home in two minutes.
+/// A home whose rate rises and falls, for as long as the line is.
 async fn photograph(page: &Page, home: &Simulator, folder: PathBuf) {
-    for rate in [25.0, 60.0, 45.0, 110.0, 70.0, 30.0, 50.0, 90.0, 40.0] {
-        home.set_rate(rate);
-        tokio::time::sleep(Duration::from_secs(20)).await;
+    for step in 0..92_u32 {
+        let (slow, fast) = (f64::from(step) / 11.0, f64::from(step) / 2.3);
+        home.set_rate(48.0 + 26.0 * slow.sin() + 7.0 * fast.sin());
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
     std::fs::create_dir_all(&folder).unwrap();
-    for (name, scheme, width, is_phone) in [
-        ("status.png", "light", 900, false),
-        ("status-dark.png", "dark", 900, false),
-        ("status-phone.png", "light", PHONE.0, true),
-    ] {
+    for (name, scheme) in [("status.png", "light"), ("status-dark.png", "dark")] {
         page.prefer(scheme).await;
-        page.resize(width, 800, is_phone).await;
+        page.resize(900, 800, false).await;
         let height = page.evaluate("document.documentElement.scrollHeight").await;
-        page.resize(width, height.as_u64().unwrap() as u32, is_phone)
+        page.resize(900, height.as_u64().unwrap() as u32, false)
             .await;
         std::fs::write(folder.join(name), page.picture().await).unwrap();
     }

@@ -60,7 +60,8 @@ function headline(status) {
 
 function sparkline(rates) {
   const svg = $('sparkline'), SVG = 'http://www.w3.org/2000/svg';
-  const columns = Object.entries(rates || {});
+  // What came in first, whatever the order of the names.
+  const columns = Object.entries(rates || {}).sort(([name]) => name === 'received_per_s' ? -1 : 1);
   const peak = Math.max(1, ...columns.flatMap(([, values]) => values));
   const points = values => values.map((value, index) =>
     `${180 - values.length + index},${(40 - 38 * value / peak).toFixed(2)}`);
@@ -123,10 +124,10 @@ function cards(status) {
       letters || stored ? 'warn' : '');
   }
   if (status.events) {
-    card('Delivered', count(events.confirmed + events.drained), `of ${count(events.accepted)} accepted`);
+    card('Delivered', count(events.confirmed + events.drained), 
+      `of ${count(events.received)} received${events.filtered ? `, ${count(events.filtered)} filtered` : ''}`);
     card('Lost', count(events.lost), events.lost ? 'the spool overflowed' : 'since the start',
       events.lost ? 'bad' : '');
-    card('Filtered', count(events.filtered), `of ${count(events.received)} received`);
   }
   const quality = status.quality;
   if (quality && Number.isFinite(quality.score)) {

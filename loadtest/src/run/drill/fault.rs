@@ -251,9 +251,7 @@ impl FaultName {
             }
             // In mode inline the way out is the database.
             Self::NetProducerBroker => &[Link::ProducerBroker],
-            Self::ProducerSpoolFull | Self::ProducerSpoolTorn => {
-                &[Link::ProducerBroker, Link::ProducerDatabase]
-            }
+            Self::ProducerSpoolFull | Self::ProducerSpoolTorn => &Link::WAY_OUT,
             Self::NetWorkerBroker => &[Link::WorkerBroker],
             Self::HaSlow => &[Link::HomeProducer],
             Self::NetLossy | Self::NetHalfOpen => &Link::ALL,
@@ -272,6 +270,11 @@ impl FaultName {
             || name == "net-worker-broker"
         {
             return Some("there is no broker in this mode");
+        }
+        if mode == Mode::Service {
+            // What ends a worker there is no queue's to take out of the stream.
+            return (self == Self::WorkerPoison)
+                .then_some("there is no queue of suspects in this mode");
         }
         if name.starts_with("worker-") {
             return Some("there are no workers in this mode");

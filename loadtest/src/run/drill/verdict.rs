@@ -25,7 +25,7 @@ pub(super) async fn report(
     progress.step("reading the dead letters");
     let letters = match harness.queues() {
         Some(queues) => Letters::of_broker(queues.broker()).await?,
-        None => Letters::of_spool(&harness.spool_path()).await?,
+        None => Letters::of_files(&harness.letter_files()).await?,
     };
     progress.step("comparing the ledger with the database");
     let ledger = harness.ledger();

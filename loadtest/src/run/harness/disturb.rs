@@ -102,6 +102,13 @@ impl Harness {
         Some(found.1.as_str())
     }
 
+    /// Files that hold letters where there is no broker to keep them.
+    pub(in crate::run) fn letter_files(&self) -> Vec<PathBuf> {
+        let workers = 1..=self.plan.workers_started();
+        let workers = workers.map(|number| self.letters_path(&format!("worker-{number}")));
+        std::iter::once(self.spool_path()).chain(workers).collect()
+    }
+
     /// Where the producer's spool is.
     pub(in crate::run) fn spool_path(&self) -> PathBuf {
         self.folder.path().join("spool.db")

@@ -261,7 +261,7 @@ async fn run() -> Session {
         Member::new("inline", &through, &house).await,
         Member::new("service", &house.url, &house).await,
     ];
-    let (port, token) = (free_port(), String::from("of the test"));
+    let (port, token) = (free_port(), String::from("of-the-test"));
     members[2].settings = vec![
         ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
         ("INTAKE_TOKEN", token.clone()),
@@ -318,11 +318,13 @@ async fn run() -> Session {
     let ended_us = now_us();
     let restart = compare(&members, &home, began_us, ended_us).await;
 
-    let mut audits = Vec::new();
     for member in &mut members {
         member.stop().await;
-        audits.push(member.audit(&house, began_us, ended_us).await);
     }
+    let audits = members
+        .iter()
+        .map(|member| member.audit(&house, began_us, ended_us));
+    let audits = futures_util::future::join_all(audits).await;
     Session {
         live,
         gap,

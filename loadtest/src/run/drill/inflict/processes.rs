@@ -77,14 +77,12 @@ impl Scene<'_> {
         Ok(vec![exit])
     }
 
-    /// The producer's way out, whatever it is in this mode.
     pub(super) async fn cut_way_out(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let way_out = [Link::ProducerBroker, Link::ProducerDatabase];
-        self.network(&way_out, Network::Cut, lasts).await
+        self.network(&Link::WAY_OUT, Network::Cut, lasts).await
     }
 
     pub(super) async fn tear_spool(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let way_out = [Link::ProducerBroker, Link::ProducerDatabase];
+        let way_out = Link::WAY_OUT;
         self.harness.links().set_network(&way_out, Network::Cut);
         let spooling = Instant::now();
         let log = self.spool_log();

@@ -1,0 +1,153 @@
+//! How long what waits will take: `backlog_seconds`. Pure but for the loop at the end.
+
+use crate::in_flight::{Drained, InFlight};
+use ha_broker::Depths;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The drain rate is that of so long a time.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// The estimate and what it is made of.
+///
+/// A worker knows how many messages are ready, how many workers share them, and how fast it is
+/// itself; it takes the others for as fast. Its rate is what it settled over the time in which it
+/// held anything: a worker that waits for events is not slow.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    window: VecDeque<(Instant, Drained)>,
+    seconds: f64,
+}
+
+impl Backlog {
+    /// Takes what is known now; seconds until everything is settled if nothing more came. While
+    /// nothing is settled and something waits, the figure rises by at least a second a second: no
+    /// rate says when, and it will not have been sooner.
+    pub fn observe(&mut self, now: Instant, ready: u32, consumers: u32, drained: Drained) -> f64 {
+        let share = f64::from(ready) / f64::from(consumers.max(1)) + drained.held as f64;
+        let (before, last) = self.window.back().copied().unwrap_or((now, drained));
+        self.window.push_back((now, drained));
+        while self.window.len() > 2 && now - self.window[1].0 >= WINDOW {
+            self.window.pop_front();
+        }
+        let first = self.window.front().map_or(drained, |(_, first)| *first);
+        let settled = drained.settled.saturating_sub(first.settled);
+        let estimate = if settled == 0 {
+            0.0
+        } else {
+            share * drained.busy.saturating_sub(first.busy).as_secs_f64() / settled as f64
+        };
+        self.seconds = if share == 0.0 {
+            0.0
+        } else if drained.settled > last.settled {
+            estimate
+        } else {
+            estimate.max(self.seconds + (now - before).as_secs_f64())
+        };
+        self.seconds
+    }
+}
+
+/// Keeps the gauge and `seconds` fresh for as long as the broker is asked. While it does not
+/// answer, the figure stays: nothing new is known.
+pub async fn follow(
+    mut depths: watch::Receiver<Option<Depths>>,
+    in_flight: InFlight,
+    seconds: watch::Sender<f64>,
+) {
+    let gauge = metrics::gauge!("ha_ingestor_backlog_seconds");
+    gauge.set(0.0);
+    let mut backlog = Backlog::default();
+    while depths.changed().await.is_ok() {
+        let Some(depths) = *depths.borrow_and_update() else {
+            continue;
+        };
+        let now = Instant::now();
+        let drained = in_flight.drained(now);
+        let found = backlog.observe(now, depths.events, depths.consumers, drained);
+        gauge.set(found);
+        seconds.send_replace(found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(held: usize, settled: u64, busy_s: f64) -> Drained {
+        Drained {
+            held,
+            settled,
+            busy: Duration::from_secs_f64(busy_s),
+        }
+    }
+
+    fn after(began: Instant, seconds: f64) -> Instant {
+        began + Duration::from_secs_f64(seconds)
+    }
+
+    /// Three workers at 40 messages a second each, of which this is one, and 12,000 messages.
+    #[test]
+    fn the_figure_is_what_it_will_take() {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        for second in (0..100).step_by(2) {
+            let left = 12_000 - 120 * second;
+            let (ready, held) = (left.max(600) - 600, left.min(600) / 3);
+            let own = drained(held as usize, 40 * second as u64, second as f64);
+            let found = backlog.observe(after(began, second as f64), ready, 3, own);
+            let truth = f64::from(left) / 120.0;
+            if second >= 2 {
+                assert!(
+                    (found / truth - 1.0).abs() < 0.25,
+                    "{found} s, not {truth} s"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn it_rises_while_nothing_is_settled_and_falls_when_that_is_over() {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        backlog.observe(began, 1_000, 1, drained(0, 0, 0.0));
+        let steady = backlog.observe(after(began, 2.0), 900, 1, drained(0, 100, 2.0));
+        assert_eq!(steady, 18.0);
+        let mut before = steady;
+        for second in (4..200).step_by(2) {
+            // Also without a consumer, and holding nothing, as while the database is away.
+            let (consumers, held, busy_s) = if second < 100 {
+                (1, 50, second as f64)
+            } else {
+                (0, 0, 100.0)
+            };
+            let now = after(began, f64::from(second));
+            let found = backlog.observe(
+                now,
+                900 - held as u32,
+                consumers,
+                drained(held, 100, busy_s),
+            );
+            assert!(found >= before + 2.0, "{found} after {before}");
+            before = found;
+        }
+        for second in (200..240).step_by(2) {
+            let settled = 100 + 100 * (u64::try_from(second).unwrap() - 198) / 2;
+            let now = after(began, f64::from(second));
+            before = backlog.observe(now, 500, 1, drained(0, settled, f64::from(second) - 98.0));
+        }
+        assert_eq!(before, 10.0, "as if there had been no outage");
+    }
+
+    #[test]
+    fn an_idle_worker_is_not_slow_and_an_empty_queue_is_no_backlog() {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        // One event a second, 15 ms each.
+        for second in 0..60_u64 {
+            let own = drained(0, second, second as f64 * 0.015);
+            assert_eq!(backlog.observe(after(began, second as f64), 0, 1, own), 0.0);
+        }
+        let found = backlog.observe(after(began, 60.0), 100, 1, drained(0, 60, 0.9));
+        assert!((1.4..1.6).contains(&found), "{found}");
+    }
+}
