@@ -3,7 +3,7 @@
 use crate::alerts::{self, Alerting};
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
-use crate::framer::{Framer, Neighbours};
+use crate::framer::{Framer, MakeRecord, Neighbours};
 use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
@@ -222,9 +222,12 @@ impl App {
             tokio::spawn(admin.serve(metrics_handle, health.clone(), status, stop_admin.clone()));
 
         let stop = shutdown.child_token();
-        if let Some(claim) = &claim {
-            standby::turn(&mut claim.state(), &config.instance, &health, &stop).await;
-        }
+        let has_turn = match &claim {
+            Some(claim) => {
+                standby::turn(&mut claim.state(), &config.instance, &health, &stop).await
+            }
+            None => true,
+        };
         let superseded = claim.as_ref().map(|claim| {
             let (stop, instance) = (stop.clone(), config.instance.clone());
             let health = health.clone();
@@ -298,7 +301,8 @@ impl App {
             source: events,
             backfilled,
             records,
-            last_record: Some(Box::new(move || reporter.record())),
+            // Of a run that never had its turn there is nothing to say.
+            last_record: has_turn.then(|| -> MakeRecord { Box::new(move || reporter.record()) }),
             hold_until: (!config.extra_tags.is_empty()).then(|| stop.clone()),
             gaps,
             router,
