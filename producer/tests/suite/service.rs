@@ -109,8 +109,12 @@ async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
             "{shares:?}"
         );
     }
-    let connected = connections.load(Ordering::SeqCst);
-    assert!(connected < 150, "{connected} connections: none is kept");
+    // One event travels alone, mostly: a connection for each would be thousands.
+    let connected = connections.load(Ordering::SeqCst) as u64;
+    assert!(
+        connected < fired / 5,
+        "{connected} connections: none is kept"
+    );
 
     // Killed with requests in it; every third connection leads nowhere from here on.
     let firing = home.run_rate(600.0, Some(Duration::from_secs(3)));
