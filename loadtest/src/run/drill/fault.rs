@@ -49,6 +49,8 @@ pub enum FaultName {
 
 /// How many times the rate a burst has.
 pub(super) const BURST: f64 = 20.0;
+/// The entity whose event ends workers.
+pub(super) const POISON_ENTITY: &str = "sensor.drill_poison";
 /// How long the long outage lasts, whatever the length of the run.
 const LONG_OUTAGE: Duration = Duration::from_secs(120);
 

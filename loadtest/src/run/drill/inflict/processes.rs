@@ -10,7 +10,8 @@ use futures_util::future::try_join;
 use ha_services::Service;
 use rand::RngCore as _;
 
-use super::Scene;
+use super::{NotPossible, Scene};
+use crate::run::drill::fault::POISON_ENTITY;
 use crate::run::http_front::Answer;
 use crate::run::process::Exit;
 use crate::run::proxy::Network;
@@ -60,10 +61,27 @@ impl Scene<'_> {
         Ok(exits)
     }
 
-    pub(super) async fn poison(&mut self, _lasts: Duration) -> anyhow::Result<()> {
-        bail!(super::NotPossible(
-            "the worker has no hook that lets an event end it".into()
-        ))
+    /// Fires the one event that ends every worker process that looks at it; these are started
+    /// again at once, until the queues have taken it out of the stream.
+    pub(super) async fn poison(&mut self, lasts: Duration) -> anyhow::Result<()> {
+        if !cfg!(debug_assertions) {
+            bail!(NotPossible(
+                "what lets an event end a worker is not compiled into release builds; build \
+                 producer, worker and loadtest without --release"
+                    .to_owned()
+            ));
+        }
+        let now = jiff::Timestamp::now();
+        let event = format!(
+            r#"{{"event_type":"state_changed","data":{{"entity_id":"{POISON_ENTITY}","old_state":null,
+            "new_state":{{"entity_id":"{POISON_ENTITY}","state":"1","attributes":{{}},
+            "last_changed":"{now:.6}","last_updated":"{now:.6}",
+            "context":{{"id":"drill","parent_id":null,"user_id":null}}}}}},
+            "origin":"LOCAL","time_fired":"{now:.6}",
+            "context":{{"id":"drill","parent_id":null,"user_id":null}}}}"#
+        );
+        self.harness.home().simulator().inject_event(&event, true)?;
+        self.hold(lasts).await
     }
 
     pub(super) async fn kill_producer(&mut self, lasts: Duration) -> anyhow::Result<()> {
