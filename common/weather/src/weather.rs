@@ -229,18 +229,16 @@ impl Shared {
     async fn fetch(&self, place: Place) -> Result<Observation, FetchError> {
         let (latitude, longitude) = place.degrees();
         let key = self.key.as_deref();
-        let (request, observation): (_, fn(&[u8]) -> Result<Observation, FetchError>) =
-            match self.provider {
-                Provider::OpenMeteo => (
-                    open_meteo::request(&self.base, latitude, longitude, key),
-                    open_meteo::observation,
-                ),
-                Provider::OpenWeatherMap => (
-                    open_weather_map::request(&self.base, latitude, longitude, key),
-                    open_weather_map::observation,
-                ),
-            };
-        observation(&fetch::get(&self.client, request).await?)
+        match self.provider {
+            Provider::OpenMeteo => {
+                let request = open_meteo::request(&self.base, latitude, longitude, key);
+                open_meteo::observation(&fetch::get(&self.client, request).await?)
+            }
+            Provider::OpenWeatherMap => {
+                let request = open_weather_map::request(&self.base, latitude, longitude, key);
+                open_weather_map::observation(&fetch::get(&self.client, request).await?)
+            }
+        }
     }
 }
 
