@@ -45,9 +45,13 @@ async fn until_hit(home: &Simulator, process: &Process) {
     .await;
 }
 
-async fn weather_of(variables: Variables, home: &Simulator, files: &Files) -> Vec<String> {
+/// A home of its own: what is settled is compared with all that a home has fired.
+async fn weather_of(provider: Variables) -> Vec<String> {
+    let (home, files) = (home().await, Files::new());
+    let mut variables = files.embedded(&home, "inline");
+    variables.extend(provider);
     let process = producer(&variables);
-    until_hit(home, &process).await;
+    until_hit(&home, &process).await;
     process.stop().await;
     let points = files.points();
     let beside = points
@@ -63,21 +67,16 @@ async fn weather_of(variables: Variables, home: &Simulator, files: &Files) -> Ve
 
 #[tokio::test]
 async fn the_weather_stands_beside_events_whoever_tells_it() {
-    let home = home().await;
-    let files = Files::new();
-    let mut own = files.embedded(&home, "inline");
-    own.push(("WEATHER_PROVIDER", "home-assistant".into()));
-    assert!(!weather_of(own, &home, &files).await.is_empty());
+    let own = vec![("WEATHER_PROVIDER", "home-assistant".into())];
+    assert!(!weather_of(own).await.is_empty());
 
-    let files = Files::new();
-    let mut asked = files.embedded(&home, "inline");
-    asked.extend([
+    let asked = vec![
         ("WEATHER_PROVIDER", "open-meteo".into()),
         ("WEATHER_URL", open_meteo().await),
         ("WEATHER_LATITUDE", "52.52".into()),
         ("WEATHER_LONGITUDE", "13.41".into()),
-    ]);
-    let beside = weather_of(asked, &home, &files).await;
+    ];
+    let beside = weather_of(asked).await;
     assert!(!beside.is_empty());
     assert!(
         beside.iter().all(|weather| weather == "cloudy 2.5"),
