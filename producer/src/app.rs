@@ -392,7 +392,7 @@ async fn within_grace(
     tokio::select! {
         finished = framing => {
             finished?;
-            tracing::info!("stopped; everything received is delivered");
+            tracing::info!("stopped; everything received is delivered, or in the spool");
         }
         () = grace_over => {
             tracing::error!("the grace is over before everything received could be delivered");
