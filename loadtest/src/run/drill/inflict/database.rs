@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -77,13 +78,23 @@ impl Tmpfs {
     }
 }
 
-/// Moves the empty database to a small file system.
+/// Moves the empty database to a small file system. Only what the database writes: its process id
+/// stands beside, where those who stop the services look for it, also when the file system is gone.
 pub(super) async fn on_small_disk(harness: &Harness) -> anyhow::Result<Tmpfs> {
     let services = harness.own_services()?;
     let bucket = harness.setting("INFLUXDB_BUCKET");
     let bucket = bucket.context("no database")?.to_owned();
     services.stop(Service::InfluxDb).await?;
-    let tmpfs = Tmpfs::mount(&services.dir().join("influxdb"))?;
+    let state = services.dir().join("influxdb");
+    let tmpfs = Tmpfs::mount(&state.join("disk"))?;
+    for folder in ["data", "meta", "wal"] {
+        // InfluxDB makes some of them with the first point only.
+        if state.join(folder).exists() {
+            std::fs::remove_dir_all(state.join(folder))?;
+        }
+        std::fs::create_dir(tmpfs.path.join(folder))?;
+        symlink(tmpfs.path.join(folder), state.join(folder))?;
+    }
     services.start_again(Service::InfluxDb).await?;
     services.create_database(&bucket).await?;
     Ok(tmpfs)
