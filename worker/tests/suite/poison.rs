@@ -46,8 +46,11 @@ async fn the_event_that_ends_workers_becomes_a_letter_and_everything_around_it_i
     loop {
         let done = async {
             wait_for("all but one stored, and that one a letter", async || {
-                let is_done =
-                    place.count().await == expected && place.depth("ha.dead-letters").await == 1;
+                let is_done = place.count().await == expected
+                    && place.depth("ha.dead-letters").await == 1
+                    // Frames that were stored and not acknowledged go the way of suspects, too.
+                    && place.depth("ha.events").await == 0
+                    && place.depth("ha.suspects").await == 0;
                 is_done.then_some(())
             })
             .await;
