@@ -98,6 +98,23 @@ pub async fn report(
 }
 
 impl Report {
+    /// All processes that got a SIGTERM.
+    fn asked_to_end(&self) -> impl Iterator<Item = &Exit> {
+        let by_faults = self.faults.iter().flat_map(|fault| &fault.exits);
+        self.exits.iter().chain(by_faults)
+    }
+
+    /// What is wrong with how they ended.
+    pub(super) fn ended_badly(&self) -> impl Iterator<Item = String> {
+        let failed = self.asked_to_end().filter(|exit| exit.exit_code != Some(0));
+        failed.map(|exit| {
+            let code = exit
+                .exit_code
+                .map_or("a signal".to_owned(), |code| format!("code {code}"));
+            format!("{} ended with {code} after SIGTERM", exit.process)
+        })
+    }
+
     /// Finds the verdict. `required` is how many events should have been sent.
     fn judge(&mut self, required: f64, found: Audit) {
         let mut reasons = Vec::new();
@@ -131,21 +148,8 @@ impl Report {
                 "{sent} events were sent and {required:.0} should have been"
             ));
         }
-        let exits = self
-            .exits
-            .iter()
-            .chain(self.faults.iter().flat_map(|fault| &fault.exits));
-        for exit in exits.filter(|exit| exit.exit_code != Some(0)) {
-            let code = exit
-                .exit_code
-                .map_or("a signal".to_owned(), |code| format!("code {code}"));
-            reasons.push(format!("{} ended with {code} after SIGTERM", exit.process));
-        }
-        let exits = self
-            .exits
-            .iter()
-            .chain(self.faults.iter().flat_map(|fault| &fault.exits));
-        for exit in exits.filter(|exit| exit.ended_by_itself) {
+        reasons.extend(self.ended_badly());
+        for exit in self.asked_to_end().filter(|exit| exit.ended_by_itself) {
             reasons.push(format!("{} ended before it was asked to", exit.process));
         }
         let ConnectionReport {

@@ -78,6 +78,27 @@ fn service(files: &Files, home: &Simulator, url: &str) -> Variables {
     variables
 }
 
+/// Stops all when everything is settled; then every event of the home is an enriched point.
+async fn all_stored_and_enriched(
+    home: &Simulator,
+    place: &Place,
+    process: Process,
+    workers: impl IntoIterator<Item = Process>,
+) {
+    wait_until_settled(&process, home).await;
+    process.stop().await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    let points = place.points().await;
+    assert_eq!(missing_or_wrong(home, &points), [""; 0]);
+    assert!(
+        points
+            .iter()
+            .all(|point| point.columns.get("enriched") == Some(&true.into()))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
     let (home, files, place) = (home().await, Files::new(), Place::new().await);
@@ -125,18 +146,7 @@ async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
     .await;
     kill(&dying);
     firing.await.unwrap();
-    wait_until_settled(&process, &home).await;
-    process.stop().await;
-    for worker in workers {
-        worker.stop().await;
-    }
-    let points = place.points().await;
-    assert_eq!(missing_or_wrong(&home, &points), [""; 0]);
-    assert!(
-        points
-            .iter()
-            .all(|point| point.columns.get("enriched") == Some(&true.into()))
-    );
+    all_stored_and_enriched(&home, &place, process, workers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,18 +189,7 @@ async fn without_workers_events_wait_in_the_spool_and_stand_in_the_database() {
 
     let workers = start();
     process.wait_until_ready().await;
-    wait_until_settled(&process, &home).await;
-    process.stop().await;
-    for worker in workers {
-        worker.stop().await;
-    }
-    let points = place.points().await;
-    assert_eq!(missing_or_wrong(&home, &points), [""; 0]);
-    assert!(
-        points
-            .iter()
-            .all(|point| point.columns.get("enriched") == Some(&true.into()))
-    );
+    all_stored_and_enriched(&home, &place, process, workers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -160,16 +160,7 @@ impl Report {
                 "{fired} events were fired and {required:.0} should have been"
             ));
         }
-        let asked_to = self
-            .exits
-            .iter()
-            .chain(self.faults.iter().flat_map(|fault| &fault.exits));
-        for exit in asked_to.filter(|exit| exit.exit_code != Some(0)) {
-            let code = exit
-                .exit_code
-                .map_or("a signal".to_owned(), |code| format!("code {code}"));
-            reasons.push(format!("{} ended with {code} after SIGTERM", exit.process));
-        }
+        reasons.extend(self.ended_badly());
         if !faults.contains(&FaultName::WorkerPoison) {
             for (process, times) in &drill.revived {
                 reasons.push(format!("{process} ended by itself ({times} times)"));
