@@ -7,6 +7,7 @@ use crate::metrics::Totals;
 use crate::record::Record;
 use ha_enrich::{AttributePolicy, Options, QUALITY_RECORD, QualityRecord, RULES, Report, Severity};
 use ha_frame::Envelope;
+use ha_pipeline::QualitySummary;
 use ha_source::Counters as SourceCounters;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,9 +19,6 @@ use tokio::time::MissedTickBehavior;
 /// Events looked at in a second. Validating is parsing, which the producer otherwise leaves to those
 /// who enrich; a home of fewer events is looked at whole.
 const SAMPLES_A_SECOND: u32 = 20;
-
-/// Rules named on `/status`.
-const TOP_RULES: usize = 10;
 
 /// Totals of a run, as values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,7 +138,6 @@ impl Samples {
             .map(|(rule, count)| (rule.id, count))
             .collect();
         rules.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
-        rules.truncate(TOP_RULES);
         rules
     }
 }
@@ -306,27 +303,26 @@ impl Quality {
         (record, samples)
     }
 
-    /// For `/status`: the same as of the events that are enriched, of the sample; the latest score is
-    /// that of the events since the last record, or of the last record while there are none.
+    /// The same as of the events that are enriched, of the sample; the latest score is that of the
+    /// events since the last record, or of the last record while there are none.
     #[must_use]
-    pub fn status(&self) -> serde_json::Value {
+    pub fn summary(&self) -> QualitySummary {
         let state = self.state();
         let mut run = state.run.clone();
         run.merge(&state.current);
-        let top_rules: Vec<_> = run
-            .top_rules()
-            .into_iter()
-            .map(|(rule, events)| serde_json::json!({"rule": rule, "events": events}))
-            .collect();
-        let rounded = |score: f64| (score * 100.0).round() / 100.0;
         let latest = state.current.score().or(state.latest.score);
-        serde_json::json!({
-            "events": run.events,
-            "score": rounded(run.score().unwrap_or(100.0)),
-            "latest_score": rounded(latest.unwrap_or(100.0)),
-            "capture": state.latest.capture.map(rounded),
-            "top_rules": top_rules,
-        })
+        QualitySummary {
+            events: run.events,
+            score: run.score().unwrap_or(100.0),
+            latest_score: latest.unwrap_or(100.0),
+            rules: run.top_rules(),
+        }
+    }
+
+    /// Percent of what was to be kept that was, by the last record.
+    #[must_use]
+    pub fn capture(&self) -> Option<f64> {
+        self.state().latest.capture
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -377,7 +373,7 @@ mod tests {
         assert_eq!(samples.top_rules().len(), 1, "{:?}", samples.top_rules());
         let third = quality.record(counts).0;
         assert_eq!((third.score, third.capture, third.lost), (None, None, 1));
-        assert_eq!(quality.status()["events"], 3);
+        assert_eq!(quality.summary().events, 3);
     }
 
     #[test]

@@ -109,7 +109,6 @@ impl StatusParts {
             },
             "route": route_state(self.router.state()),
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
-            "quality": self.quality.status(),
             "alerts": alerts::status(&self.alerts.borrow()),
             "reconnections": counters.reconnections.load(Relaxed),
             "rates": self.rates.status(),
@@ -119,6 +118,7 @@ impl StatusParts {
             return status;
         };
         let mut dead_letters = totals.dead_lettered.load(Relaxed);
+        let mut validated = self.quality.summary();
         match &self.route {
             RouteWatch::Broker(state, depths) => {
                 map.insert(
@@ -139,15 +139,17 @@ impl StatusParts {
                 dead_letters += totals.dead_lettered.load(Relaxed);
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
                 ha_assembly::latency_status(latency, map);
-                let capture = map["quality"]["capture"].clone();
                 // All events, and not a sample of them, where they are validated here.
-                if quality.summary().events > 0 {
-                    ha_assembly::quality_status(quality, map);
-                    map["quality"]["capture"] = capture;
+                let all = quality.summary();
+                if all.events > 0 {
+                    validated = all;
                 }
             }
         }
         map.insert("dead_letters".into(), dead_letters.into());
+        let mut quality = ha_assembly::quality_status(&validated);
+        quality["capture"] = self.quality.capture().map(ha_assembly::hundredths).into();
+        map.insert("quality".into(), quality);
         status
     }
 }

@@ -382,7 +382,8 @@ impl Worker {
             });
             if let Some(status) = status.as_object_mut() {
                 ha_assembly::latency_status(&latency, status);
-                ha_assembly::quality_status(&quality, status);
+                let quality = ha_assembly::quality_status(&quality.summary());
+                status.insert("quality".into(), quality);
             }
             status
         })

@@ -22,7 +22,8 @@ pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
 pub use letters::{BrokerLetters, LetterStore, SpoolLetters, letter_message, replay};
 pub use status::{
-    follow_sink, latency_status, latest_events_status, quality_status, queues_status, sink_status,
+    follow_sink, hundredths, latency_status, latest_events_status, quality_status, queues_status,
+    sink_status,
 };
 
 /// A part that cannot be made.

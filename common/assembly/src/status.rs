@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use ha_broker::{Depths, topology};
-use ha_pipeline::{LatencyRecorder, LatestEvents, QualityRecorder, SinkState};
+use ha_pipeline::{LatencyRecorder, LatestEvents, QualitySummary, SinkState};
 use ha_resilience::Backoff;
 use ha_sink::Sink;
 use ha_telemetry::Health;
@@ -63,21 +63,25 @@ pub fn latency_status(latency: &LatencyRecorder, status: &mut Map<String, Value>
 /// Rules in `/status` at most.
 const TOP_RULES_MAX: usize = 10;
 
+/// Two digits behind the point are enough for people.
+#[must_use]
+pub fn hundredths(score: f64) -> f64 {
+    (score * 100.0).round() / 100.0
+}
+
 /// `quality` of `/status`: what the rules said of the events of this process.
-pub fn quality_status(quality: &QualityRecorder, status: &mut Map<String, Value>) {
-    let summary = quality.summary();
+#[must_use]
+pub fn quality_status(summary: &QualitySummary) -> Value {
     let rules = summary.rules.iter().take(TOP_RULES_MAX);
     let rules: Vec<_> = rules
         .map(|(rule, events)| json!({"rule": rule, "events": events}))
         .collect();
-    let rounded = |score: f64| (score * 100.0).round() / 100.0;
-    let quality = json!({
+    json!({
         "events": summary.events,
-        "score": rounded(summary.score),
-        "latest_score": rounded(summary.latest_score),
+        "score": hundredths(summary.score),
+        "latest_score": hundredths(summary.latest_score),
         "top_rules": rules,
-    });
-    status.insert("quality".into(), quality);
+    })
 }
 
 /// `latest_events` of `/status`, the latest first. The texts are Home Assistant's, as they came.
