@@ -267,6 +267,7 @@ impl App {
             state: source.state(),
             watched: source.watched(),
             filtering: filtering.clone(),
+            home: home.clone(),
             registry,
             records: record.clone(),
         }));

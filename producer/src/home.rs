@@ -1,5 +1,6 @@
 //! The home facts that travel in frames: asked of Home Assistant at every connection, and the sky
-//! over it followed in the stream.
+//! over it followed in the stream. The states of the beginning come from those who read them anyway
+//! ([`crate::registry`]): in a big home they are megabytes.
 
 use ha_event::{Attributes, Event, Scalar};
 use ha_frame::{HomeFacts, WeatherFacts};
@@ -104,7 +105,11 @@ impl Home {
         });
     }
 
-    fn states(&self, json: &[u8]) -> Result<(), serde_json::Error> {
+    /// The answer to `get_states`: what the sky is like now. It may say nothing for an hour.
+    ///
+    /// # Errors
+    /// JSON of another shape.
+    pub fn states(&self, json: &[u8]) -> Result<(), serde_json::Error> {
         let states: Vec<CurrentState<'_>> = serde_json::from_slice(json)?;
         self.known.send_modify(|known| {
             for state in states
@@ -185,22 +190,12 @@ pub async fn follow(requester: Requester, mut state: watch::Receiver<ConnectionS
         };
         if since.is_some() && since != asked {
             asked = since;
-            let nothing = || serde_json::json!({});
-            match requester.request("get_config", nothing()).await {
+            match requester.request("get_config", serde_json::json!({})).await {
                 Ok(json) => match serde_json::from_slice::<HomeConfig>(&json) {
                     Ok(config) => home.configured(config),
                     Err(error) => tracing::warn!(%error, "get_config could not be read"),
                 },
                 Err(error) => tracing::warn!(%error, "get_config was not answered"),
-            }
-            // What the sky is like now: it may say nothing for an hour.
-            match requester.request("get_states", nothing()).await {
-                Ok(json) => {
-                    if let Err(error) = home.states(&json) {
-                        tracing::warn!(%error, "get_states could not be read");
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "get_states was not answered"),
             }
         }
         if state.changed().await.is_err() {

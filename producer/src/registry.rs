@@ -8,6 +8,7 @@
 
 mod lists;
 
+use crate::home::Home;
 use crate::intake::Filtering;
 use crate::record::Record;
 use bytes::Bytes;
@@ -119,6 +120,8 @@ pub struct Parts {
     pub watched: watch::Receiver<Vec<u64>>,
     /// Which entities are kept.
     pub filtering: Filtering,
+    /// Is told the current states, which are among the lists.
+    pub home: Home,
     /// Where the facts are seen.
     pub registry: watch::Sender<Arc<Registry>>,
     /// Where records go.
@@ -218,7 +221,8 @@ impl Parts {
                 }
             };
             // Megabytes of JSON are no work for a thread that others share.
-            *lists = tokio::task::spawn_blocking(move || take_in(held, list, &answer))
+            let home = self.home.clone();
+            *lists = tokio::task::spawn_blocking(move || take_in(held, list, &answer, &home))
                 .await
                 .ok();
         }
@@ -260,8 +264,12 @@ impl Parts {
     }
 }
 
-fn take_in(mut lists: Lists, list: List, answer: &Bytes) -> Lists {
-    if let Err(error) = lists.read(list, answer) {
+fn take_in(mut lists: Lists, list: List, answer: &Bytes, home: &Home) -> Lists {
+    let read = lists.read(list, answer).and_then(|()| match list {
+        List::States => home.states(answer),
+        _ => Ok(()),
+    });
+    if let Err(error) = read {
         tracing::warn!(%error, command = list.command(), "a registry could not be read");
     }
     lists
