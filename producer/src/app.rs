@@ -11,21 +11,16 @@ use crate::metrics::Metrics;
 use crate::quality::{Quality, Reporter};
 use crate::record::Record;
 use crate::registry::{self, Registry};
-use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
 use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
-use crate::workers::{follow_workers, watch_workers};
-use crate::{Config, Destination, home, standby};
+use crate::way_out::{self, WayOut};
+use crate::workers::follow_workers;
+use crate::{Config, home, standby};
 use anyhow::Context;
-use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
-use ha_broker::{Claim, Publisher, PublisherOptions};
-use ha_enrich::Options;
-use ha_intake::{ClientOptions, IntakeClient};
-use ha_pipeline::{LatencyRecorder, LatestEvents, Pipeline};
+use ha_pipeline::LatestEvents;
 use ha_protocol::AccessToken;
-use ha_settings::SinkChoice;
 use ha_source::{Source, SourceEvents, SourceOptions};
-use ha_spool::{Spool, SpoolOptions};
+use ha_spool::Spool;
 use ha_telemetry::{Admin, Health, Rates};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
@@ -34,9 +29,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-/// Events without a confirm from the broker, or an answer of the workers, at one time.
-const PUBLISH_WINDOW_EVENTS: usize = 1_000;
 
 /// Name of the low-water mark in the spool: nanoseconds of source time.
 const LOW_WATER_MARK: &str = "low_water_ns";
@@ -67,18 +59,6 @@ pub struct App {
     way_out: WayOut,
 }
 
-struct WayOut {
-    route: Route,
-    spool: Spool,
-    direct: Option<(Arc<Sink>, Options)>,
-    letters: LetterStore,
-    window_events: usize,
-    watch: RouteWatch,
-    sink: Option<Arc<Sink>>,
-    /// The place of the one active producer, where a broker can tell.
-    claim: Option<Claim>,
-}
-
 impl App {
     /// Opens what can fail for good: the address, the embedded database, the spool. Home
     /// Assistant, the broker and InfluxDB may come later. Must be called on a tokio runtime.
@@ -87,7 +67,7 @@ impl App {
     /// The address is in use, a file cannot be opened, a setting cannot be used.
     pub async fn build(config: Config, metrics_handle: PrometheusHandle) -> anyhow::Result<Self> {
         let admin = Admin::bind(config.admin_address).await?;
-        let way_out = way_out(&config).await?;
+        let way_out = way_out::open(&config).await?;
         let token = AccessToken::new(config.home_assistant.token.reveal());
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
@@ -400,114 +380,4 @@ async fn within_grace(
         }
     }
     Ok(())
-}
-
-async fn way_out(config: &Config) -> anyhow::Result<WayOut> {
-    let spool = open_spool(config).await?;
-    match &config.destination {
-        Destination::Broker { url, direct } => {
-            let direct = direct_sink(config, direct.as_ref()).await?;
-            let name = format!("ha-ingestor producer {}", config.instance);
-            let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
-            let (depths, depths_seen) = watch::channel(None);
-            tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
-            let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
-            let publisher = Publisher::start(broker, PublisherOptions::default());
-            Ok(WayOut {
-                watch: RouteWatch::Broker(publisher.state(), depths_seen),
-                letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
-                spool,
-                direct,
-                route: Route::Broker {
-                    publisher,
-                    routing_key: config.instance.clone(),
-                    claim: Some(claim.state()),
-                },
-                window_events: PUBLISH_WINDOW_EVENTS,
-                sink: None,
-                claim: Some(claim),
-            })
-        }
-        Destination::Service { workers, direct } => {
-            let (urls, token) = (workers.urls.clone(), workers.token.clone());
-            let tls = Arc::clone(&config.tls.client);
-            let client = IntakeClient::new(ClientOptions::new(urls, token, tls));
-            Ok(WayOut {
-                direct: direct_sink(config, direct.as_ref()).await?,
-                watch: RouteWatch::Workers(watch_workers(client.clone())),
-                route: Route::Service(client),
-                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
-                spool,
-                window_events: PUBLISH_WINDOW_EVENTS,
-                sink: None,
-                claim: None,
-            })
-        }
-        Destination::Sink {
-            sink,
-            batch,
-            enrichment,
-            weather,
-        } => {
-            ha_pipeline::describe();
-            let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
-            let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-            let weather = ha_assembly::weather(weather, &config.tls)?;
-            let pipeline = Pipeline::new(
-                Arc::clone(&sink),
-                Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
-                Arc::new(enrichment.as_ref().clone()),
-                ha_assembly::pipeline(batch),
-                Arc::clone(&latency),
-            );
-            let pipeline = Arc::new(pipeline.with_weather(weather));
-            let watch = RouteWatch::Sink {
-                state: pipeline.sink_state(),
-                latency,
-                quality: pipeline.quality(),
-                totals: pipeline.totals(),
-            };
-            let handle = PipelineHandle::start(pipeline, batch.prefetch_events_max);
-            Ok(WayOut {
-                direct: None,
-                route: Route::Pipeline(handle),
-                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
-                spool,
-                window_events: batch.prefetch_events_max,
-                watch,
-                sink: Some(sink),
-                claim: None,
-            })
-        }
-    }
-}
-
-/// The database of direct writes.
-async fn direct_sink(
-    config: &Config,
-    direct: Option<&(SinkChoice, Box<Options>)>,
-) -> anyhow::Result<Option<(Arc<Sink>, Options)>> {
-    let Some((choice, enrichment)) = direct else {
-        return Ok(None);
-    };
-    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
-    Ok(Some((sink, enrichment.as_ref().clone())))
-}
-
-async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
-    let options = SpoolOptions::new(&config.spool_path, config.spool_bytes_max);
-    let opened = Spool::open(options).await?;
-    if opened.report.events > 0 {
-        tracing::info!(
-            events = opened.report.events,
-            "the spool holds events of an earlier run"
-        );
-    }
-    if let Some(damaged) = opened.report.moved_aside {
-        tracing::error!(
-            ?damaged,
-            "the spool was damaged; it was moved aside and a new one begun"
-        );
-    }
-    Ok(opened.spool)
 }

@@ -28,6 +28,7 @@ mod route;
 mod router;
 mod standby;
 mod status;
+mod way_out;
 mod workers;
 
 pub use app::App;
