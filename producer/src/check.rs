@@ -53,7 +53,17 @@ async fn check(config: &Config) -> ExitCode {
                 doctor.database(sink, &config.tls).await;
             }
         }
-        Destination::Sink { sink, .. } => doctor.database(sink, &config.tls).await,
+        Destination::Sink {
+            sink,
+            enrichment,
+            weather,
+            ..
+        } => {
+            doctor.database(sink, &config.tls).await;
+            if enrichment.weather {
+                doctor.weather(weather, &config.tls).await;
+            }
+        }
     }
     doctor
         .spool(&config.spool_path, config.spool_bytes_max)

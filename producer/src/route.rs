@@ -216,7 +216,10 @@ impl Route {
                 };
                 Ok(publisher.publish(message).await?)
             }
-            Self::Service(client) => Ok(client.deliver(frame.payload.clone()).await?),
+            Self::Service(client) => {
+                let payload = frame.payload.clone();
+                Ok(client.deliver(payload, frame.is_first_offer).await?)
+            }
             Self::Pipeline(handle) => handle.store(frame).await,
         }
     }

@@ -41,6 +41,9 @@ async fn check(config: &Config, management: Option<&Url>) -> ExitCode {
         intake(&mut doctor, settings);
     }
     doctor.database(&config.sink, &config.tls).await;
+    if config.enrichment.weather {
+        doctor.weather(&config.weather, &config.tls).await;
+    }
     doctor.finish()
 }
 

@@ -1,6 +1,8 @@
 //! The doctor: tries what a binary needs, and says of each what was tried, what came back and
 //! what to do. One line each.
 
+mod weather;
+
 use ha_broker::{Broker, topology};
 use ha_settings::{SinkChoice, TlsSettings};
 use ha_spool::{Spool, SpoolOptions};

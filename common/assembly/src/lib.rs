@@ -136,6 +136,16 @@ pub fn weather(
     settings: &WeatherSettings,
     tls: &TlsSettings,
 ) -> Result<Option<Weather>, AssemblyError> {
+    let weather = weather_unasked(settings, tls)?;
+    // With a place in the settings the first event finds the weather known.
+    let _ = weather.as_ref().map(|weather| weather.observed(None));
+    Ok(weather)
+}
+
+fn weather_unasked(
+    settings: &WeatherSettings,
+    tls: &TlsSettings,
+) -> Result<Option<Weather>, AssemblyError> {
     let provider = match settings.provider {
         WeatherProvider::None | WeatherProvider::HomeAssistant => return Ok(None),
         WeatherProvider::OpenMeteo => Provider::OpenMeteo,
@@ -150,8 +160,6 @@ pub fn weather(
             .map(|place| (place.latitude, place.longitude)),
         tls: Some(Arc::clone(&tls.client)),
     })?;
-    // With a place in the settings the first event finds the weather known.
-    let _ = weather.observed(None);
     Ok(Some(weather))
 }
 

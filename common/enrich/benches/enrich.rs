@@ -1,23 +1,23 @@
-//! Events a second on one core, on a real capture: parsing alone, the event, the whole way to line
-//! protocol, and the whole with one stage's options changed.
+//! Events a second on one core, on a real capture: parsing alone, decoding, each stage, encoding, the
+//! whole way to line protocol, and the whole with one option changed.
 //!
-//! `cargo bench -p ha-enrich`. At the end it prints what decoding, each stage and encoding cost, the
-//! allocations of an event, and the ratio of the whole to parsing alone in the same run. Instructions,
-//! which no neighbour on the machine disturbs, are counted with `examples/passes.rs`.
+//! `cargo bench -p ha-enrich` prints one table and the ratio of the whole to parsing alone. All rows
+//! are measured turn by turn in processor time, and the best turn of each counts, so that neighbours
+//! on the machine disturb all alike or none. Instructions, which nothing disturbs, are counted with
+//! `examples/passes.rs`.
 
 #![allow(
     clippy::expect_used,
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
-use criterion::{Criterion, Throughput};
 use flate2::read::GzDecoder;
 use ha_enrich::{
     AttributePolicy, Depth, ObservedWeather, Options, STAGE_NAMES, enrich_among,
     enrich_first_stages,
 };
 use ha_frame::{Envelope, Origin, WeatherFacts};
-use ha_point::{Format, PointBuffer, encode_line};
+use ha_point::{Format, Point, PointBuffer, encode_line};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::hint::black_box;
@@ -63,27 +63,100 @@ fn weather() -> WeatherFacts<'static> {
     }
 }
 
+/// Turns of every row; the best counts.
+const TURNS: usize = 60;
+
 /// Processor time of this thread: what others do on the machine is not counted.
 fn cpu_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Events a second of processor time over whole rounds of the capture: the best of several quarters
-/// of a second.
-fn rate(events: usize, mut round: impl FnMut()) -> f64 {
-    round();
-    let quarter = || {
-        let start = cpu_time();
-        let mut rounds = 0_usize;
-        while cpu_time() - start < Duration::from_millis(250) {
-            round();
-            rounds += 1;
-        }
-        (rounds * events) as f64 / (cpu_time() - start).as_secs_f64()
-    };
-    std::iter::repeat_with(quarter).take(6).fold(0.0, f64::max)
+/// One pass over the capture, and what it cost.
+struct Row<'a> {
+    name: String,
+    pass: Box<dyn FnMut() + 'a>,
+    best: Duration,
+    /// A stage: what it costs is the difference to the row before.
+    is_step: bool,
 }
+
+struct Table<'a> {
+    rows: Vec<Row<'a>>,
+    events: usize,
+    bytes: usize,
+}
+
+impl<'a> Table<'a> {
+    fn row(&mut self, name: impl Into<String>, pass: impl FnMut() + 'a) {
+        self.rows.push(Row {
+            name: name.into(),
+            pass: Box::new(pass),
+            best: Duration::MAX,
+            is_step: false,
+        });
+    }
+
+    fn step(&mut self, name: impl Into<String>, pass: impl FnMut() + 'a) {
+        self.row(name, pass);
+        self.rows.last_mut().expect("it was just added").is_step = true;
+    }
+
+    fn measure(&mut self) {
+        // The first turn warms up.
+        for turn in 0..=TURNS {
+            for row in &mut self.rows {
+                let before = cpu_time();
+                (row.pass)();
+                let took = cpu_time() - before;
+                if turn > 0 {
+                    row.best = row.best.min(took);
+                }
+            }
+        }
+    }
+
+    fn print(&mut self) {
+        println!(
+            "{:30} {:>12} {:>9} {:>12} {:>13} {:>8}",
+            "", "ns an event", "events/s", "bytes/s", "allocations", "bytes"
+        );
+        let (events, bytes) = (self.events as f64, self.bytes as f64);
+        let mut before = (0.0, 0.0, 0.0);
+        for row in &mut self.rows {
+            let allocated = allocation_counter::measure(&mut *row.pass);
+            let whole = (
+                row.best.as_secs_f64() * 1e9 / events,
+                allocated.count_total as f64 / events,
+                allocated.bytes_total as f64 / events,
+            );
+            let (ns, count, size) = match row.is_step {
+                true => (whole.0 - before.0, whole.1 - before.1, whole.2 - before.2),
+                false => whole,
+            };
+            before = whole;
+            // Less is not told from nothing.
+            let rates = match ns >= 1.0 {
+                true => format!("{:>9.0} {:>9.0} MB", 1e9 / ns, bytes / events / ns * 1e3),
+                false => format!("{:>9} {:>12}", "-", "-"),
+            };
+            println!(
+                "{:30} {ns:>12.0} {rates} {count:>13.1} {size:>8.0}",
+                row.name
+            );
+        }
+    }
+
+    fn ns(&self, name: &str) -> f64 {
+        let row = self.rows.iter().find(|row| row.name == name);
+        row.map_or(f64::NAN, |row| {
+            row.best.as_secs_f64() * 1e9 / self.events as f64
+        })
+    }
+}
+
+const ALONE: &str = "serde_json alone (IgnoredAny)";
+const WHOLE: &str = "whole";
 
 fn main() {
     let events = events();
@@ -91,53 +164,51 @@ fn main() {
     let weather = weather();
     // As the pipeline does: read once a frame.
     let observed = [ObservedWeather::of(&weather)];
-    let bytes: usize = events.iter().map(Vec::len).sum();
     let full = Options::default();
-    let whole = |options: &Options, out: &mut Vec<u8>| {
-        out.clear();
-        for envelope in &envelopes {
-            let (mut point, report) = enrich_among(envelope, &observed, options).expect("an event");
-            black_box(report);
-            if point.seal() {
-                encode_line(&point, out);
-            }
-        }
-        black_box(&out);
+    let plain = Options {
+        depth: Depth::Plain,
+        ..full.clone()
     };
-    let ignored = || {
-        for json in &events {
-            black_box(serde_json::from_slice::<IgnoredAny>(json).expect("JSON"));
-        }
-    };
-    let value = || {
-        for json in &events {
-            black_box(serde_json::from_slice::<serde_json::Value>(json).expect("JSON"));
-        }
-    };
-    let parsed = || {
-        for json in &events {
-            black_box(ha_event::parse(json).expect("an event"));
-        }
-    };
-
-    let mut criterion = Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3))
-        .configure_from_args();
-    let mut group = criterion.benchmark_group("capture");
-    group.throughput(Throughput::Elements(events.len() as u64));
-    group.bench_function("json/ignored", |bench| bench.iter(ignored));
-    group.bench_function("json/value", |bench| bench.iter(value));
-    group.bench_function("event", |bench| bench.iter(parsed));
-    group.bench_function("peek", |bench| {
-        bench.iter(|| {
-            for json in &events {
-                black_box(ha_event::peek(json).expect("an event"));
-            }
-        });
-    });
-    let sealed: Vec<_> = envelopes
+    let variants = [
+        (WHOLE, full.clone()),
+        ("whole, plain depth", plain.clone()),
+        (
+            "whole, plain, no attributes",
+            Options {
+                attributes: AttributePolicy::None,
+                ..plain
+            },
+        ),
+        (
+            "whole, without weather",
+            Options {
+                weather: false,
+                ..full.clone()
+            },
+        ),
+        (
+            "whole, units normalized",
+            Options {
+                normalize_units: true,
+                ..full.clone()
+            },
+        ),
+        (
+            "whole, context fields",
+            Options {
+                context_fields: true,
+                ..full.clone()
+            },
+        ),
+        (
+            "whole, all attributes",
+            Options {
+                attributes: AttributePolicy::All,
+                ..full.clone()
+            },
+        ),
+    ];
+    let sealed: Vec<Point<'_>> = envelopes
         .iter()
         .map(|envelope| {
             let (mut point, _) = enrich_among(envelope, &observed, &full).expect("an event");
@@ -145,133 +216,88 @@ fn main() {
             point
         })
         .collect();
-    let mut out = Vec::new();
-    group.bench_function("encode", |bench| {
-        bench.iter(|| {
-            out.clear();
-            for point in &sealed {
-                encode_line(point, &mut out);
-            }
-        });
-    });
-    group.bench_function("enrich (no encode)", |bench| {
-        bench.iter(|| {
-            for envelope in &envelopes {
-                black_box(enrich_among(envelope, &observed, &full).expect("an event"));
-            }
-        });
-    });
-    let plain = Options {
-        depth: Depth::Plain,
-        ..full.clone()
-    };
-    for (name, options) in [
-        ("whole", full.clone()),
-        ("whole/plain", plain.clone()),
-        (
-            "whole/plain, no attributes",
-            Options {
-                attributes: AttributePolicy::None,
-                ..plain
-            },
-        ),
-        (
-            "whole/no weather",
-            Options {
-                weather: false,
-                ..full.clone()
-            },
-        ),
-        (
-            "whole/units",
-            Options {
-                normalize_units: true,
-                ..full.clone()
-            },
-        ),
-        (
-            "whole/context",
-            Options {
-                context_fields: true,
-                ..full.clone()
-            },
-        ),
-        (
-            "whole/all attributes",
-            Options {
-                attributes: AttributePolicy::All,
-                ..full.clone()
-            },
-        ),
-    ] {
-        let mut out = Vec::new();
-        group.bench_function(name, |bench| bench.iter(|| whole(&options, &mut out)));
-    }
-    group.bench_function("whole/rows", |bench| {
-        bench.iter(|| {
-            let mut buffer = PointBuffer::new(Format::Rows);
-            for envelope in &envelopes {
-                let (point, _) = enrich_among(envelope, &observed, &full).expect("an event");
-                buffer.push(point);
-            }
-            buffer.len()
-        });
-    });
-    group.finish();
-    if std::env::args().any(|argument| argument == "--profile-time") {
-        return;
-    }
 
-    let mut out = Vec::new();
-    let count = events.len();
-    let mean = bytes as f64 / count as f64;
-    let alone = rate(count, ignored);
-    let all = rate(count, || whole(&full, &mut out));
-    println!(
-        "events of {mean:.0} B, lines of {:.0} B",
-        out.len() as f64 / count as f64
-    );
-    let line = |name: &str, rate: f64| {
-        println!(
-            "{name:34} {rate:>9.0} events/s {:>6.0} MB/s",
-            rate * mean / 1e6
-        );
+    let mut table = Table {
+        rows: Vec::new(),
+        events: events.len(),
+        bytes: events.iter().map(Vec::len).sum(),
     };
-    line("parse only (IgnoredAny)", alone);
-    line("parse only (serde_json::Value)", rate(count, value));
-    line("decode (ha_event::parse)", rate(count, parsed));
+    table.row(ALONE, || {
+        for json in &events {
+            black_box(serde_json::from_slice::<IgnoredAny>(json).expect("JSON"));
+        }
+    });
+    table.row("serde_json alone (Value)", || {
+        for json in &events {
+            black_box(serde_json::from_slice::<serde_json::Value>(json).expect("JSON"));
+        }
+    });
+    table.row("peek (the producer's look)", || {
+        for json in &events {
+            black_box(ha_event::peek(json).expect("an event"));
+        }
+    });
+    table.row("decode", || {
+        for json in &events {
+            black_box(ha_event::parse(json).expect("an event"));
+        }
+    });
     // A stage is what the whole up to it costs more than the whole up to the one before.
     let up_to = |stages: usize| {
-        1.0 / rate(count, || {
-            for envelope in &envelopes {
-                black_box(
-                    enrich_first_stages(envelope, &observed, &full, stages).expect("an event"),
-                );
+        let (envelopes, observed, full) = (&envelopes, &observed, &full);
+        move || {
+            for envelope in envelopes {
+                let done = enrich_first_stages(envelope, observed, full, stages);
+                black_box(done.expect("an event"));
             }
-        })
+        }
     };
-    let mut before = up_to(0);
-    line("decode and gather", 1.0 / before);
+    table.step("gather facts", up_to(0));
     for (stages, name) in (1..).zip(STAGE_NAMES) {
-        let seconds = up_to(stages);
-        let ns = (seconds - before) * 1e9;
-        println!("{:34} {ns:>9.0} ns an event", format!("stage {name}"));
-        before = seconds;
+        table.step(format!("stage {name}"), up_to(stages));
     }
-    line("all stages", 1.0 / before);
-    line(
-        "encode",
-        rate(count, || {
+    let mut out = Vec::new();
+    table.row("encode", move || {
+        out.clear();
+        for point in &sealed {
+            encode_line(point, &mut out);
+        }
+        black_box(&out);
+    });
+    for (name, options) in &variants {
+        let (envelopes, observed) = (&envelopes, &observed);
+        let mut out = Vec::new();
+        table.row(*name, move || {
             out.clear();
-            sealed.iter().for_each(|point| encode_line(point, &mut out));
-        }),
-    );
-    line("whole", all);
-    println!("whole / parse only (IgnoredAny) = {:.2}", all / alone);
-    let allocated = allocation_counter::measure(|| whole(&full, &mut out));
+            for envelope in envelopes {
+                let done = enrich_among(envelope, observed, options);
+                let (mut point, report) = done.expect("an event");
+                black_box(report);
+                if point.seal() {
+                    encode_line(&point, &mut out);
+                }
+            }
+            black_box(&out);
+        });
+    }
+    table.row("whole, as rows for SQLite", || {
+        let mut buffer = PointBuffer::new(Format::Rows);
+        for envelope in &envelopes {
+            let (point, _) = enrich_among(envelope, &observed, &full).expect("an event");
+            buffer.push(point);
+        }
+        black_box(&buffer);
+    });
+
+    table.measure();
     println!(
-        "{:.1} allocations an event, {:.0} B",
-        allocated.count_total as f64 / count as f64,
-        allocated.bytes_total as f64 / count as f64
+        "{} events of {} B; processor time of one core, the best of {TURNS} turns",
+        table.events,
+        table.bytes / table.events
+    );
+    table.print();
+    println!(
+        "{WHOLE} / {ALONE} = {:.2} in events/s",
+        table.ns(ALONE) / table.ns(WHOLE)
     );
 }

@@ -8,7 +8,7 @@
 mod python;
 
 use ha_event::{Event, Scalar, State, StateChanged};
-use ha_point::{FieldKey, Point, Value};
+use ha_point::{FieldKey, Point, Prefix, Value};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -193,7 +193,10 @@ fn has_field(point: &Point<'_>, name: &str) -> bool {
 fn set_field<'a>(point: &mut Point<'a>, name: Cow<'a, str>, value: Value<'a>) {
     point.fields.retain(|(key, _)| key.name != name);
     if !matches!(value, Value::Float(number) if !number.is_finite()) {
-        let key = FieldKey { prefix: "", name };
+        let key = FieldKey {
+            prefix: Prefix::Foreign,
+            name,
+        };
         point.fields.push((key, value));
     }
 }

@@ -21,7 +21,8 @@ pub const CONTENT_TYPE: &str = "application/vnd.ha-ingestor.frame+msgpack";
 /// Header: the layout version of the frame.
 pub const HEADER_VERSION: &str = "x-ha-version";
 
-/// Header, set to 1: the frame was offered before, and may have been taken then.
+/// Header, set to 1: the frame was offered before, and may have been taken then. Over HTTP a sender
+/// says 0 of one that was not: there silence vouches for nothing.
 pub const HEADER_AGAIN: &str = "x-ha-again";
 
 /// Header: the number of envelopes in the frame.

@@ -182,24 +182,25 @@ impl IntakeClient {
     }
 
     /// Delivers one frame to one worker. Delivered means answered with 2xx: every event of it is
-    /// stored or a dead letter there.
+    /// stored or a dead letter there. A frame that was never offered before, to this client or any
+    /// other way, says so to the first worker that it is sent to, and to no second one.
     ///
     /// # Errors
     /// [`IntakeError`], after every worker that was well was tried (a lone one twice), or after
     /// the request timeout.
-    pub async fn deliver(&self, frame: Bytes) -> Result<(), IntakeError> {
+    pub async fn deliver(&self, frame: Bytes, is_first_offer: bool) -> Result<(), IntakeError> {
         // Never closed: this cannot fail.
         let _slot = self.shared.under_way.acquire().await.ok();
         let targets = self.targets().await?;
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
-        let mut error = None;
+        let (mut error, mut is_first) = (None, is_first_offer);
         for attempt in 0..targets.len().max(2) {
             if attempt > 0 && began.elapsed() >= self.shared.options.request_timeout {
                 break;
             }
             let target = &targets[turn.wrapping_add(attempt) % targets.len()];
-            match try_one(target, frame.clone()).await {
+            match try_one(target, frame.clone(), &mut is_first).await {
                 Ok(()) => return Ok(()),
                 Err(Some(rejected @ IntakeError::Rejected(_))) => return Err(rejected),
                 Err(Some(failed)) => error = Some(failed),
@@ -241,9 +242,15 @@ impl IntakeClient {
 }
 
 /// One attempt at one target, if its breaker lets it; else `Err(None)`.
-async fn try_one(target: &Target, frame: Bytes) -> Result<(), Option<IntakeError>> {
+async fn try_one(
+    target: &Target,
+    frame: Bytes,
+    is_first: &mut bool,
+) -> Result<(), Option<IntakeError>> {
     let attempt = target.attempt().ok_or(None)?;
-    let outcome = target.post(frame, ha_frame::CONTENT_TYPE).await;
+    // From here on it may have been taken, whatever comes back.
+    let is_first = std::mem::take(is_first);
+    let outcome = target.post_frame(frame, is_first).await;
     match &outcome {
         // A worker that judges a frame is well.
         Ok(()) | Err(IntakeError::Rejected(_)) => attempt.settled(Ok(())),

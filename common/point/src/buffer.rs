@@ -145,14 +145,14 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Value;
+    use crate::{Prefix, Value};
 
     fn point(text: &str) -> Point<'_> {
         let mut point = Point::new("m", 5);
         point.tag("b", text);
         point.tag("a", "\"q\"");
         point.field("state", Value::Text(text.into()));
-        point.prefixed("attr_", "n".into(), Value::Float(1.5));
+        point.prefixed(Prefix::Attribute, "n".into(), Value::Float(1.5));
         point.field("on", Value::Boolean(true));
         point
     }

@@ -15,7 +15,7 @@ pub(crate) fn encode_row(point: &Point<'_>) -> Row {
     let mut fields = String::from("{");
     for (key, value) in &point.fields {
         separate(&mut fields);
-        if key.prefix.is_empty() {
+        if key.prefix.as_str().is_empty() {
             push_text(&mut fields, &key.name);
         } else {
             push_text(&mut fields, &key.joined());

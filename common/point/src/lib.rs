@@ -10,4 +10,4 @@ mod point;
 
 pub use buffer::{Format, Lines, PointBuffer, Row};
 pub use line::encode_line;
-pub use point::{FieldKey, Point, Value};
+pub use point::{FieldKey, Point, Prefix, Value};

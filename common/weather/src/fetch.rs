@@ -1,6 +1,7 @@
 //! One question and its answer.
 
 use reqwest::{Client, StatusCode, header};
+use std::error::Error;
 use std::time::Duration;
 use url::Url;
 
@@ -53,7 +54,7 @@ pub(crate) async fn get(client: &Client, url: Url) -> Result<Vec<u8>, FetchError
 }
 
 async fn answer(client: &Client, url: Url) -> Result<Vec<u8>, FetchError> {
-    let no_answer = |error: reqwest::Error| FetchError::NoAnswer(error.without_url().to_string());
+    let no_answer = |error: reqwest::Error| FetchError::NoAnswer(causes(&error.without_url()));
     let mut response = client.get(url).send().await.map_err(no_answer)?;
     let status = response.status();
     let retry_after = response
@@ -78,4 +79,15 @@ async fn answer(client: &Client, url: Url) -> Result<Vec<u8>, FetchError> {
         text: text.chars().take(200).collect(),
         retry_after,
     })
+}
+
+/// An error and what it came from: reqwest's own words say the least.
+fn causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    words
 }

@@ -188,6 +188,26 @@ impl Weather {
         self.shared.provider
     }
 
+    /// Its address, without a password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let mut url = self.shared.base.clone();
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Asks once and waits for the answer, past memory and limits: for a person who wants to know
+    /// whether the provider answers. The place is that of the settings, or else this one.
+    ///
+    /// # Errors
+    /// [`FetchError`]
+    pub async fn ask_once(&self, place: (f64, f64)) -> Result<Observation, FetchError> {
+        let place = Place::of(self.shared.place.unwrap_or(place));
+        let place = place.ok_or_else(|| FetchError::NoAnswer("there is no such place".into()))?;
+        self.shared.fetch(place).await
+    }
+
     /// What is known of the place of the settings, or else of the home's; none if neither is known.
     /// Answers at once; what must be fetched is fetched by a task. Must be called on a tokio runtime.
     #[must_use]

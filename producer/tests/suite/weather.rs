@@ -1,15 +1,18 @@
 //! Weather beside events: the home's own, and a provider's, which is a server on this machine that
 //! answers in the shape of Open-Meteo's documentation.
 
-use crate::suite::process::{Process, wait_for};
-use crate::suite::support::{Files, Variables, home, producer, wait_until_settled};
+use crate::suite::process::{Process, free_port, wait_for};
+use crate::suite::stored::{Place, Stored};
+use crate::suite::support::{
+    Files, Variables, home, producer, service_worker_with, wait_until_settled,
+};
 use ha_simulator::Simulator;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// Observed a minute ago, 2.5 °C and overcast; one answer a connection.
-async fn open_meteo() -> String {
+pub async fn open_meteo() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -31,13 +34,22 @@ async fn open_meteo() -> String {
     url
 }
 
-/// Fires events until the weather stands beside one that was written with it.
-async fn until_hit(home: &Simulator, process: &Process) {
+fn asked(open_meteo: String) -> Variables {
+    vec![
+        ("WEATHER_PROVIDER", "open-meteo".into()),
+        ("WEATHER_URL", open_meteo),
+        ("WEATHER_LATITUDE", "52.52".into()),
+        ("WEATHER_LONGITUDE", "13.41".into()),
+    ]
+}
+
+/// Fires events until the weather stands beside one that was written with it, by whoever enriches.
+async fn until_hit(home: &Simulator, process: &Process, enriching: &Process) {
     process.wait_until_ready().await;
     wait_for("weather beside events", async || {
         home.fire(5);
         wait_until_settled(process, home).await;
-        let (_, metrics) = process.get("/metrics").await;
+        let (_, metrics) = enriching.get("/metrics").await;
         let hit = "ha_ingestor_weather_lookups_total{outcome=\"hit\"} ";
         let hits = metrics.lines().find_map(|line| line.strip_prefix(hit))?;
         (hits != "0").then_some(())
@@ -51,9 +63,13 @@ async fn weather_of(provider: Variables) -> Vec<String> {
     let mut variables = files.embedded(&home, "inline");
     variables.extend(provider);
     let process = producer(&variables);
-    until_hit(&home, &process).await;
+    until_hit(&home, &process, &process).await;
     process.stop().await;
-    let points = files.points();
+    beside(&files.points())
+}
+
+/// Condition and temperature of the points that have them.
+fn beside(points: &[Stored]) -> Vec<String> {
     let beside = points
         .iter()
         .filter(|point| point.columns.contains_key("weather_condition"));
@@ -70,13 +86,32 @@ async fn the_weather_stands_beside_events_whoever_tells_it() {
     let own = vec![("WEATHER_PROVIDER", "home-assistant".into())];
     assert!(!weather_of(own).await.is_empty());
 
-    let asked = vec![
-        ("WEATHER_PROVIDER", "open-meteo".into()),
-        ("WEATHER_URL", open_meteo().await),
-        ("WEATHER_LATITUDE", "52.52".into()),
-        ("WEATHER_LONGITUDE", "13.41".into()),
-    ];
-    let beside = weather_of(asked).await;
+    let beside = weather_of(asked(open_meteo().await)).await;
+    assert!(!beside.is_empty());
+    assert!(
+        beside.iter().all(|weather| weather == "cloudy 2.5"),
+        "{beside:?}"
+    );
+}
+
+/// The worker asks, and writes what it was told beside events that came over HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_weather_stands_beside_events_that_came_over_http() {
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let (port, token) = (free_port(), "a-token-of-the-tests");
+    let weather = asked(open_meteo().await);
+    let worker = service_worker_with(&place, &files, port, token, &weather);
+    worker.wait_until_ready().await;
+    let mut variables = files.variables(&home, "service");
+    variables.extend([
+        ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
+        ("INTAKE_TOKEN", token.to_owned()),
+    ]);
+    let process = producer(&variables);
+    until_hit(&home, &process, &worker).await;
+    process.stop().await;
+    worker.stop().await;
+    let beside = beside(&place.points().await);
     assert!(!beside.is_empty());
     assert!(
         beside.iter().all(|weather| weather == "cloudy 2.5"),

@@ -151,8 +151,36 @@ const DOMAINS: &[&str] = &[
 
 /// Whether Home Assistant itself has entities of this domain.
 pub(super) fn is_known(domain: &str) -> bool {
-    DOMAINS.binary_search(&domain).is_ok()
+    let Some(letter) = domain
+        .bytes()
+        .next()
+        .and_then(|byte| byte.checked_sub(b'a'))
+    else {
+        return false;
+    };
+    let letter = usize::from(letter);
+    match (FIRST_OF.get(letter), FIRST_OF.get(letter + 1)) {
+        (Some(first), Some(end)) => DOMAINS[*first..*end].contains(&domain),
+        _ => false,
+    }
 }
+
+/// Where the domains of each letter begin in [`DOMAINS`]; the end of the last is behind it.
+static FIRST_OF: [usize; 27] = {
+    let mut first_of = [0; 27];
+    let mut at = 0;
+    while at < DOMAINS.len() {
+        let letter = (DOMAINS[at].as_bytes()[0] - b'a') as usize;
+        first_of[letter + 1] += 1;
+        at += 1;
+    }
+    let mut letter = 0;
+    while letter < 26 {
+        first_of[letter + 1] += first_of[letter];
+        letter += 1;
+    }
+    first_of
+};
 
 #[cfg(test)]
 mod tests {
@@ -160,6 +188,12 @@ mod tests {
 
     #[test]
     fn domains_are_sorted_for_the_search() {
+        assert!(DOMAINS.iter().all(|domain| is_known(domain)));
+        assert!(
+            ["", "z", "zz", "~", "A", "lights", "é"]
+                .iter()
+                .all(|other| !is_known(other))
+        );
         assert!(DOMAINS.is_sorted());
         assert!(ON_OFF_DOMAINS.iter().all(|domain| is_known(domain)));
         assert!(!is_known("hacs"));

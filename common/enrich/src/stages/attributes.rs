@@ -16,7 +16,7 @@ use crate::AttributePolicy;
 use crate::facts::Facts;
 use ha_event::{Entry, Scalar};
 use ha_frame::Origin;
-use ha_point::{Point, Value};
+use ha_point::{Point, Prefix, Value};
 use std::borrow::Cow;
 
 pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
@@ -92,10 +92,10 @@ fn find<'x, 'a>(entries: &'x [Entry<'a>], place: &mut usize, name: &str) -> Opti
 fn write<'a>(point: &mut Point<'a>, name: Cow<'a, str>, value: &'a str) {
     let (prefix, value) = match Scalar::parse(value) {
         Scalar::Null => return,
-        Scalar::Boolean(value) => ("attr_", Value::Float(f64::from(u8::from(value)))),
-        Scalar::Number(number) => ("attr_", Value::Float(number)),
-        Scalar::Text(text) => ("text_", Value::Text(text)),
-        Scalar::Json(json) => ("text_", Value::Text(Cow::Borrowed(json))),
+        Scalar::Boolean(value) => (Prefix::Attribute, Value::Float(f64::from(u8::from(value)))),
+        Scalar::Number(number) => (Prefix::Attribute, Value::Float(number)),
+        Scalar::Text(text) => (Prefix::Text, Value::Text(text)),
+        Scalar::Json(json) => (Prefix::Text, Value::Text(Cow::Borrowed(json))),
     };
     point.prefixed(prefix, name, value);
 }

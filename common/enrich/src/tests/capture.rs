@@ -171,7 +171,7 @@ impl LastKnown {
             self.state = None;
         }
         for (key, value) in &point.fields {
-            match (key.prefix, key.name.as_ref(), value) {
+            match (key.prefix.as_str(), key.name.as_ref(), value) {
                 ("", "state", ha_point::Value::Text(state)) => self.state = Some(state.to_string()),
                 ("", "attributes_removed", ha_point::Value::Text(names)) => {
                     for name in serde_json::from_str::<Vec<String>>(names).unwrap() {

@@ -6,52 +6,30 @@
 //! answer and words count. What it does take, serde_json would have read as the same: a property
 //! test compares the two.
 
+mod usual;
+
 use super::wire::{Data, Text, Wire, WireState};
 use crate::attributes::{Entry, text_of};
 use std::borrow::Cow;
+use usual::Seen;
 
 /// Deeper nesting is left to the general parser.
 const DEPTH_MAX: u8 = 64;
 
 /// The event in the text; none where the general parser must decide.
 pub(super) fn state_changed(text: &str) -> Option<Wire<'_>> {
-    let mut scan = Scan { text, at: 0 };
-    let mut event_type = None;
-    let mut data = None;
-    let (mut time_fired, mut context) = (None, None);
-    scan.peek()?;
-    scan.object(|scan, key| {
-        match key {
-            "event_type" if event_type.is_none() => event_type = Some(scan.text()?),
-            // Of other types, and where the type comes later, the data may be anything.
-            "data"
-                if data.is_none() && event_type.as_deref() == Some(super::wire::STATE_CHANGED) =>
-            {
-                data = Some(scan.data()?);
-            }
-            "event_type" | "data" => return None,
-            "time_fired" => time_fired = scan.optional_text()?,
-            "context" => context = scan.optional_raw()?,
-            _ => scan.value(0)?,
-        }
-        Some(())
-    })?;
-    // Only white space may follow.
-    if scan.peek().is_some() {
-        return None;
+    if is_plain(text) {
+        let usual = Scan::<true>::new(text).event_as_usual();
+        usual.or_else(|| Scan::<true>::new(text).event())
+    } else {
+        Scan::<false>::new(text).event()
     }
-    Some(Wire {
-        event_type: event_type?,
-        state_changed: Some(data?),
-        data: None,
-        time_fired,
-        context,
-    })
 }
 
-struct Scan<'a> {
+struct Scan<'a, const PLAIN: bool> {
     text: &'a str,
     at: usize,
+    seen: Seen<'a>,
 }
 
 /// A string in the text: where its quotes stand, and whether anything in it is escaped.
@@ -61,7 +39,51 @@ struct Quoted {
     is_escaped: bool,
 }
 
-impl<'a> Scan<'a> {
+impl<'a, const PLAIN: bool> Scan<'a, PLAIN> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            seen: Seen::default(),
+        }
+    }
+
+    /// The event, whatever order its members have.
+    fn event(&mut self) -> Option<Wire<'a>> {
+        let mut event_type = None;
+        let mut data = None;
+        let (mut time_fired, mut context) = (None, None);
+        self.peek()?;
+        self.object(|scan, key| {
+            match key {
+                "event_type" if event_type.is_none() => event_type = Some(scan.text()?),
+                // Of other types, and where the type comes later, the data may be anything.
+                "data"
+                    if data.is_none()
+                        && event_type.as_deref() == Some(super::wire::STATE_CHANGED) =>
+                {
+                    data = Some(scan.data()?);
+                }
+                "event_type" | "data" => return None,
+                "time_fired" => time_fired = scan.optional_text()?,
+                "context" => context = scan.optional_raw()?,
+                _ => scan.value(0)?,
+            }
+            Some(())
+        })?;
+        // Only white space may follow.
+        if self.peek().is_some() {
+            return None;
+        }
+        Some(Wire {
+            event_type: event_type?,
+            state_changed: Some(data?),
+            data: None,
+            time_fired,
+            context,
+        })
+    }
+
     /// The first byte that is not white space, from here on.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
@@ -120,6 +142,15 @@ impl<'a> Scan<'a> {
                 _ => return None,
             }
         }
+    }
+
+    /// Passes these bytes, if they come next.
+    #[inline(always)]
+    fn take(&mut self, bytes: &[u8]) -> Option<()> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let is_next = rest.starts_with(bytes);
+        self.at += if is_next { bytes.len() } else { 0 };
+        is_next.then_some(())
     }
 
     fn data(&mut self) -> Option<Data<'a>> {
@@ -313,6 +344,14 @@ impl<'a> Scan<'a> {
         if *bytes.get(start)? != b'"' {
             return None;
         }
+        if PLAIN {
+            self.at = quote(bytes, start + 1)? + 1;
+            return Some(Quoted {
+                start,
+                end: self.at,
+                is_escaped: false,
+            });
+        }
         let mut at = start + 1;
         let mut is_escaped = false;
         loop {
@@ -343,6 +382,31 @@ impl<'a> Scan<'a> {
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Whether nothing in the text is escaped and no character is a control character, so that every
+/// string ends at the next quote.
+fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    // Without a way out of the loop the compiler looks at many bytes at a time.
+    let least = bytes.iter().fold(u8::MAX, |least, byte| least.min(*byte));
+    least >= b' ' && memchr::memchr(b'\\', bytes).is_none()
+}
+
+/// The place of the first quote from `at` on.
+#[inline]
+fn quote(bytes: &[u8], at: usize) -> Option<usize> {
+    let (eights, rest) = bytes.get(at..)?.as_chunks::<8>();
+    for (number, eight) in eights.iter().enumerate() {
+        let differs = u64::from_le_bytes(*eight) ^ (ONES * u64::from(b'"'));
+        // A borrow can set bits behind the first place only.
+        let found = differs.wrapping_sub(ONES) & !differs & HIGHS;
+        if found != 0 {
+            return Some(at + number * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let found = rest.iter().position(|byte| *byte == b'"')?;
+    Some(at + eights.len() * 8 + found)
+}
 
 /// The place of the first quote, backslash or control character from `at` on.
 fn special(bytes: &[u8], mut at: usize) -> Option<usize> {

@@ -157,18 +157,28 @@ impl Target {
 
     /// An empty list of events: checks address, token and the way, and stores nothing.
     pub async fn probe(&self) -> Result<(), IntakeError> {
-        self.post(Bytes::from_static(b"[]"), "application/json")
-            .await
+        let nothing = Bytes::from_static(b"[]");
+        self.post(nothing, "application/json", true).await
     }
 
-    /// One attempt.
-    pub async fn post(&self, body: Bytes, content_type: &'static str) -> Result<(), IntakeError> {
+    /// One attempt at a frame.
+    pub async fn post_frame(&self, frame: Bytes, is_first: bool) -> Result<(), IntakeError> {
+        self.post(frame, ha_frame::CONTENT_TYPE, is_first).await
+    }
+
+    async fn post(
+        &self,
+        body: Bytes,
+        content_type: &'static str,
+        is_first: bool,
+    ) -> Result<(), IntakeError> {
         let lane = &self.lanes[self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
         let mut request = lane
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, content_type)
             .header("prefer", "return=minimal")
+            .header(ha_frame::HEADER_AGAIN, if is_first { "0" } else { "1" })
             .body(body);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());

@@ -4,7 +4,7 @@ use super::IntakeOptions;
 use super::body::{self, ReadBody};
 use super::events::{self, EventResult, Prepared};
 use super::metrics::Metrics;
-use super::ticket::{Held, IntakeTicket};
+use super::ticket::{Held, IntakeTicket, is_first_offer};
 use axum::Json;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Query, State};
@@ -195,7 +195,8 @@ async fn taken(
             ..Refusal::new(status, "no event was taken")
         });
     }
-    stored(shared, prepared, permit).await
+    let is_first_pass = kind == Kind::Frame && is_first_offer(headers);
+    stored(shared, prepared, is_first_pass, permit).await
 }
 
 fn authorized(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -308,6 +309,7 @@ async fn prepared(
 async fn stored(
     shared: &Shared,
     prepared: Prepared,
+    is_first_pass: bool,
     permit: tokio::sync::OwnedSemaphorePermit,
 ) -> Result<Vec<EventResult>, Refusal> {
     let Prepared {
@@ -330,7 +332,7 @@ async fn stored(
         let mut waiting = Vec::with_capacity(frames.len());
         for frame in frames {
             let held = Held::new(&shared.held_frames, Arc::clone(&permit));
-            let (ticket, settled) = IntakeTicket::new(frame.places, held);
+            let (ticket, settled) = IntakeTicket::new(frame.places, is_first_pass, held);
             let work = Work {
                 payload: frame.payload,
                 replay: None,

@@ -1,6 +1,7 @@
 //! What the pipeline gives back for a frame of a request.
 
 use super::events::EventResult;
+use axum::http::HeaderMap;
 use ha_pipeline::{Letter, Ticket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ pub(crate) type Letters = Vec<(usize, EventResult)>;
 pub(crate) struct IntakeTicket {
     /// Place in the request of the frame's first event, and of each after it.
     places: Vec<usize>,
+    is_first_pass: bool,
     letters: Letters,
     settled: oneshot::Sender<Letters>,
     _held: Held,
@@ -44,11 +46,16 @@ impl Drop for Held {
 }
 
 impl IntakeTicket {
-    pub fn new(places: Vec<usize>, held: Held) -> (Self, oneshot::Receiver<Letters>) {
+    pub fn new(
+        places: Vec<usize>,
+        is_first_pass: bool,
+        held: Held,
+    ) -> (Self, oneshot::Receiver<Letters>) {
         let (settled, waiting) = oneshot::channel();
         (
             Self {
                 places,
+                is_first_pass,
                 letters: Vec::new(),
                 settled,
                 _held: held,
@@ -72,6 +79,39 @@ impl Ticket for IntakeTicket {
                 error: letter.error.clone(),
             };
             self.letters.push((*place, result));
+        }
+    }
+
+    fn is_first_pass(&self) -> bool {
+        self.is_first_pass
+    }
+}
+
+/// Whether the sender vouches that it offers the frame for the first time: see
+/// [`Ticket::is_first_pass`]. A producer that says nothing may be an older one, which
+/// did not say so of the second time either.
+pub(crate) fn is_first_offer(headers: &HeaderMap) -> bool {
+    let mut again = headers.get_all(ha_frame::HEADER_AGAIN).iter();
+    again.next().is_some_and(|again| again == "0") && again.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn only_a_sender_that_says_so_offers_for_the_first_time() {
+        let said = |again: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for again in again {
+                headers.append(ha_frame::HEADER_AGAIN, HeaderValue::from_static(again));
+            }
+            is_first_offer(&headers)
+        };
+        assert!(said(&["0"]));
+        for again in [&[][..], &["1"], &[""], &["00"], &["1", "0"], &["0", "1"]] {
+            assert!(!said(again), "{again:?}");
         }
     }
 }

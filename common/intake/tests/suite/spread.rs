@@ -3,12 +3,14 @@
 use crate::support::{
     Server, TOKEN, event, frame, install_tls_provider, limits, server, server_at,
 };
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use ha_intake::{BearerToken, ClientOptions, IntakeClient, IntakeError, parse_urls};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,9 +56,10 @@ async fn three() -> Vec<Server> {
 async fn deliver_all(client: &IntakeClient, numbers: std::ops::Range<u64>) {
     stream::iter(numbers)
         .for_each_concurrent(8, |number| async move {
-            let frame = frame_number(number);
+            let (frame, mut is_first_offer) = (frame_number(number), true);
             // What the producer's router does with a frame that is not delivered: again.
-            while let Err(error) = client.deliver(frame.clone()).await {
+            while let Err(error) = client.deliver(frame.clone(), is_first_offer).await {
+                is_first_offer = false;
                 assert!(!matches!(error, IntakeError::Rejected(_)), "{error}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -168,41 +171,75 @@ async fn answers_become_what_the_route_acts_on() {
     let server = server().await;
     let url = format!("http://{}", server.address);
     let client = IntakeClient::new(client_options(&url, TOKEN));
-    client.deliver(frame_number(0)).await.unwrap();
+    client.deliver(frame_number(0), true).await.unwrap();
     let rejected = client
-        .deliver(Bytes::from_static(b"no frame"))
+        .deliver(Bytes::from_static(b"no frame"), true)
         .await
         .unwrap_err();
     assert!(
         matches!(&rejected, IntakeError::Rejected(words) if words.contains("not a frame")),
         "{rejected}"
     );
-    client.deliver(frame_number(1)).await.unwrap();
+    client.deliver(frame_number(1), true).await.unwrap();
 
     let stranger = IntakeClient::new(client_options(&url, "another"));
-    let refused = stranger.deliver(frame_number(2)).await.unwrap_err();
+    let refused = stranger.deliver(frame_number(2), true).await.unwrap_err();
     assert!(matches!(&refused, IntakeError::Refused(_)), "{refused}");
     assert!(!format!("{refused} {stranger:?}").contains("another"));
     // While its breaker blocks it, the worker's last word is still the answer.
-    let refused = stranger.deliver(frame_number(2)).await.unwrap_err();
+    let refused = stranger.deliver(frame_number(2), true).await.unwrap_err();
     assert!(matches!(&refused, IntakeError::Refused(_)), "{refused}");
 
     let newer = rmp_newer();
-    let later = client.deliver(newer).await.unwrap_err();
+    let later = client.deliver(newer, true).await.unwrap_err();
     assert!(
         matches!(&later, IntakeError::RetryAfter { after, .. } if after.as_secs() == 30),
         "{later}"
     );
     server.end().await;
     let nobody = IntakeClient::new(client_options(&url, TOKEN));
-    let away = nobody.deliver(frame_number(3)).await.unwrap_err();
+    let away = nobody.deliver(frame_number(3), true).await.unwrap_err();
     assert!(matches!(&away, IntakeError::Unavailable(_)), "{away}");
     let nameless = IntakeClient::new(client_options("http://no-such-name.invalid:1", TOKEN));
-    let away = nameless.deliver(frame_number(3)).await.unwrap_err();
+    let away = nameless.deliver(frame_number(3), true).await.unwrap_err();
     assert!(
         matches!(&away, IntakeError::Unavailable(words) if words.contains("no-such-name")),
         "{away}"
     );
+}
+
+/// Answers every request with 500; what its requests said of being sent again.
+async fn failing() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let handler = move |headers: HeaderMap| async move {
+        let again = headers[ha_frame::HEADER_AGAIN].to_str().unwrap().to_owned();
+        heard.lock().unwrap().push(again);
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+    (url, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_first_worker_that_gets_a_new_frame_is_told_that_it_is_the_first() {
+    let ((one, by_one), (two, by_two)) = (failing().await, failing().await);
+    let options = client_options(&format!("{one},{two}"), TOKEN);
+    let client = IntakeClient::new(options);
+    let said = || {
+        let mut all = [
+            by_one.lock().unwrap().split_off(0),
+            by_two.lock().unwrap().split_off(0),
+        ];
+        all.sort();
+        all.concat()
+    };
+    client.deliver(frame_number(0), true).await.unwrap_err();
+    assert_eq!(said(), ["0", "1"]);
+    client.deliver(frame_number(0), false).await.unwrap_err();
+    assert_eq!(said(), ["1", "1"]);
 }
 
 /// A frame of the next version.

@@ -3,6 +3,7 @@
 use super::process::{Process, free_port};
 use super::stored::Place;
 use super::{Variables, binary, run};
+use crate::suite::weather::open_meteo;
 use ha_simulator::{Simulator, SimulatorOptions};
 use std::path::Path;
 use std::time::Duration;
@@ -95,8 +96,11 @@ async fn each_failure_is_a_line_with_its_cure_and_nothing_hides_the_rest() {
 
     let mut bad = replaced(good, "HOME_ASSISTANT_URL", &nobody);
     bad = replaced(bad, "SPOOL_PATH", "/proc/spool.db");
-    bad.push(("INFLUXDB_URL", nobody));
+    bad.push(("INFLUXDB_URL", nobody.clone()));
     bad.push(("INFLUXDB_TOKEN", "a-secret".into()));
+    bad.push(("WEATHER_PROVIDER", "openweathermap".into()));
+    bad.push(("WEATHER_API_KEY", "a-secret".into()));
+    bad.push(("WEATHER_URL", nobody));
     let (code, output) = check("producer", &bad).await;
     assert_eq!(code, Some(1), "{output}");
     assert!(
@@ -109,6 +113,11 @@ async fn each_failure_is_a_line_with_its_cure_and_nothing_hides_the_rest() {
     );
     assert!(
         line(&output, "FAIL spool: ").contains("SPOOL_PATH"),
+        "{output}"
+    );
+    let found = line(&output, "FAIL weather: openweathermap at http://127.0.0.1:");
+    assert!(
+        found.contains("refused") && found.contains("correct WEATHER_URL"),
         "{output}"
     );
     assert!(!output.contains("a-secret"), "{output}");
@@ -138,6 +147,8 @@ async fn brokers_and_databases_of_both_binaries() {
 
     let mut worker = place.influxdb();
     worker.push(("AMQP_URL", place.amqp_url()));
+    worker.push(("WEATHER_PROVIDER", "open-meteo".into()));
+    worker.push(("WEATHER_URL", open_meteo().await));
     let (code, output) = check("worker", &worker).await;
     assert_eq!(code, Some(0), "{output}");
     line(&output, "ok   broker: ");
@@ -148,6 +159,8 @@ async fn brokers_and_databases_of_both_binaries() {
     let found = line(&output, "ok   database: InfluxDB at ");
     assert!(found.contains(&place.database), "{output}");
     line(&output, "ok   clock: the database and this machine agree");
+    let found = line(&output, "ok   weather: open-meteo at http://127.0.0.1:");
+    assert!(found.contains("cloudy of Greenwich"), "{output}");
 
     let wrong = place.amqp_url().replace("guest:guest", "guest:wr0ng");
     let (code, output) = check("worker", &replaced(worker.clone(), "AMQP_URL", &wrong)).await;

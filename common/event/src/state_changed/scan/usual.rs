@@ -1,0 +1,166 @@
+//! The event as Home Assistant writes it: members in one order, no white space, nothing escaped.
+//! Names are passed instead of read, and what stands in the event twice is read once.
+
+use super::Scan;
+use crate::attributes::Entry;
+use crate::state_changed::wire::{Data, STATE_CHANGED, Text, Wire, WireState};
+use std::borrow::Cow;
+
+/// What has been read and checked, and mostly comes a second time: an object that begins with the
+/// bytes of another is that object, so looking for them is enough.
+#[derive(Default)]
+pub(super) struct Seen<'a> {
+    /// The old state's attributes, whole; empty where there are none.
+    attributes: &'a str,
+    /// The same, split.
+    entries: Vec<Entry<'a>>,
+    /// The context of the last state, whole.
+    context: &'a str,
+}
+
+const ENTITY_ID: &[u8] = b"{\"entity_id\":";
+const STATE: &[u8] = b",\"state\":";
+const ATTRIBUTES: &[u8] = b",\"attributes\":{";
+const LAST_CHANGED: &[u8] = b",\"last_changed\":";
+const LAST_REPORTED: &[u8] = b",\"last_reported\":";
+const LAST_UPDATED: &[u8] = b",\"last_updated\":";
+const CONTEXT: &[u8] = b",\"context\":{";
+const ID: &[u8] = b"{\"id\":";
+const PARENT_ID: &[u8] = b",\"parent_id\":";
+const USER_ID: &[u8] = b",\"user_id\":";
+const EVENT: &[u8] = b"{\"event_type\":\"state_changed\",\"data\":{\"entity_id\":";
+const OLD_STATE: &[u8] = b",\"old_state\":";
+const NEW_STATE: &[u8] = b",\"new_state\":";
+const ORIGIN: &[u8] = b"},\"origin\":";
+const TIME_FIRED: &[u8] = b",\"time_fired\":";
+
+impl<'a> Scan<'a, true> {
+    /// The event as Home Assistant writes it: these members in this order, without white space. The
+    /// scan is left anywhere where it is another.
+    pub(super) fn event_as_usual(&mut self) -> Option<Wire<'a>> {
+        self.take(EVENT)?;
+        let entity_id = self.text()?;
+        self.take(OLD_STATE)?;
+        let mut old_state = self.state_as_usual()?;
+        if let Some(old) = &mut old_state {
+            self.seen.attributes = old.attributes.unwrap_or_default();
+            self.seen.entries = old.entries.take().unwrap_or_default();
+        }
+        self.take(NEW_STATE)?;
+        let new_state = self.state_as_usual()?;
+        if let Some(old) = &mut old_state {
+            old.entries = Some(std::mem::take(&mut self.seen.entries));
+        }
+        self.take(ORIGIN)?;
+        self.string()?;
+        self.take(TIME_FIRED)?;
+        let time_fired = Some(Text(self.text()?));
+        let context = self.context_as_usual()?;
+        self.take(b"}")?;
+        (self.at == self.text.len()).then_some(())?;
+        Some(Wire {
+            event_type: Cow::Borrowed(STATE_CHANGED),
+            state_changed: Some(Data {
+                entity_id,
+                old_state,
+                new_state,
+            }),
+            data: None,
+            time_fired,
+            context: Some(context),
+        })
+    }
+
+    fn state_as_usual(&mut self) -> Option<Option<WireState<'a>>> {
+        if self.is_null()? {
+            return Some(None);
+        }
+        self.take(ENTITY_ID)?;
+        let entity_id = self.text()?;
+        self.take(STATE)?;
+        let state = self.text()?;
+        self.take(ATTRIBUTES)?;
+        self.at -= 1;
+        let (attributes, entries) = self.attributes_again()?;
+        self.take(LAST_CHANGED)?;
+        let last_changed = self.text()?;
+        // From 2024.4 on.
+        if self.take(LAST_REPORTED).is_some() {
+            self.string()?;
+        }
+        self.take(LAST_UPDATED)?;
+        let last_updated = self.text()?;
+        self.seen.context = self.context_as_usual()?;
+        self.take(b"}")?;
+        Some(Some(WireState {
+            entity_id: Some(Text(entity_id)),
+            state,
+            attributes,
+            entries: Some(entries),
+            last_changed: Some(Text(last_changed)),
+            last_updated: Some(Text(last_updated)),
+        }))
+    }
+
+    /// Those of the old state, or others.
+    fn attributes_again(&mut self) -> Option<(Option<&'a str>, Vec<Entry<'a>>)> {
+        let seen = self.seen.attributes;
+        if !seen.is_empty() && self.take(seen.as_bytes()).is_some() {
+            return Some((Some(seen), std::mem::take(&mut self.seen.entries)));
+        }
+        self.attributes()
+    }
+
+    /// The member `context`: that of the last state, or another.
+    fn context_as_usual(&mut self) -> Option<&'a str> {
+        self.take(CONTEXT)?;
+        self.at -= 1;
+        let seen = self.seen.context;
+        if !seen.is_empty() && self.take(seen.as_bytes()).is_some() {
+            return Some(seen);
+        }
+        let start = self.at;
+        if self.members_of_context().is_none() {
+            self.at = start;
+            self.value(0)?;
+        }
+        self.text.get(start..self.at)
+    }
+
+    fn members_of_context(&mut self) -> Option<()> {
+        self.take(ID)?;
+        self.string()?;
+        self.take(PARENT_ID)?;
+        self.optional_string()?;
+        self.take(USER_ID)?;
+        self.optional_string()?;
+        self.take(b"}")
+    }
+
+    fn optional_string(&mut self) -> Option<()> {
+        self.take(b"null").or_else(|| self.string().map(drop))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_as_home_assistant_writes_it_goes_the_shortest_way() {
+        let state = |state: &str| {
+            format!(
+                r#"{{"entity_id":"light.a","state":"{state}","attributes":{{"a":1}},"last_changed":"b","last_reported":"b","last_updated":"b","context":{{"id":"c"}}}}"#
+            )
+        };
+        let (old, new) = (state("off"), state("on"));
+        let text = format!(
+            r#"{{"event_type":"state_changed","data":{{"entity_id":"light.a","old_state":{old},"new_state":{new}}},"origin":"LOCAL","time_fired":"b","context":{{"id":"c"}}}}"#
+        );
+        assert!(super::super::is_plain(&text));
+        let mut scan = Scan::new(&text);
+        let data = scan.event_as_usual().unwrap().state_changed.unwrap();
+        let entries = |state: Option<WireState<'_>>| state.unwrap().entries.unwrap().len();
+        assert_eq!((entries(data.old_state), entries(data.new_state)), (0, 1));
+    }
+}
