@@ -30,5 +30,6 @@ mod suite {
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod traces;
     mod versions;
 }
