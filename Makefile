@@ -39,6 +39,8 @@ drills: services-install ## every drill (over an hour), and docs/reliability.md 
 	failed=0; for mode in $(MODES); do \
 	  target/release/loadtest run drill --fault all --mode $$mode --folder $(DRILLS) || [ $$? = 3 ] || failed=1; \
 	done; \
+	cargo build -p producer -p worker -p loadtest; \
+	target/debug/loadtest run drill --fault worker-poison --folder $(DRILLS) || failed=1; \
 	target/release/loadtest report $(DRILLS) --output docs/reliability.md && exit $$failed
 
 soak: services-install ## faults by chance for SECONDS=600; the report names the seed

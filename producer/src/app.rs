@@ -1,12 +1,15 @@
 //! The producer, put together.
 
+use crate::alerts::{self, Alerting};
 use crate::backfill::{Gap, fill_gaps};
 use crate::direct::DirectWrites;
-use crate::framer::{Framer, Neighbours};
+use crate::framer::{Framer, MakeRecord, Neighbours};
 use crate::home::Home;
 use crate::intake::{Filtering, Intake};
 use crate::low_water::LowWater;
 use crate::metrics::Metrics;
+use crate::quality::{Quality, Reporter};
+use crate::record::Record;
 use crate::registry::{self, Registry};
 use crate::route::{PipelineHandle, Route};
 use crate::router::Router;
@@ -49,6 +52,9 @@ const BACKFILL_EVENTS_MAX: usize = 256;
 
 /// Records that the framer has not taken.
 const RECORDS_MAX: usize = 256;
+
+/// How long the first records wait for the connections.
+const RECORDS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The producer, ready to run.
 pub struct App {
@@ -184,6 +190,8 @@ impl App {
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
         beside.spawn(async move { draining.drain().await });
+        let quality = Arc::new(Quality::new(epoch));
+        let (alerts, current_alerts) = watch::channel(Vec::new());
         let latest = LatestEvents::default();
         let rates = Rates::new(["received_per_s", "delivered_per_s"]);
         let (counters, totals) = (source.counters(), Arc::clone(&metrics.totals));
@@ -199,6 +207,8 @@ impl App {
             connection: source.state(),
             counters: source.counters(),
             totals: Arc::clone(&metrics.totals),
+            quality: Arc::clone(&quality),
+            alerts: current_alerts,
             route: way_out.watch,
             router: Arc::clone(&router),
             spool: spool.clone(),
@@ -212,11 +222,15 @@ impl App {
             tokio::spawn(admin.serve(metrics_handle, health.clone(), status, stop_admin.clone()));
 
         let stop = shutdown.child_token();
-        if let Some(claim) = &claim {
-            standby::turn(&mut claim.state(), &config.instance, &health, &stop).await;
-        }
+        let has_turn = match &claim {
+            Some(claim) => {
+                standby::turn(&mut claim.state(), &config.instance, &health, &stop).await
+            }
+            None => true,
+        };
         let superseded = claim.as_ref().map(|claim| {
             let (stop, instance) = (stop.clone(), config.instance.clone());
+            let health = health.clone();
             let following = standby::follow(claim.state(), instance, health, standby::TAKEN_MAX);
             tokio::spawn(async move {
                 let reason = following.await;
@@ -239,16 +253,30 @@ impl App {
             filtering.clone(),
             backfill,
         ));
+        let reporter = Reporter {
+            quality: Arc::clone(&quality),
+            counters: source.counters(),
+            totals: Arc::clone(&metrics.totals),
+        };
         let (registry, known) = watch::channel(Arc::new(Registry::default()));
-        let (record, records) = mpsc::channel(RECORDS_MAX);
+        let (record, made) = mpsc::channel(RECORDS_MAX);
+        let (relay, records) = mpsc::channel(1);
+        beside.spawn(relay_records(made, relay, health));
         beside.spawn(registry::follow(registry::Parts {
             requester: source.requester(),
             state: source.state(),
             watched: source.watched(),
             filtering: filtering.clone(),
             registry,
-            records: record,
+            records: record.clone(),
         }));
+        let every = config.quality_interval;
+        let alerting = Alerting::new(alerts.clone());
+        beside.spawn(reporter.clone().report(every, record, alerting));
+        if let Some(url) = config.alert_webhook_url {
+            let instance = config.instance.clone();
+            beside.spawn(alerts::delivery(url, &config.tls, instance, alerts)?);
+        }
         let marked = marks.get(LOW_WATER_MARK).copied();
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
@@ -257,6 +285,7 @@ impl App {
             epoch,
             filtering,
             event_bytes_max: config.framing.event_bytes_max,
+            quality,
             registry: known,
             latest,
             home,
@@ -272,7 +301,9 @@ impl App {
             source: events,
             backfilled,
             records,
-            hold_until: (!config.extra_tags.is_empty()).then(|| shutdown.clone()),
+            // Of a run that never had its turn there is nothing to say.
+            last_record: has_turn.then(|| -> MakeRecord { Box::new(move || reporter.record()) }),
+            hold_until: (!config.extra_tags.is_empty()).then(|| stop.clone()),
             gaps,
             router,
             mark_ns,
@@ -293,6 +324,26 @@ impl App {
         match superseded {
             Some(superseded) if superseded.is_finished() => finished.and(superseded.await?),
             _ => finished,
+        }
+    }
+}
+
+/// Records have time: until everything is connected they wait, for a moment at most, so that they
+/// are not what finds the route away and sends the first events after them into the spool.
+async fn relay_records(
+    mut made: mpsc::Receiver<Record>,
+    records: mpsc::Sender<Record>,
+    health: Health,
+) {
+    let connected = async {
+        while !health.reasons().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let _ = tokio::time::timeout(RECORDS_WAIT_MAX, connected).await;
+    while let Some(record) = made.recv().await {
+        if records.send(record).await.is_err() {
+            return;
         }
     }
 }

@@ -6,9 +6,10 @@ use clap::Args;
 use ha_enrich::{Depth, ExtraTag, Options};
 use ha_filter::Filter;
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, FilterArgs,
-    FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems,
-    SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, number,
+    AdminArgs, AlertArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs,
+    FilterArgs, FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings,
+    InstanceArgs, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs,
+    WeatherSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,9 +77,19 @@ pub struct ProducerArgs {
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
+    extra_tags: ExtraTagArgs,
+    /// Seconds between two records of data_quality; for tests
+    #[arg(
+        long,
+        env = "DATA_QUALITY_INTERVAL_S",
+        default_value = "60",
+        hide = true
+    )]
+    data_quality_interval_s: String,
+    #[command(flatten)]
     weather: WeatherArgs,
     #[command(flatten)]
-    extra_tags: ExtraTagArgs,
+    alerts: AlertArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -167,12 +178,16 @@ pub struct Config {
     pub destination: Destination,
     /// Registry facts that become tags, here or at the workers.
     pub extra_tags: Vec<ExtraTag>,
+    /// Between two records of the stream's quality.
+    pub quality_interval: Duration,
     /// Frames.
     pub framing: FramingSettings,
     /// The spool's file.
     pub spool_path: PathBuf,
     /// Its limit.
     pub spool_bytes_max: u64,
+    /// Where alerts are posted.
+    pub alert_webhook_url: Option<Url>,
     /// Certificates.
     pub tls: TlsSettings,
     /// Health, metrics, status.
@@ -199,6 +214,8 @@ impl ProducerArgs {
             (4 << 20)..=(1_u64 << 50),
         );
         let extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
+        let interval = &self.data_quality_interval_s;
+        let quality_interval_s = number(problems, "DATA_QUALITY_INTERVAL_S", interval, 1..=3_600);
         let destination =
             mode.and_then(|mode| self.destination(mode, &extra_tags, &framing, problems));
         let tls = self.tls.resolve(problems);
@@ -211,9 +228,11 @@ impl ProducerArgs {
             filter: filter?,
             destination: destination?,
             extra_tags,
+            quality_interval: Duration::from_secs(quality_interval_s),
             framing,
             spool_path: self.spool_path.clone(),
             spool_bytes_max,
+            alert_webhook_url: self.alerts.resolve(problems),
             tls: tls?,
             admin_address: admin_address?,
             grace,

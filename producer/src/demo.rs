@@ -209,6 +209,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
             weather: Box::new(WeatherSettings::none()),
         },
         extra_tags: Vec::new(),
+        quality_interval: Duration::from_secs(60),
         framing: FramingSettings {
             events_max: 100,
             bytes_max: 1 << 20,
@@ -217,6 +218,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
         },
         spool_path,
         spool_bytes_max: 64 << 20,
+        alert_webhook_url: None,
         tls,
         admin_address: ([127, 0, 0, 1], 0).into(),
         grace: Duration::from_secs(25),

@@ -52,6 +52,10 @@ struct OpenFrame {
     bytes: usize,
     /// Those that are records.
     records: u32,
+    /// Those that have a number.
+    live: u64,
+    /// When the first of them was received.
+    received_at_ns: i64,
     /// The oldest and the newest source time.
     span_ns: Option<(i64, i64)>,
     opened_at: Option<Instant>,
@@ -59,6 +63,10 @@ struct OpenFrame {
 
 impl OpenFrame {
     fn push(&mut self, event: Numbered) {
+        if self.live == 0 {
+            self.received_at_ns = event.received_at_ns;
+        }
+        self.live += u64::from(event.is_live());
         match event.source_time_ns {
             Some(time_ns) => {
                 let (oldest_ns, newest_ns) = self.span_ns.unwrap_or((time_ns, time_ns));
@@ -117,6 +125,9 @@ fn entities(events: &[Numbered]) -> Vec<EntityFacts<'_>> {
     rows.into_iter().filter_map(EntityRow::facts).collect()
 }
 
+/// Makes a record, if there is anything to say.
+pub type MakeRecord = Box<dyn FnOnce() -> Option<Record> + Send>;
+
 /// The framer's neighbours.
 pub struct Neighbours {
     /// Live events.
@@ -125,6 +136,8 @@ pub struct Neighbours {
     pub backfilled: mpsc::Receiver<Backfilled>,
     /// What the producer itself has to say.
     pub records: mpsc::Receiver<Record>,
+    /// Makes the record of the end, when all else is safe.
+    pub last_record: Option<MakeRecord>,
     /// Set where tags depend on the registries: no event is taken before they have been read once,
     /// or this is cancelled.
     pub hold_until: Option<CancellationToken>,
@@ -149,6 +162,10 @@ pub struct Framer {
 /// What a frame under way gives back.
 struct Safe {
     envelopes: usize,
+    /// Events in it that have a number.
+    live: u64,
+    /// When the first of those was received.
+    received_at_ns: i64,
     /// The oldest and the newest source time.
     span_ns: Option<(i64, i64)>,
 }
@@ -163,6 +180,7 @@ impl Framer {
             mut source,
             mut backfilled,
             mut records,
+            mut last_record,
             hold_until,
             gaps,
             router,
@@ -187,10 +205,16 @@ impl Framer {
             };
             let at_once = room && (full || ended || under_way.is_empty());
             if due.is_some_and(|due| due <= now || at_once) {
-                let span_ns = open.span_ns;
+                let (span_ns, live, received_at_ns) =
+                    (open.span_ns, open.live, open.received_at_ns);
                 let (frame, span) = std::mem::take(&mut open).encode(&self.intake)?;
                 let envelopes = frame.envelopes as usize;
-                let safe = Safe { envelopes, span_ns };
+                let safe = Safe {
+                    envelopes,
+                    live,
+                    received_at_ns,
+                    span_ns,
+                };
                 if let Some((oldest_ns, _)) = span_ns {
                     self.low_water.under_way(oldest_ns);
                 }
@@ -207,7 +231,7 @@ impl Framer {
                         async move {
                             router.set_aside(frame).await;
                             drop(span);
-                            Some(safe)
+                            safe
                         }
                         .boxed(),
                     );
@@ -215,19 +239,21 @@ impl Framer {
                 continue;
             }
             if ended && open.events.is_empty() && under_way.is_empty() && aside.is_empty() {
-                mark_ns.send_replace(self.low_water.mark_ns(None));
+                if let Some(record) = last_record.take().and_then(|make| make()) {
+                    open.push(record.into());
+                    continue;
+                }
+                tell_mark(&mark_ns, self.low_water.mark_ns(None));
                 return Ok(());
             }
             tokio::select! {
                 Some(safe) = under_way.next(), if !under_way.is_empty() => {
                     events_under_way -= safe.envelopes;
                     self.is_safe(&safe);
-                    mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
+                    tell_mark(&mark_ns, self.low_water.mark_ns(open.oldest_ns()));
                 }
-                Some(done) = aside.next(), if !aside.is_empty() => {
-                    if let Some(safe) = done {
-                        self.is_safe(&safe);
-                    }
+                Some(safe) = aside.next(), if !aside.is_empty() => {
+                    self.is_safe(&safe);
                 }
                 event = source.recv(), if !held && !ended && !full && aside.len() < ASIDE_MAX => match event {
                     Some(event) => {
@@ -243,10 +269,16 @@ impl Framer {
                         }
                         if !letters.is_empty() {
                             let router = Arc::clone(&router);
+                            let safe = Safe {
+                                envelopes: 0,
+                                live: letters.len() as u64,
+                                received_at_ns: now_ns(),
+                                span_ns: None,
+                            };
                             aside.push(
                                 async move {
                                     router.dead_letters(letters).await;
-                                    None
+                                    safe
                                 }
                                 .boxed(),
                             );
@@ -275,6 +307,11 @@ impl Framer {
     }
 
     fn is_safe(&mut self, safe: &Safe) {
+        let totals = &self.intake.metrics.totals;
+        totals.settled.fetch_add(safe.live, Ordering::Relaxed);
+        let took_us = now_ns().saturating_sub(safe.received_at_ns) / 1_000;
+        let settling_us = u64::try_from(took_us).unwrap_or(0) * safe.live;
+        totals.settling_us.fetch_add(settling_us, Ordering::Relaxed);
         if let Some((oldest_ns, newest_ns)) = safe.span_ns {
             self.low_water.safe(oldest_ns, newest_ns);
         }
@@ -328,6 +365,16 @@ impl Framer {
             }
         }
     }
+}
+
+/// Only what is new: a frame of records alone moves no mark, and must not hold up the next one that
+/// does.
+fn tell_mark(mark_ns: &watch::Sender<Option<i64>>, mark: Option<i64>) {
+    mark_ns.send_if_modified(|told| {
+        let is_new = *told != mark;
+        *told = mark;
+        is_new
+    });
 }
 
 async fn sleep_until(due: Option<Instant>) {

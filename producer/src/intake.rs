@@ -4,6 +4,7 @@
 use crate::backfill::BackfilledEvent;
 use crate::home::Home;
 use crate::metrics::Metrics;
+use crate::quality::Quality;
 use crate::recent::Recent;
 use crate::record::Record;
 use crate::registry::{EntityRow, Registry};
@@ -16,6 +17,7 @@ use ha_source::{QueuePermit, ReceivedEvent};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -119,6 +121,8 @@ pub struct Intake {
     pub filtering: Filtering,
     /// Larger events become letters.
     pub event_bytes_max: usize,
+    /// Looks at a sample of the events.
+    pub quality: Arc<Quality>,
     /// What the registries say.
     pub registry: watch::Receiver<Arc<Registry>>,
     /// For people who look.
@@ -136,7 +140,8 @@ pub struct Numbered {
     origin: Origin,
     /// The number of a live event.
     sequence: Option<u64>,
-    received_at_ns: i64,
+    /// When it was received, nanoseconds since the epoch.
+    pub received_at_ns: i64,
     /// Source time, or when it was received where the event does not say. None for a record, which
     /// says nothing of how far Home Assistant's events were read.
     pub source_time_ns: Option<i64>,
@@ -207,13 +212,12 @@ impl Intake {
         self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
         let facts = entity.and_then(|entity| self.facts(entity));
-        Taken::Event(Numbered::live(
-            sequence,
-            &event,
-            source_time_ns,
-            json,
-            facts,
-        ))
+        let numbered = Numbered::live(sequence, &event, source_time_ns, json, facts);
+        if self.quality.wants_event(Instant::now()) {
+            self.quality
+                .look_at(&numbered.envelope(&self.instance, self.epoch));
+        }
+        Taken::Event(numbered)
     }
 
     /// The same for an event that gap fill found. One that came before is not taken again: it is
@@ -269,6 +273,12 @@ impl Numbered {
             json,
             _permit: Some(event.permit.clone()),
         }
+    }
+
+    /// Whether it has a number.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.sequence.is_some()
     }
 
     /// The envelope of the wire, borrowing the event's bytes.

@@ -6,6 +6,7 @@
 //!                                                                         the pipeline
 //! ```
 
+mod alerts;
 mod app;
 mod backfill;
 mod check;
@@ -19,6 +20,7 @@ mod import;
 mod intake;
 mod low_water;
 mod metrics;
+mod quality;
 mod recent;
 mod record;
 mod registry;

@@ -17,6 +17,10 @@ use tokio::sync::watch;
 pub struct Totals {
     /// Events that entered a frame: the last sequence of this run.
     pub accepted: AtomicU64,
+    /// Of those, events that are safe: with the route, in the spool, or dead letters.
+    pub settled: AtomicU64,
+    /// Microseconds from the socket until they were safe, together.
+    pub settling_us: AtomicU64,
     /// Events left out by the filters.
     pub filtered: AtomicU64,
     /// Live events of frames that the route confirmed.

@@ -51,7 +51,6 @@ pub async fn turn(
     if waiting {
         tracing::info!(instance, "the other producer is gone; this one takes over");
     }
-    health.ready(PART);
     true
 }
 
@@ -82,11 +81,25 @@ pub async fn follow(
                  the permission to configure ^ha\\.producer\\."
             );
         }
-        health.ready(PART);
+        match state {
+            // Nothing is published until the broker has said whose turn it is.
+            ClaimState::Asking | ClaimState::Unreachable(_) => {
+                health.not_ready(PART, asking(&state))
+            }
+            _ => health.ready(PART),
+        }
         if claim.changed().await.is_err() {
             return std::future::pending().await;
         }
     }
+}
+
+fn asking(state: &ClaimState) -> String {
+    let why = match state {
+        ClaimState::Unreachable(reason) => reason.as_str(),
+        _ => "no answer yet",
+    };
+    format!("whether another producer of this home is active is not known: {why}")
 }
 
 fn taken(instance: &str) -> String {
@@ -111,6 +124,11 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
+        state.send_replace(ClaimState::Unreachable("AMQP_URL: nobody".into()));
+        is_said(true).await;
+        assert!(health.reasons()[0].contains("not known: AMQP_URL"));
+        state.send_replace(ClaimState::Held);
+        is_said(false).await;
         state.send_replace(ClaimState::Taken);
         is_said(true).await;
         assert!(health.reasons()[0].contains("INSTANCE_NAME \"home\""));

@@ -1,7 +1,9 @@
 //! What `/status` and `/readyz` say.
 
 use crate::Mode;
+use crate::alerts::{self, Alert};
 use crate::metrics::{Totals, route_state};
+use crate::quality::Quality;
 use crate::router::Router;
 use crate::workers::Workers;
 use ha_broker::{Depths, PublisherState};
@@ -54,6 +56,10 @@ pub struct StatusParts {
     pub counters: Arc<Counters>,
     /// The producer's counts.
     pub totals: Arc<Totals>,
+    /// What is known of the stream's quality.
+    pub quality: Arc<Quality>,
+    /// The alerts that are on.
+    pub alerts: watch::Receiver<Vec<Alert>>,
     /// The way out.
     pub route: RouteWatch,
     /// Its breaker.
@@ -103,6 +109,8 @@ impl StatusParts {
             },
             "route": route_state(self.router.state()),
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
+            "quality": self.quality.status(),
+            "alerts": alerts::status(&self.alerts.borrow()),
             "reconnections": counters.reconnections.load(Relaxed),
             "rates": self.rates.status(),
             "latest_events": ha_assembly::latest_events_status(&self.latest),
@@ -131,7 +139,12 @@ impl StatusParts {
                 dead_letters += totals.dead_lettered.load(Relaxed);
                 map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
                 ha_assembly::latency_status(latency, map);
-                ha_assembly::quality_status(quality, map);
+                let capture = map["quality"]["capture"].clone();
+                // All events, and not a sample of them, where they are validated here.
+                if quality.summary().events > 0 {
+                    ha_assembly::quality_status(quality, map);
+                    map["quality"]["capture"] = capture;
+                }
             }
         }
         map.insert("dead_letters".into(), dead_letters.into());

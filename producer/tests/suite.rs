@@ -9,8 +9,10 @@
 )]
 
 mod suite {
+    mod alerts;
     mod bad_input;
     mod browser;
+    mod bus;
     mod commands;
     mod modes;
     mod outages;
@@ -19,6 +21,7 @@ mod suite {
     #[allow(dead_code, reason = "the worker's tests use it too")]
     #[path = "../../../worker/tests/suite/process.rs"]
     mod process;
+    mod quality;
     mod refusals;
     mod registry;
     mod replay;
@@ -32,4 +35,5 @@ mod suite {
     mod support;
     mod traces;
     mod versions;
+    mod weather;
 }

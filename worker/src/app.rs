@@ -11,7 +11,7 @@ use ha_broker::{
     Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
 };
 use ha_intake::Intake;
-use ha_pipeline::{LatencyRecorder, Pipeline};
+use ha_pipeline::{LatencyRecorder, Pipeline, SinkState};
 use ha_resilience::Backoff;
 use ha_spool::Spool;
 use ha_telemetry::{Admin, Health, Rates};
@@ -294,6 +294,7 @@ impl Worker {
         let limits = Limits {
             grace: self.config.grace,
             sink_hold: self.config.sink_hold,
+            prefetch_messages: usize::from(options.prefetch_messages),
         };
         let sink = self.pipeline.sink_state();
         let end = consume(
@@ -319,10 +320,13 @@ impl Worker {
     async fn wait_for_sink(&self, shutdown: &CancellationToken) {
         tracing::warn!("the database is away for long; deliveries went back to the queue");
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut state = self.pipeline.sink_state();
         while let Err(error) = self.sink.probe().await {
             tracing::debug!(%error, "the database is still away");
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_random()) => {}
+                // The other queue's probe, or a request of the intake, has found it first.
+                _ = state.wait_for(|state| *state == SinkState::Available) => return,
                 () = shutdown.cancelled() => return,
             }
         }

@@ -47,7 +47,14 @@ pub struct Limits {
     /// Deliveries are held so long while the database is away; less than the broker's consumer
     /// timeout, which would close the channel.
     pub sink_hold: Duration,
+    /// Deliveries without an acknowledgement at one time.
+    pub prefetch_messages: usize,
 }
+
+/// How long acknowledgements wait at a shutdown for the prefetch to fill. Deliveries that are on
+/// their way when the consumer is cancelled reach nobody: the broker takes them back, and counts
+/// that against them. With the prefetch full, none are on their way.
+const FILL_MAX: Duration = Duration::from_millis(200);
 
 /// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; frames
 /// that keep coming back are given to the `splitter`, where there is one.
@@ -66,10 +73,24 @@ pub async fn consume(
     let mut work = Some(work);
     let mut unacknowledged = Unacknowledged::default();
     let mut deadline: Option<Instant> = None;
+    let mut cancel_at: Option<Instant> = None;
     let mut changed_matters = true;
     let mut look = tokio::time::interval(Duration::from_millis(500));
     loop {
         in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
+        let full = unacknowledged.len() >= limits.prefetch_messages;
+        if cancel_at.is_some_and(|at| full || at <= Instant::now()) {
+            cancel_at = None;
+            if let Err(error) = subscription.cancel().await {
+                return End::Lost(error);
+            }
+        }
+        if cancel_at.is_none()
+            && let Some(tag) = unacknowledged.acknowledge_up_to()
+            && let Err(error) = subscription.acknowledge(tag, true).await
+        {
+            return End::Lost(error);
+        }
         tokio::select! {
             delivery = subscription.next(), if work.is_some() => match delivery {
                 Some(Ok(delivery)) => {
@@ -116,20 +137,8 @@ pub async fn consume(
                     }
                     next = outcomes.try_recv().ok();
                 }
-                if let Some(tag) = unacknowledged.acknowledge_up_to()
-                    && let Err(error) = subscription.acknowledge(tag, true).await
-                {
-                    return End::Lost(error);
-                }
             }
-            Some(tag) = splits.next(), if !splits.is_empty() => {
-                unacknowledged.settle(tag);
-                if let Some(tag) = unacknowledged.acknowledge_up_to()
-                    && let Err(error) = subscription.acknowledge(tag, true).await
-                {
-                    return End::Lost(error);
-                }
-            }
+            Some(tag) = splits.next(), if !splits.is_empty() => unacknowledged.settle(tag),
             changed = sink.changed(), if changed_matters => {
                 changed_matters = changed.is_ok();
                 let away = *sink.borrow_and_update() != SinkState::Available;
@@ -140,10 +149,9 @@ pub async fn consume(
             }
             () = shutdown.cancelled(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + limits.grace);
-                if let Err(error) = subscription.cancel().await {
-                    return End::Lost(error);
-                }
+                cancel_at = Some(Instant::now() + FILL_MAX);
             }
+            () = passed(cancel_at) => {}
             () = passed(deadline) => return End::GraceOver { held: unacknowledged.len() },
             _ = look.tick() => if !subscription.is_open() {
                 return End::Lost(BrokerError::Closed("the connection was closed".into()));

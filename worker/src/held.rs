@@ -58,3 +58,43 @@ fn process(delivery: &Delivery, is_of_producers: bool) -> (ha_trace::Span, ha_tr
     let context = span.context();
     (span, context)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_pipeline::letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
+    use lapin::types::{AMQPValue, FieldTable};
+
+    #[test]
+    fn only_a_delivery_that_nobody_had_before_is_a_first_pass() {
+        let delivery = |headers: &[&str], delivery_count, is_redelivered| {
+            let mut table = FieldTable::default();
+            for name in headers {
+                table.insert((*name).into(), AMQPValue::LongLongInt(1));
+            }
+            Delivery {
+                tag: 7,
+                payload: Vec::new(),
+                delivery_count,
+                is_redelivered,
+                headers: table,
+            }
+        };
+        let is_first = |delivery: Delivery, is_of_producers| {
+            HeldDelivery::new(&delivery, is_of_producers).is_first_pass()
+        };
+        assert!(is_first(delivery(&["x-ha-count"], 0, false), true));
+        assert!(!is_first(delivery(&[], 0, false), false), "a suspect");
+        assert!(!is_first(delivery(&[], 1, false), true), "counted");
+        assert!(
+            !is_first(delivery(&[], 0, true), true),
+            "not counted by RabbitMQ 4.3"
+        );
+        assert!(
+            !is_first(delivery(&[HEADER_AGAIN], 0, false), true),
+            "offered again"
+        );
+        let replayed = [HEADER_REPLAYS, HEADER_FIRST_FAILED_AT];
+        assert!(!is_first(delivery(&replayed, 0, false), true), "a letter");
+    }
+}

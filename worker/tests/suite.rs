@@ -18,6 +18,8 @@ mod suite {
     mod flow;
     mod frames;
     mod intake;
+    mod long_outage;
+    mod poison;
     #[allow(dead_code, reason = "the producer's tests use it too")]
     mod process;
     mod refusals;

@@ -119,7 +119,14 @@ async fn keep(
                 backoff.next_random()
             }
             Ok(Asked::NotAllowed(reason)) => {
-                state.send_replace(ClaimState::NotAllowed(reason));
+                // Said once a reason, not once an attempt.
+                let new = ClaimState::NotAllowed(reason);
+                state.send_if_modified(|state| {
+                    *state != new && {
+                        *state = new.clone();
+                        true
+                    }
+                });
                 NOT_ALLOWED_PAUSE
             }
             Err(error) => {

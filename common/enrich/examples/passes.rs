@@ -15,8 +15,8 @@
 )]
 
 use flate2::read::GzDecoder;
-use ha_enrich::{Options, enrich_with_report};
-use ha_frame::{Envelope, HomeFacts, Origin, WeatherFacts};
+use ha_enrich::{ObservedWeather, Options, enrich_among};
+use ha_frame::{Envelope, Origin, WeatherFacts};
 use ha_point::{Format, PointBuffer};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -54,14 +54,13 @@ fn main() {
             }
         })
         .collect();
-    let home = HomeFacts {
-        weather: Some(WeatherFacts {
-            observed_at_us: 1_795_297_300_000_000,
-            condition: "sunny".into(),
-            attributes: r#"{"temperature":21.6,"temperature_unit":"°C","humidity":92}"#.into(),
-        }),
-        ..HomeFacts::default()
+    let weather = WeatherFacts {
+        observed_at_us: 1_795_297_300_000_000,
+        condition: "sunny".into(),
+        attributes: r#"{"temperature":21.6,"temperature_unit":"°C","humidity":92}"#.into(),
     };
+    // As the pipeline does: read once a frame.
+    let observed = [ObservedWeather::of(&weather)];
     let options = Options::default();
     let mut bytes = 0;
     for _ in 0..passes {
@@ -73,8 +72,7 @@ fn main() {
         }
         let mut buffer = PointBuffer::new(Format::LineProtocol);
         for envelope in &envelopes {
-            let (point, report) =
-                enrich_with_report(envelope, Some(&home), &options).expect("an event");
+            let (point, report) = enrich_among(envelope, &observed, &options).expect("an event");
             black_box(report);
             buffer.push(point);
         }

@@ -1,7 +1,7 @@
 //! What each stage does to one event, for people.
 
 use crate::stages::{self, Outcome, STAGES};
-use crate::{Options, Report, Schema, home_assistant};
+use crate::{ObservedWeather, Options, Report, Schema, home_assistant};
 use ha_event::{Event, EventError};
 use ha_frame::{Envelope, HomeFacts};
 use ha_point::{FieldKey, Point, Value};
@@ -52,8 +52,9 @@ pub fn explain(
             return Ok(one_stage("bus", stages::other(&event, envelope)));
         }
     };
-    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
-    let facts = stages::gather(&event, envelope, observed, options)?;
+    let weather = home.and_then(|home| home.weather.as_ref());
+    let observed = weather.map(ObservedWeather::of);
+    let facts = stages::gather(&event, envelope, observed.as_slice(), options)?;
     let mut outcome = Outcome::new(&facts);
     let mut outcomes = Vec::with_capacity(STAGES.len());
     for stage in &STAGES {

@@ -1,9 +1,9 @@
 //! What the stages look at: the event, read once, and what travelled with it.
 
-use crate::Options;
 use crate::value::numeric_value;
-use ha_event::{Attributes, Scalar, StateChanged, UtcMicros};
-use ha_frame::{Envelope, Origin, WeatherFacts};
+use crate::{ObservedWeather, Options};
+use ha_event::{Entry, Scalar, StateChanged, UtcMicros};
+use ha_frame::{Envelope, Origin};
 use std::borrow::Cow;
 
 /// Everything that a stage may depend on.
@@ -13,10 +13,10 @@ pub(crate) struct Facts<'a, 'f> {
     /// The point's time.
     pub time: UtcMicros,
     pub arrival: Arrival<'a>,
-    pub weather: Option<Weather<'a>>,
+    pub weather: Option<&'f ObservedWeather<'a>>,
     pub options: &'f Options,
     /// Attributes of the new state, in their order; values as JSON text.
-    pub attributes: Vec<(Cow<'a, str>, &'a str)>,
+    pub attributes: &'f [Entry<'a>],
     /// Of the new state; the old state's on removal.
     pub device_class: Option<Cow<'a, str>>,
     pub unit: Option<Cow<'a, str>>,
@@ -26,16 +26,15 @@ pub(crate) struct Facts<'a, 'f> {
 }
 
 /// The last observation before the event; where there is none, any of those after it.
-fn last_before<'a>(observed: &'a [WeatherFacts<'_>], time: UtcMicros) -> Option<Weather<'a>> {
+fn last_before<'a, 'f>(
+    observed: &'f [ObservedWeather<'a>],
+    time: UtcMicros,
+) -> Option<&'f ObservedWeather<'a>> {
     let before = observed
         .iter()
-        .filter(|weather| weather.observed_at_us <= time.0);
-    let last = before.max_by_key(|weather| weather.observed_at_us);
-    last.or_else(|| observed.first()).map(|weather| Weather {
-        observed_at: UtcMicros(weather.observed_at_us),
-        condition: &weather.condition,
-        attributes: &weather.attributes,
-    })
+        .filter(|weather| weather.facts.observed_at_us <= time.0);
+    let last = before.max_by_key(|weather| weather.facts.observed_at_us);
+    last.or_else(|| observed.first())
 }
 
 /// How the event came here.
@@ -48,20 +47,12 @@ pub(crate) struct Arrival<'a> {
     pub received_at: UtcMicros,
 }
 
-/// The weather that the event may be written with.
-#[derive(Clone, Copy)]
-pub(crate) struct Weather<'a> {
-    pub observed_at: UtcMicros,
-    pub condition: &'a str,
-    pub attributes: &'a str,
-}
-
 impl<'a, 'f> Facts<'a, 'f> {
     /// None for an event without a time, which `ha_event::parse` refuses.
     pub fn gather(
         event: &'f StateChanged<'a>,
         envelope: &'a Envelope<'_>,
-        observed: &'a [WeatherFacts<'_>],
+        observed: &'f [ObservedWeather<'a>],
         options: &'f Options,
     ) -> Option<Self> {
         let mut facts = Self {
@@ -77,7 +68,7 @@ impl<'a, 'f> Facts<'a, 'f> {
             },
             weather: last_before(observed, event.source_time()?),
             options,
-            attributes: Vec::new(),
+            attributes: &[],
             device_class: None,
             unit: None,
             is_total_increasing: false,
@@ -85,7 +76,7 @@ impl<'a, 'f> Facts<'a, 'f> {
         };
         match (&event.new_state, &event.old_state) {
             (Some(new), _) => {
-                facts.read_attributes(new.attributes);
+                facts.read_attributes(&new.entries);
                 let class = facts.device_class.as_deref();
                 facts.value = numeric_value(facts.domain, class, &new.state);
             }
@@ -95,9 +86,9 @@ impl<'a, 'f> Facts<'a, 'f> {
         Some(facts)
     }
 
-    fn read_attributes(&mut self, attributes: Attributes<'a>) {
-        self.attributes.reserve(16);
-        for (name, value) in attributes.entries() {
+    fn read_attributes(&mut self, entries: &'f [Entry<'a>]) {
+        self.attributes = entries;
+        for (name, value) in entries {
             let text = || match Scalar::parse(value) {
                 Scalar::Text(text) => Some(text),
                 _ => None,
@@ -105,10 +96,9 @@ impl<'a, 'f> Facts<'a, 'f> {
             match name.as_ref() {
                 "device_class" => self.device_class = text(),
                 "unit_of_measurement" => self.unit = text(),
-                "state_class" => self.is_total_increasing = value == "\"total_increasing\"",
+                "state_class" => self.is_total_increasing = *value == "\"total_increasing\"",
                 _ => {}
             }
-            self.attributes.push((name, value));
         }
     }
 

@@ -75,7 +75,7 @@ fn state_changed<'a>(event: &StateChanged<'a>, schema: &HomeAssistantSchema) -> 
     let object_id = event.entity_id.split_once('.').map(|(_, object)| object);
     point.tag("domain", event.domain().to_owned());
     point.tag("entity_id", object_id.unwrap_or_default().to_owned());
-    state_fields(&mut point, &state.state);
+    state_fields(&mut point, state.state.clone());
     for (name, json) in state.attributes.entries() {
         if schema.tags_attributes.contains(name.as_ref()) {
             let value = match Scalar::parse(json) {
@@ -135,18 +135,18 @@ fn measurement<'a>(
 
 /// `value` for what Python reads as a number; `state`, and `value` 1 or 0, for states with two
 /// sides; `state` for the rest.
-fn state_fields<'a>(point: &mut Point<'a>, state: &Cow<'a, str>) {
-    if let Some(number) = python::float(state) {
+fn state_fields<'a>(point: &mut Point<'a>, state: Cow<'a, str>) {
+    if let Some(number) = python::float(&state) {
         point.float("value", number);
         return;
     }
-    point.field("state", Value::Text(state.clone()));
     // homeassistant/helpers/state.py, `state_as_number`.
     match state.as_ref() {
         "on" | "locked" | "above_horizon" | "open" | "home" => point.float("value", 1.0),
         "off" | "unlocked" | "below_horizon" | "closed" | "not_home" => point.float("value", 0.0),
         _ => {}
     }
+    point.field("state", Value::Text(state));
 }
 
 fn attribute<'a>(point: &mut Point<'a>, name: Cow<'a, str>, json: &'a str) {

@@ -22,7 +22,7 @@ mod units;
 mod value;
 
 use ha_event::{Event, EventError};
-use ha_frame::{Envelope, HomeFacts, WeatherFacts};
+use ha_frame::{Envelope, HomeFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};
@@ -34,7 +34,9 @@ pub use report::{Flags, LeftOut, Report, WeatherOutcome};
 pub use rules::{
     AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact, is_restart_placeholder,
 };
-pub use stages::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
+pub use stages::{
+    ENTITY_RECORD, EntityRecord, ObservedWeather, QUALITY_RECORD, QualityRecord, STAGE_NAMES,
+};
 
 /// Measurement of state changes.
 pub const EVENTS: &str = "home_assistant_events";
@@ -70,8 +72,9 @@ pub fn enrich_with_report<'a>(
     home: Option<&'a HomeFacts<'_>>,
     options: &Options,
 ) -> Result<(Point<'a>, Report), EventError> {
-    let observed = home.map_or(&[][..], |home| home.weather.as_slice());
-    enrich_among(envelope, observed, options)
+    let weather = home.and_then(|home| home.weather.as_ref());
+    let observed = weather.map(ObservedWeather::of);
+    enrich_among(envelope, observed.as_slice(), options)
 }
 
 /// The same with the weather that was observed lately, of which the last observation before the
@@ -81,15 +84,30 @@ pub fn enrich_with_report<'a>(
 /// As [`enrich`].
 pub fn enrich_among<'a>(
     envelope: &'a Envelope<'_>,
-    observed: &'a [WeatherFacts<'_>],
+    observed: &[ObservedWeather<'a>],
     options: &Options,
+) -> Result<(Point<'a>, Report), EventError> {
+    enrich_first_stages(envelope, observed, options, STAGE_NAMES.len())
+}
+
+/// The same with the first of the stages only, to measure what the next one costs.
+///
+/// # Errors
+/// As [`enrich`].
+pub fn enrich_first_stages<'a>(
+    envelope: &'a Envelope<'_>,
+    observed: &[ObservedWeather<'a>],
+    options: &Options,
+    stages: usize,
 ) -> Result<(Point<'a>, Report), EventError> {
     let event = ha_event::parse(&envelope.json)?;
     if let Schema::HomeAssistant(schema) = &options.schema {
         return Ok((home_assistant::point(&event, schema), Report::default()));
     }
     match event {
-        Event::StateChanged(event) => stages::state_changed(&event, envelope, observed, options),
+        Event::StateChanged(event) => {
+            stages::state_changed(&event, envelope, observed, options, stages)
+        }
         Event::Bus(event) => Ok((stages::other(&event, envelope), Report::default())),
     }
 }

@@ -132,7 +132,7 @@ mod tests {
             "pressure":29.92,"pressure_unit":"inHg","wind_speed":36,"wind_speed_unit":"km/h","wind_bearing":180.5,
             "cloud_coverage":40,"visibility":10,"visibility_unit":"km","description":"few clouds","forecast":[{"humidity":1}]}"#,
         );
-        insta::assert_snapshot!(line(&full).unwrap(), @r#"weather,instance=home,provider=home-assistant cloudiness=40.0,condition="partlycloudy",description="few clouds",feels_like=10.0,humidity=92.0,pressure=1013.2074890001864,temperature=20.0,visibility=10000.0,wind_direction=180.5,wind_speed=10.0 5000"#);
+        insta::assert_snapshot!(line(&full).unwrap(), @r#"weather,instance=home,provider=home-assistant cloudiness=40.0,condition="partlycloudy",description="few clouds",feels_like=10.0,humidity=92.0,pressure=1013.2074890667664,temperature=20.0,visibility=10000.0,wind_direction=180.5,wind_speed=10.0 5000"#);
         let odd = weather(
             "fog",
             r#"{"temperature":"warm","pressure":1000,"wind_speed":3,"wind_speed_unit":"Bft"}"#,

@@ -14,6 +14,7 @@ use crate::report::Flags;
 pub use checks::{is_restart_artefact, is_restart_placeholder};
 use domains::{NUMERIC_CLASSES, ON_OFF_DOMAINS, UNITLESS_CLASSES};
 use ha_frame::Origin;
+use std::sync::LazyLock;
 
 /// How much a broken rule counts; see [`Flags::score`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,26 +80,83 @@ pub struct Rule {
 /// Every rule that the event breaks.
 pub(crate) fn broken(facts: &Facts<'_, '_>) -> Flags {
     let mut flags = Flags::default();
-    let domain = facts.domain;
-    let is_sensor = matches!(domain, "sensor" | "number") && facts.event.new_state.is_some();
-    let class = facts.device_class.as_deref().filter(|_| is_sensor);
-    let domain_of_new = facts.event.new_state.as_ref().map(|_| domain);
-    for (at, rule) in RULES.iter().enumerate() {
-        let applies = match rule.applies_to {
-            AppliesTo::Every => rule.basis == Basis::Event || facts.arrival.origin == Origin::Live,
-            AppliesTo::Domains(domains) => {
-                domain_of_new.is_some_and(|domain| domains.contains(&domain))
-            }
-            AppliesTo::SensorClasses(classes) => {
-                class.is_some_and(|class| classes.contains(&class))
-            }
-            AppliesTo::TotalIncreasing => is_sensor && facts.is_total_increasing,
-        };
-        if applies && (rule.is_broken)(facts) {
+    for at in bits(applying(facts)) {
+        if (RULES[at].is_broken)(facts) {
             flags.insert(at);
         }
     }
     flags
+}
+
+/// The rules that are for the event, as bits in the order of [`RULES`].
+fn applying(facts: &Facts<'_, '_>) -> u64 {
+    let by_name: &ByName = &BY_NAME;
+    let mut rules = by_name.of_event;
+    if facts.arrival.origin == Origin::Live {
+        rules |= by_name.of_clock;
+    }
+    if facts.event.new_state.is_none() {
+        return rules;
+    }
+    rules |= found(&by_name.of_domains, facts.domain);
+    if matches!(facts.domain, "sensor" | "number") {
+        if let Some(class) = facts.device_class.as_deref() {
+            rules |= found(&by_name.of_classes, class);
+        }
+        if facts.is_total_increasing {
+            rules |= by_name.of_counters;
+        }
+    }
+    rules
+}
+
+/// Whom each rule is for, the other way round: looked up once an event, not once a rule.
+#[derive(Default)]
+struct ByName {
+    of_event: u64,
+    of_clock: u64,
+    of_counters: u64,
+    /// Sorted.
+    of_domains: Vec<(&'static str, u64)>,
+    /// Sorted.
+    of_classes: Vec<(&'static str, u64)>,
+}
+
+static BY_NAME: LazyLock<ByName> = LazyLock::new(|| {
+    let mut by_name = ByName::default();
+    let add = |names: &mut Vec<(&'static str, u64)>, wanted: &[&'static str], bit: u64| {
+        for name in wanted {
+            match names.binary_search_by_key(name, |(name, _)| *name) {
+                Ok(at) => names[at].1 |= bit,
+                Err(at) => names.insert(at, (*name, bit)),
+            }
+        }
+    };
+    for (at, rule) in RULES.iter().enumerate() {
+        let bit = 1 << at;
+        match rule.applies_to {
+            AppliesTo::Every if rule.basis == Basis::Clock => by_name.of_clock |= bit,
+            AppliesTo::Every => by_name.of_event |= bit,
+            AppliesTo::Domains(domains) => add(&mut by_name.of_domains, domains, bit),
+            AppliesTo::SensorClasses(classes) => add(&mut by_name.of_classes, classes, bit),
+            AppliesTo::TotalIncreasing => by_name.of_counters |= bit,
+        }
+    }
+    by_name
+});
+
+fn found(names: &[(&str, u64)], name: &str) -> u64 {
+    let at = names.binary_search_by_key(&name, |(name, _)| *name);
+    at.map_or(0, |at| names[at].1)
+}
+
+/// The places of the bits that are set.
+pub(crate) fn bits(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (at < 64).then_some(at)
+    })
 }
 
 const fn rule(

@@ -10,11 +10,12 @@ mod record;
 mod weather;
 
 pub use record::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
+pub use weather::ObservedWeather;
 
 use crate::facts::Facts;
 use crate::{Depth, EVENTS, Options, Report};
 use ha_event::{BusEvent, EventError, StateChanged};
-use ha_frame::{Envelope, WeatherFacts};
+use ha_frame::Envelope;
 use ha_point::Point;
 
 /// What the stages make together.
@@ -95,15 +96,29 @@ pub(crate) fn other<'a>(event: &BusEvent<'a>, envelope: &'a Envelope<'_>) -> Poi
     record::record(event, envelope).unwrap_or_else(|| bus::bus(event, envelope))
 }
 
+/// Names of the stages, in their order.
+pub static STAGE_NAMES: [&str; STAGES.len()] = {
+    let mut names = [""; STAGES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = STAGES[at].name;
+        at += 1;
+    }
+    names
+};
+
+/// Runs the first of the stages: all, but to measure one.
 pub(crate) fn state_changed<'a>(
     event: &StateChanged<'a>,
     envelope: &'a Envelope<'_>,
-    observed: &'a [WeatherFacts<'_>],
+    observed: &[ObservedWeather<'a>],
     options: &Options,
+    stages: usize,
 ) -> Result<(Point<'a>, Report), EventError> {
     let facts = gather(event, envelope, observed, options)?;
     let mut outcome = Outcome::new(&facts);
-    for stage in STAGES.iter().filter(|stage| stage.depth <= options.depth) {
+    let stages = STAGES.iter().take(stages);
+    for stage in stages.filter(|stage| stage.depth <= options.depth) {
         (stage.run)(&facts, &mut outcome);
     }
     Ok((outcome.point, outcome.report))
@@ -112,7 +127,7 @@ pub(crate) fn state_changed<'a>(
 pub(crate) fn gather<'a, 'f>(
     event: &'f StateChanged<'a>,
     envelope: &'a Envelope<'_>,
-    observed: &'a [WeatherFacts<'_>],
+    observed: &'f [ObservedWeather<'a>],
     options: &'f Options,
 ) -> Result<Facts<'a, 'f>, EventError> {
     // `parse` has refused an event without a time.

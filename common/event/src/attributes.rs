@@ -5,7 +5,6 @@ mod entries;
 pub use entries::Entries;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The attributes of one state, as the JSON text that came.
@@ -13,6 +12,9 @@ use std::borrow::Cow;
 pub struct Attributes<'a> {
     json: &'a str,
 }
+
+/// The name of an attribute, and its value as JSON text.
+pub type Entry<'a> = (Cow<'a, str>, &'a str);
 
 /// One attribute value, typed by its JSON type.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,9 +32,9 @@ pub enum Scalar<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    pub(crate) fn new(raw: Option<&'a RawValue>) -> Self {
+    pub(crate) fn new(raw: Option<&'a str>) -> Self {
         Self {
-            json: raw.map_or("", RawValue::get),
+            json: raw.unwrap_or_default(),
         }
     }
 
@@ -111,7 +113,7 @@ impl<'a> Scalar<'a> {
 }
 
 /// The text that a JSON string stands for; borrowed where nothing is escaped.
-fn text_of(json: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn text_of(json: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -9,7 +9,7 @@ mod peek;
 mod state_changed;
 mod time;
 
-pub use attributes::{Attributes, Entries, Scalar};
+pub use attributes::{Attributes, Entries, Entry, Scalar};
 pub use peek::{Peek, peek};
 pub use state_changed::{BusEvent, Context, Event, RawContext, State, StateChanged, parse};
 pub use time::{ParseTimeError, UtcMicros};

@@ -1,8 +1,9 @@
 //! The whole event, borrowed.
 
+mod scan;
 mod wire;
 
-use crate::{Attributes, EventError, ParseTimeError, UtcMicros};
+use crate::{Attributes, Entry, EventError, ParseTimeError, UtcMicros};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use wire::{Data, Text, Wire, WireContext, WireState};
@@ -40,6 +41,8 @@ pub struct State<'a> {
     pub state: Cow<'a, str>,
     /// Its attributes, not yet typed.
     pub attributes: Attributes<'a>,
+    /// The same, split: in the order in which they came; none where they are no object.
+    pub entries: Vec<Entry<'a>>,
     /// When the state last took another value; absent too where it cannot be read, since nothing
     /// of the point's identity depends on it.
     pub last_changed: Option<UtcMicros>,
@@ -60,7 +63,7 @@ pub struct Context<'a> {
 
 /// A context that is read only where it is written: by default it is not.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RawContext<'a>(Option<&'a RawValue>);
+pub struct RawContext<'a>(Option<&'a str>);
 
 /// An event of another type than `state_changed`.
 #[derive(Debug, Clone)]
@@ -100,7 +103,7 @@ impl<'a> RawContext<'a> {
     pub fn read(&self) -> Context<'a> {
         let wire = self
             .0
-            .and_then(|raw| serde_json::from_str::<WireContext<'a>>(raw.get()).ok());
+            .and_then(|raw| serde_json::from_str::<WireContext<'a>>(raw).ok());
         wire.map_or_else(Context::default, |wire| Context {
             id: wire.id.map(|text| text.0),
             parent_id: wire.parent_id.map(|text| text.0),
@@ -116,7 +119,10 @@ impl<'a> RawContext<'a> {
 pub fn parse(json: &[u8]) -> Result<Event<'_>, EventError> {
     // Checked once as a whole; serde_json would check it string by string.
     let wire: Wire<'_> = match std::str::from_utf8(json) {
-        Ok(text) => serde_json::from_str(text)?,
+        Ok(text) => match scan::state_changed(text) {
+            Some(wire) => wire,
+            None => serde_json::from_str(text)?,
+        },
         // For the error that names the place.
         Err(_) => serde_json::from_slice(json)?,
     };
@@ -193,10 +199,15 @@ fn lenient(text: Option<Text<'_>>) -> Option<UtcMicros> {
 }
 
 fn state(wire: WireState<'_>) -> State<'_> {
+    let attributes = Attributes::new(wire.attributes);
+    let entries = wire
+        .entries
+        .unwrap_or_else(|| attributes.entries().collect());
     State {
+        entries,
         entity_id: wire.entity_id.map(|text| text.0),
         state: wire.state,
-        attributes: Attributes::new(wire.attributes),
+        attributes,
         last_changed: lenient(wire.last_changed),
         last_updated: lenient(wire.last_updated),
     }
@@ -215,6 +226,66 @@ fn is_entity_id(text: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Everything of it, attributes split.
+    fn shown(wire: Wire<'_>, text: &str) -> String {
+        let state = |wire: WireState<'_>| {
+            let given = wire.entries.clone();
+            let split: Vec<_> = Attributes::new(wire.attributes).entries().collect();
+            assert!(given.is_none_or(|given| given == split), "{text}");
+            let texts = [wire.entity_id, wire.last_changed, wire.last_updated];
+            let texts = texts.map(|text| text.map(|text| text.0));
+            format!("{:?} {:?} {texts:?}", wire.state, wire.attributes)
+        };
+        let data = wire.state_changed.unwrap();
+        let states = [data.old_state.map(state), data.new_state.map(state)];
+        let fired = wire.time_fired.map(|text| text.0);
+        format!("{} {states:?} {fired:?} {:?}", data.entity_id, wire.context)
+    }
+
+    /// Events with every odd thing that JSON allows, in Home Assistant's order most of the time.
+    fn any_event_text() -> impl Strategy<Value = String> {
+        let value = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?",
+            any::<String>().prop_map(|text| serde_json::Value::from(text).to_string()),
+            "\"[a-z\\\\/é♥]{0,4}(\\\\u[0-9a-fA-F]{4})?[ -~]{0,3}\"",
+            Just(r#"{"a":[1,{"b":null},[]], "c" : {} }"#.to_owned()),
+            Just("[\n]".to_owned()),
+        ];
+        let text = prop_oneof![
+            4 => Just("\"2026-11-21T21:42:14.010254+00:00\"".to_owned()),
+            1 => value.clone(),
+        ];
+        let name = prop_oneof![
+            "[a-z]{1,8}",
+            Just("a\\u00e9".to_owned()),
+            Just("state".to_owned())
+        ];
+        let attributes =
+            proptest::collection::vec((name, value.clone()), 0..5).prop_map(|members| {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\": {value}"))
+                    .collect();
+                format!("{{{}}}", members.join(" ,"))
+            });
+        let attributes = prop_oneof![5 => attributes, 1 => value.clone()];
+        let state = (text.clone(), attributes, text.clone(), text.clone(), proptest::option::weighted(0.1, value.clone()))
+            .prop_map(|(state, attributes, changed, updated, more)| {
+                let more = more.map(|more| format!(",\"state\":{more}")).unwrap_or_default();
+                format!(r#"{{"entity_id":"light.a","state":{state},"attributes":{attributes},"last_changed":{changed},"last_updated":{updated},"context":{{}}{more}}}"#)
+            });
+        let state = prop_oneof![6 => state, 1 => Just("null".to_owned()), 1 => value.clone()];
+        (state.clone(), state, text, value, proptest::bool::weighted(0.1)).prop_map(
+            |(old, new, fired, context, is_late)| {
+                let (first, last) = (r#""event_type":"state_changed","#, r#","event_type":"state_changed""#);
+                let (first, last) = if is_late { ("", last) } else { (first, "") };
+                format!("{{{first}\"data\":{{\"entity_id\":\"light.a\",\"old_state\":{old},\n\"new_state\":{new}}},\"origin\":\"LOCAL\",\"time_fired\":{fired},\"context\":{context}{last}}} ")
+            },
+        )
+    }
 
     const LIGHT: &str = r#"{"event_type":"state_changed","data":{"entity_id":"light.kitchen","old_state":null,
         "new_state":{"entity_id":"light.kitchen","state":"o\"n","attributes":{"brightness":7},
@@ -300,6 +371,31 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);
             let _ = crate::peek(&bytes);
+        }
+
+        #[test]
+        fn the_short_way_reads_what_the_general_parser_reads(
+            text in any_event_text(),
+            cut in proptest::option::weighted(0.2, 0..400_usize),
+            change in proptest::option::weighted(0.4, (0..400_usize, "[\\PC\n\"\\\\{}\\[\\]:,0-9eE.+nu-]")),
+        ) {
+            let mut text = text;
+            if let Some((at, with)) = change
+                && text.is_char_boundary(at % text.len())
+                && let Some(old) = text[at % text.len()..].chars().next()
+            {
+                let at = at % text.len();
+                text.replace_range(at..at + old.len_utf8(), &with);
+            }
+            if let Some(cut) = cut {
+                text.truncate((0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap());
+            }
+            let general = serde_json::from_str::<Wire<'_>>(&text).map_err(|error| error.to_string());
+            if let Some(short) = scan::state_changed(&text) {
+                // Where it answers, the general parser answers the same; it need not answer.
+                let general = general.map(|wire| shown(wire, &text));
+                prop_assert_eq!(Ok(shown(short, &text)), general, "{}", text);
+            }
         }
 
         #[test]

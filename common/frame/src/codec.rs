@@ -56,6 +56,11 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, DecodeError> {
 /// The version of a frame whose other fields may be unreadable.
 #[must_use]
 pub fn version(bytes: &[u8]) -> Option<u16> {
+    // A frame is a map. The deserializer takes a list of values for one too, so two bytes of rubbish
+    // (a list of the number 2) would make the worker wait for an upgrade that never comes.
+    if !matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf)) {
+        return None;
+    }
     #[derive(Deserialize)]
     struct Head {
         v: u16,
@@ -117,6 +122,11 @@ mod tests {
             );
         }
         assert!(matches!(decode(b""), Err(DecodeError::Malformed(_))));
+        let list_of_two = [0x91, 2];
+        assert!(matches!(
+            decode(&list_of_two),
+            Err(DecodeError::Malformed(_))
+        ));
         assert!(matches!(
             decode(b"{\"json\":1}"),
             Err(DecodeError::Malformed(_))

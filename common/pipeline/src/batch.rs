@@ -119,7 +119,8 @@ impl<T: Ticket> Batch<T> {
             quality,
             weather,
         } = stages;
-        let mut sky = weather.over(frame, ticket.is_first_pass(), options);
+        let looked = weather.look(frame, ticket.is_first_pass(), options);
+        let mut sky = looked.sky();
         let mut found = FrameQuality::default();
         let (mut enriched, mut invalid, mut panicked) = (0, 0, 0);
         let (mut filtered, mut without_fields) = (0, 0);
@@ -129,6 +130,8 @@ impl<T: Ticket> Batch<T> {
             .fetch_add(frame.envelopes.len() as u64, Ordering::Relaxed);
         let seen_at_ns = now_ns();
         for (index, envelope) in frame.envelopes.iter().enumerate() {
+            #[cfg(debug_assertions)]
+            crate::poison::act(envelope);
             let before = self.points.len();
             let points = &mut self.points;
             // A panic is a defect of ours; it costs its own event and no other.

@@ -7,6 +7,8 @@ mod latency;
 mod latest;
 pub mod letter;
 mod metrics;
+#[cfg(debug_assertions)]
+mod poison;
 mod quality;
 mod run;
 mod weather;

@@ -1,6 +1,6 @@
 //! Which weather an event is written with, and which observations become points of their own.
 
-use ha_enrich::{Options, WeatherOutcome};
+use ha_enrich::{ObservedWeather, Options, WeatherOutcome};
 use ha_frame::{Envelope, Frame, Origin, WeatherFacts};
 use ha_point::Point;
 use ha_weather::{Freshness, Observed, Weather};
@@ -62,24 +62,32 @@ pub(crate) struct WeatherStage {
     written: Mutex<HashMap<String, i64>>,
 }
 
-/// The weather over one frame.
-pub(crate) struct Sky<'a> {
+/// What one look brought.
+pub(crate) struct Looked<'a> {
     stage: &'a WeatherStage,
     is_wanted: bool,
+    is_first_pass: bool,
     from_home: &'a [WeatherFacts<'a>],
     /// From the provider; none where it was not asked.
     observed: Option<Observed>,
+}
+
+/// The weather over one frame.
+pub(crate) struct Sky<'a> {
+    looked: &'a Looked<'a>,
+    from_home: Vec<ObservedWeather<'a>>,
+    of_provider: Vec<ObservedWeather<'a>>,
     pub counts: [u64; Lookup::ALL.len()],
 }
 
 impl WeatherStage {
     /// Looks once a frame. Never waits.
-    pub fn over<'a>(
+    pub fn look<'a>(
         &'a self,
         frame: &'a Frame<'_>,
         is_first_pass: bool,
         options: &Options,
-    ) -> Sky<'a> {
+    ) -> Looked<'a> {
         let home = frame.home.as_ref();
         let is_live = || frame.envelopes.iter().any(is_live);
         let observed = match &self.provider {
@@ -88,14 +96,34 @@ impl WeatherStage {
             }
             _ => None,
         };
-        Sky {
+        Looked {
             stage: self,
+            is_first_pass,
             is_wanted: options.weather,
             from_home: match home {
                 Some(home) if options.weather && self.provider.is_none() => home.weather.as_slice(),
                 _ => &[],
             },
             observed,
+        }
+    }
+}
+
+impl Looked<'_> {
+    /// To enrich the frame's events under.
+    pub fn sky(&self) -> Sky<'_> {
+        let observed = self
+            .observed
+            .as_ref()
+            .map(|observed| &*observed.observations);
+        Sky {
+            looked: self,
+            from_home: self.from_home.iter().map(ObservedWeather::of).collect(),
+            of_provider: observed
+                .unwrap_or_default()
+                .iter()
+                .map(ObservedWeather::of)
+                .collect(),
             counts: [0; Lookup::ALL.len()],
         }
     }
@@ -105,49 +133,53 @@ fn is_live(envelope: &Envelope<'_>) -> bool {
     envelope.origin == Origin::Live
 }
 
-impl Sky<'_> {
+impl<'a> Sky<'a> {
     /// What the event may be written with.
-    pub fn for_event(&self, envelope: &Envelope<'_>) -> &[WeatherFacts<'_>] {
-        match &self.observed {
-            Some(observed) if is_live(envelope) => &observed.observations,
-            _ => self.from_home,
+    pub fn for_event(&self, envelope: &Envelope<'_>) -> &[ObservedWeather<'a>] {
+        if self.looked.observed.is_some() && is_live(envelope) {
+            &self.of_provider
+        } else {
+            &self.from_home
         }
     }
 
     /// Counts what became of it.
     pub fn count(&mut self, outcome: WeatherOutcome, envelope: &Envelope<'_>) {
-        let freshness = self.observed.as_ref().map(|observed| observed.freshness);
+        let freshness = self
+            .looked
+            .observed
+            .as_ref()
+            .map(|observed| observed.freshness);
         let lookup = match outcome {
             WeatherOutcome::NotWanted => return,
             WeatherOutcome::Used if freshness == Some(Freshness::Stale) => Lookup::Stale,
             WeatherOutcome::Used => Lookup::Hit,
             WeatherOutcome::OtherTime => Lookup::OtherTime,
             WeatherOutcome::Empty => Lookup::Empty,
-            WeatherOutcome::Missing if self.stage.provider.is_none() => Lookup::Miss,
-            WeatherOutcome::Missing if !is_live(envelope) => Lookup::Withheld,
-            WeatherOutcome::Missing => match freshness {
-                None => Lookup::Withheld,
-                Some(Freshness::Failing) => Lookup::Failing,
-                Some(_) => Lookup::Miss,
-            },
+            WeatherOutcome::Missing if self.looked.stage.provider.is_none() => Lookup::Miss,
+            WeatherOutcome::Missing if !is_live(envelope) || !self.looked.is_first_pass => {
+                Lookup::Withheld
+            }
+            WeatherOutcome::Missing if freshness == Some(Freshness::Failing) => Lookup::Failing,
+            WeatherOutcome::Missing => Lookup::Miss,
         };
         self.counts[lookup as usize] += 1;
     }
 
     /// The newest observation as a point of its own, once a home.
     pub fn new_observation<'f>(&'f self, frame: &'f Frame<'_>) -> Option<Point<'f>> {
-        if !self.is_wanted {
+        if !self.looked.is_wanted {
             return None;
         }
-        let (provider, weather) = match (&self.stage.provider, &self.observed) {
+        let (provider, weather) = match (&self.looked.stage.provider, &self.looked.observed) {
             (Some(provider), Some(observed)) => {
                 (provider.provider().as_str(), observed.observations.first()?)
             }
             (Some(_), None) => return None,
-            (None, _) => ("home-assistant", self.from_home.first()?),
+            (None, _) => ("home-assistant", self.looked.from_home.first()?),
         };
         let instance = frame.envelopes.first()?.instance.as_ref();
-        let written = &self.stage.written;
+        let written = &self.looked.stage.written;
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.get(instance) == Some(&weather.observed_at_us) {
             return None;

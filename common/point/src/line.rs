@@ -40,9 +40,7 @@ pub fn encode_line(point: &Point<'_>, out: &mut Vec<u8>) {
 
 fn push_value(out: &mut Vec<u8>, value: &Value<'_>) {
     match value {
-        Value::Float(number) => {
-            out.extend_from_slice(ryu::Buffer::new().format_finite(*number).as_bytes());
-        }
+        Value::Float(number) => push_float(out, *number),
         Value::Integer(number) => {
             out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
             out.push(b'i');
@@ -52,7 +50,7 @@ fn push_value(out: &mut Vec<u8>, value: &Value<'_>) {
         Value::Text(text) => {
             out.push(b'"');
             let mut rest = text.as_bytes();
-            while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            while let Some(at) = first_of(rest, [b'"', b'\\']) {
                 out.extend_from_slice(&rest[..at]);
                 out.extend_from_slice(&[b'\\', rest[at]]);
                 rest = &rest[at + 1..];
@@ -61,6 +59,41 @@ fn push_value(out: &mut Vec<u8>, value: &Value<'_>) {
             out.push(b'"');
         }
     }
+}
+
+/// Whole numbers, which most are, as ryu writes them, in a tenth of its time.
+fn push_float(out: &mut Vec<u8>, number: f64) {
+    let whole = number as i64;
+    if whole as f64 == number
+        && whole.unsigned_abs() < 1 << 53
+        && (whole != 0 || !number.is_sign_negative())
+    {
+        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+        out.extend_from_slice(b".0");
+    } else {
+        out.extend_from_slice(ryu::Buffer::new().format_finite(number).as_bytes());
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// The place of the first of these bytes, eight looked at together.
+fn first_of<const N: usize>(bytes: &[u8], wanted: [u8; N]) -> Option<usize> {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (number, eight) in eights.iter().enumerate() {
+        let word = u64::from_le_bytes(*eight);
+        let found = wanted.iter().fold(0, |found, byte| {
+            let differs = word ^ (ONES * u64::from(*byte));
+            // A borrow can set bits behind the first place only.
+            found | differs.wrapping_sub(ONES) & !differs
+        }) & HIGHS;
+        if found != 0 {
+            return Some(number * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let at = rest.iter().position(|byte| wanted.contains(byte))?;
+    Some(eights.len() * 8 + at)
 }
 
 /// Bytes that stand for themselves everywhere: one look a byte, for every name and tag of every

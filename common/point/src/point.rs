@@ -26,6 +26,9 @@ pub struct FieldKey<'a> {
     pub name: Cow<'a, str>,
 }
 
+/// See [`Point::sort_fields`].
+const FEW_FIELDS: usize = 24;
+
 /// A measurement's values for one set of tags at one instant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point<'a> {
@@ -122,12 +125,20 @@ impl<'a> Point<'a> {
     /// that are not finite) and the later of two with one name: the same point always has the same
     /// encoding. False if no field is left, which the database would refuse.
     pub fn seal(&mut self) -> bool {
-        self.tags
-            .retain(|(name, value)| !name.is_empty() && !value.is_empty());
-        self.tags.sort_by(|a, b| a.0.cmp(&b.0));
-        self.tags.dedup_by(|later, earlier| later.0 == earlier.0);
-        self.fields
-            .retain(|(_, value)| !matches!(value, Value::Float(number) if !number.is_finite()));
+        let is_empty =
+            |(name, value): &(Cow<'_, str>, Cow<'_, str>)| name.is_empty() || value.is_empty();
+        if self.tags.iter().any(is_empty) {
+            self.tags.retain(|tag| !is_empty(tag));
+        }
+        // The stages add them in this order.
+        if !self.tags.is_sorted_by(|a, b| a.0 < b.0) {
+            self.tags.sort_by(|a, b| a.0.cmp(&b.0));
+            self.tags.dedup_by(|later, earlier| later.0 == earlier.0);
+        }
+        let is_writable = |(_, value): &(FieldKey<'_>, Value<'_>)| !matches!(value, Value::Float(number) if !number.is_finite());
+        if !self.fields.iter().all(is_writable) {
+            self.fields.retain(is_writable);
+        }
         self.sort_fields();
         self.fields.dedup_by(|later, earlier| {
             later.0.name == earlier.0.name && later.0.prefix == earlier.0.prefix
@@ -140,7 +151,19 @@ impl<'a> Point<'a> {
     /// times each. Numbers are compared here, and every field moves at most once or twice.
     fn sort_fields(&mut self) {
         let heads = self.fields.iter().map(|(key, _)| key.head());
-        let mut order: Vec<(u128, usize)> = heads.zip(0..).collect();
+        // Most points have few fields: their order is found without asking for memory.
+        let (mut few, mut many) = ([(0, 0); FEW_FIELDS], Vec::new());
+        let order: &mut [(u128, usize)] = if self.fields.len() <= FEW_FIELDS {
+            let order = &mut few[..self.fields.len()];
+            order
+                .iter_mut()
+                .zip(heads.zip(0..))
+                .for_each(|(place, found)| *place = found);
+            order
+        } else {
+            many.extend(heads.zip(0..));
+            &mut many
+        };
         let fields = &mut self.fields;
         order.sort_unstable_by(|(a_head, a), (b_head, b)| {
             let by_name = || fields[*a].0.order(&fields[*b].0);

@@ -42,8 +42,7 @@ struct Subscription {
     event_type: String,
     /// 0 until it is asked for.
     id: u64,
-    /// Home Assistant has confirmed it, or has refused one that can be done without.
-    answered: bool,
+    confirmed: bool,
     /// The id of the command that cancels it.
     cancelled_by: Option<u64>,
     /// Its events are part of the stream.
@@ -57,7 +56,7 @@ impl Subscription {
         Self {
             event_type,
             id: 0,
-            answered: false,
+            confirmed: false,
             cancelled_by: None,
             is_stream: false,
             watched: None,
@@ -223,7 +222,7 @@ impl Session {
         texts
     }
 
-    /// Whether authentication is done and every subscription answered.
+    /// Whether authentication is done and every subscription to the stream confirmed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
@@ -317,11 +316,14 @@ impl Session {
             self.subscriptions[index].id = id;
             each(Action::Send(text));
         }
-        self.ready_if_answered(each);
+        self.ready_if_confirmed(each);
     }
 
-    fn ready_if_answered<'a>(&mut self, each: &mut impl FnMut(Action<'a>)) {
-        if self.phase == Phase::Subscribing && self.subscriptions.iter().all(|s| s.answered) {
+    fn ready_if_confirmed<'a>(&mut self, each: &mut impl FnMut(Action<'a>)) {
+        // What is only watched is not waited for: Home Assistant takes commands in their order, so
+        // that whatever is asked for from here on is asked for behind the subscription.
+        let is_open = |s: &Subscription| s.is_stream && !s.confirmed;
+        if self.phase == Phase::Subscribing && !self.subscriptions.iter().any(is_open) {
             self.phase = Phase::Ready;
             each(Action::Ready {
                 ha_version: self.ha_version.clone(),
@@ -346,19 +348,17 @@ impl Session {
         if let Some(index) = self.subscriptions.iter().position(|s| s.id == id) {
             match outcome {
                 Ok(_) => {
-                    self.subscriptions[index].answered = true;
-                    self.ready_if_answered(each);
+                    self.subscriptions[index].confirmed = true;
+                    self.ready_if_confirmed(each);
                 }
-                Err(_) if !self.subscriptions[index].is_stream => {
-                    self.subscriptions[index].answered = true;
-                    self.ready_if_answered(each);
-                }
-                Err(error) if self.phase == Phase::Subscribing => {
+                Err(error)
+                    if self.phase == Phase::Subscribing && self.subscriptions[index].is_stream =>
+                {
                     let event_type = self.subscriptions[index].event_type.clone();
                     let refused = ProtocolError::SubscriptionRefused { event_type, error };
                     return Err(Problem::Fatal(refused));
                 }
-                // Refused while it is being cancelled: all the same.
+                // Only watched, or refused while it is being cancelled: all the same.
                 Err(_) => {}
             }
         } else if let Some(index) = self

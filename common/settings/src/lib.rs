@@ -27,7 +27,7 @@ pub use pipeline::{
     FramingArgs, FramingSettings,
 };
 pub use problems::{Problems, boolean, number, seconds};
-pub use process::{AdminArgs, LogArgs, LogFormat};
+pub use process::{AdminArgs, AlertArgs, LogArgs, LogFormat};
 pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};

@@ -39,6 +39,34 @@ impl AdminArgs {
     }
 }
 
+/// Alerts of the stream's quality.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Alerts")]
+pub struct AlertArgs {
+    /// Where alerts of the stream's quality are posted besides the log: an Alertmanager (such as
+    /// http://alertmanager:9093), or the whole address of what takes its format (API v2)
+    #[arg(
+        long,
+        env = "ALERT_WEBHOOK_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub alert_webhook_url: Option<String>,
+}
+
+impl AlertArgs {
+    /// Checks the address; `None` where there is none, or after a problem.
+    pub fn resolve(&self, problems: &mut Problems) -> Option<url::Url> {
+        crate::home_assistant::url(
+            problems,
+            "ALERT_WEBHOOK_URL",
+            self.alert_webhook_url.as_ref()?,
+            &["http", "https"],
+            "http://alertmanager:9093",
+        )
+    }
+}
+
 /// Logs.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Process")]

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(look(&mut entry, start + minutes(59)).0, Stale);
         assert_eq!(
             look(&mut entry, start + minutes(60)),
-            (Failing, false, vec![])
+            (Failing, true, vec![])
         );
     }
 

@@ -9,6 +9,9 @@ use url::Url;
 /// Its public address.
 pub(crate) const ADDRESS: &str = "https://api.open-meteo.com";
 
+/// The address for those who have a key.
+pub(crate) const ADDRESS_OF_CUSTOMERS: &str = "https://customer-api.open-meteo.com";
+
 /// Variables asked for, and the attribute of Home Assistant's weather that each is.
 const VARIABLES: [(&str, &str); 7] = [
     ("temperature_2m", "temperature"),

@@ -45,8 +45,9 @@ impl Provider {
         }
     }
 
-    fn address(self) -> &'static str {
+    fn address(self, has_key: bool) -> &'static str {
         match self {
+            Self::OpenMeteo if has_key => open_meteo::ADDRESS_OF_CUSTOMERS,
             Self::OpenMeteo => open_meteo::ADDRESS,
             Self::OpenWeatherMap => open_weather_map::ADDRESS,
         }
@@ -146,7 +147,10 @@ impl Weather {
         let error = |error: &dyn std::fmt::Display| WeatherError::Client(error.to_string());
         let base = match options.url {
             Some(url) => url,
-            None => options.provider.address().parse().map_err(|e| error(&e))?,
+            None => {
+                let address = options.provider.address(options.key.is_some());
+                address.parse().map_err(|e| error(&e))?
+            }
         };
         let mut builder = Client::builder()
             .timeout(fetch::TIMEOUT)
@@ -225,18 +229,16 @@ impl Shared {
     async fn fetch(&self, place: Place) -> Result<Observation, FetchError> {
         let (latitude, longitude) = place.degrees();
         let key = self.key.as_deref();
-        let (request, observation): (_, fn(&[u8]) -> Result<Observation, FetchError>) =
-            match self.provider {
-                Provider::OpenMeteo => (
-                    open_meteo::request(&self.base, latitude, longitude, key),
-                    open_meteo::observation,
-                ),
-                Provider::OpenWeatherMap => (
-                    open_weather_map::request(&self.base, latitude, longitude, key),
-                    open_weather_map::observation,
-                ),
-            };
-        observation(&fetch::get(&self.client, request).await?)
+        match self.provider {
+            Provider::OpenMeteo => {
+                let request = open_meteo::request(&self.base, latitude, longitude, key);
+                open_meteo::observation(&fetch::get(&self.client, request).await?)
+            }
+            Provider::OpenWeatherMap => {
+                let request = open_weather_map::request(&self.base, latitude, longitude, key);
+                open_weather_map::observation(&fetch::get(&self.client, request).await?)
+            }
+        }
     }
 }
 

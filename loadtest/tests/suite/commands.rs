@@ -18,7 +18,7 @@ const LINE_MAX: Duration = Duration::from_secs(20);
 async fn all_that_is_wrong_is_said_at_once_and_nothing_starts() {
     let mut command = loadtest();
     command.args([
-        "run", "steady", "--mode", "service", "--rate", "0", "--sink", "tape",
+        "run", "steady", "--mode", "sideways", "--rate", "0", "--sink", "tape",
     ]);
     command.args([
         "--workers",

@@ -44,6 +44,23 @@ async fn stored_by(worker: &Process) -> u64 {
     count.unwrap().parse().unwrap()
 }
 
+/// Points of what is no event of Home Assistant's.
+async fn records(place: &Place) -> u64 {
+    let statement = "SELECT count(friendly_name), count(epoch) \
+                     FROM home_assistant_entities, data_quality";
+    let answer = place
+        .services
+        .query(&place.database, statement)
+        .await
+        .unwrap();
+    let series = answer.pointer("/results/0/series").unwrap();
+    let counts = series.as_array().unwrap().iter().map(|series| {
+        let row = &series["values"][0];
+        row[1].as_u64().unwrap_or(0) + row[2].as_u64().unwrap_or(0)
+    });
+    counts.sum()
+}
+
 fn kill(process: &Process) {
     let pid = process.pid().to_string();
     let killed = std::process::Command::new("kill")
@@ -82,15 +99,22 @@ async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
     for worker in &workers {
         shares.push(stored_by(worker).await);
     }
-    assert_eq!(shares.iter().sum::<u64>(), fired, "{shares:?}");
+    // Besides the events, what the producer itself has to say.
+    let records = records(&place).await;
+    let all = fired + records;
+    assert_eq!(shares.iter().sum::<u64>(), all, "{shares:?}");
     for share in &shares {
         assert!(
-            share * 100 >= fired * 20 && share * 100 <= fired * 45,
+            share * 100 >= all * 20 && share * 100 <= all * 45,
             "{shares:?}"
         );
     }
-    let connected = connections.load(Ordering::SeqCst);
-    assert!(connected < 150, "{connected} connections: none is kept");
+    // One event travels alone, mostly: a connection for each would be thousands.
+    let connected = connections.load(Ordering::SeqCst) as u64;
+    assert!(
+        connected < fired / 5,
+        "{connected} connections: none is kept"
+    );
 
     // Killed with requests in it; every third connection leads nowhere from here on.
     let firing = home.run_rate(600.0, Some(Duration::from_secs(3)));

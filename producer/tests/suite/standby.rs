@@ -9,7 +9,7 @@ use crate::suite::support::{
 #[tokio::test]
 async fn a_second_producer_takes_nothing_until_the_first_is_gone() {
     let (home, place) = (home().await, Place::new().await);
-    let files = [Files::new(), Files::new(), Files::new()];
+    let files = [(); 4].map(|()| Files::new());
     let amqp = [("AMQP_URL", place.amqp_url())];
     let settings = |files: &Files| with(files.variables(&home, "queue"), &amqp);
     let worker = worker(&place);
@@ -51,7 +51,8 @@ async fn a_second_producer_takes_nothing_until_the_first_is_gone() {
     .await;
     // Given up in good order, the place is free at once.
     second.stop().await;
-    let third = producer(&settings(&files[2]));
+    // With files of its own: those of the cabin know since when there is a gap to fill.
+    let third = producer(&settings(&files[3]));
     third.wait_until_ready().await;
     third.stop().await;
     wait_for("all points", async || {

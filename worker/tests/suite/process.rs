@@ -143,6 +143,11 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Returns when it has ended; never, if it does not.
+    pub async fn has_ended(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
     /// Waits for its end.
     pub async fn ended(mut self) -> Ended {
         let status = timeout(SOON, self.child.wait()).await;

@@ -14,7 +14,7 @@
 use super::Outcome;
 use crate::AttributePolicy;
 use crate::facts::Facts;
-use ha_event::Scalar;
+use ha_event::{Entry, Scalar};
 use ha_frame::Origin;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
@@ -31,26 +31,26 @@ pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
         left_out.none_wanted = count;
         return;
     }
-    let old = facts.event.old_state.as_ref().map(|old| old.attributes);
+    let old = facts.event.old_state.as_ref();
     // The recorder leaves attributes out (those that an integration names, and all where they are
     // too many), so an event of history does not say that they have no value.
     if old.is_none() && facts.arrival.origin != Origin::Backfill {
         point.field("attributes_complete", Value::Boolean(true));
     }
     // Most updates change the state alone; equal texts are equal attributes.
-    let is_equal = old.is_some_and(|old| old.json() == new.attributes.json());
+    let is_equal = old.is_some_and(|old| old.attributes.json() == new.attributes.json());
     if is_equal && policy == AttributePolicy::Changed {
         left_out.unchanged = count;
         return;
     }
-    let old: Vec<_> = match old {
-        Some(old) if !is_equal => old.entries().collect(),
-        _ => Vec::new(),
+    let old: &[Entry<'a>] = match old {
+        Some(old) if !is_equal => &old.entries,
+        _ => &[],
     };
     let excluded = &facts.options.exclude_attributes;
     let mut place = 0;
-    for (name, value) in &facts.attributes {
-        let of_old = find(&old, &mut place, name);
+    for (name, value) in facts.attributes {
+        let of_old = find(old, &mut place, name);
         if policy == AttributePolicy::Changed && of_old == Some(value) {
             left_out.unchanged += 1;
         } else if excluded.contains(name.as_ref()) {
@@ -62,7 +62,7 @@ pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
     let mut place = 0;
     let mut removed = old.iter().filter(|(name, value)| {
         has_value(value)
-            && !find(&facts.attributes, &mut place, name).is_some_and(|new| has_value(new))
+            && !find(facts.attributes, &mut place, name).is_some_and(|new| has_value(new))
             && !excluded.contains(name.as_ref())
     });
     if let Some(first) = removed.next() {
@@ -73,8 +73,6 @@ pub(super) fn attributes<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
         point.field("attributes_removed", Value::Text(names.to_string().into()));
     }
 }
-
-type Entry<'a> = (Cow<'a, str>, &'a str);
 
 fn has_value(json: &str) -> bool {
     json != "null"

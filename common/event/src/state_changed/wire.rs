@@ -1,6 +1,7 @@
 //! The shapes on the wire. One pass over the bytes: what an event holds under `data` depends on its
 //! type, which Home Assistant writes first.
 
+use crate::attributes::Entry;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -18,7 +19,7 @@ pub(super) struct Wire<'a> {
     /// Of any other event.
     pub data: Option<&'a RawValue>,
     pub time_fired: Option<Text<'a>>,
-    pub context: Option<&'a RawValue>,
+    pub context: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -37,12 +38,21 @@ pub(super) struct WireState<'a> {
     pub entity_id: Option<Text<'a>>,
     #[serde(borrow)]
     pub state: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub attributes: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    pub attributes: Option<&'a str>,
+    /// The attributes split, where that is done already.
+    #[serde(skip)]
+    pub entries: Option<Vec<Entry<'a>>>,
     #[serde(borrow, default)]
     pub last_changed: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub last_updated: Option<Text<'a>>,
+}
+
+/// A value's text; none for null.
+fn raw<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a str>, D::Error> {
+    let raw = Option::<&'de RawValue>::deserialize(deserializer)?;
+    Ok(raw.map(RawValue::get))
 }
 
 #[derive(Deserialize)]
@@ -66,7 +76,7 @@ enum Key {
     Other,
 }
 
-const STATE_CHANGED: &str = "state_changed";
+pub(super) const STATE_CHANGED: &str = "state_changed";
 
 impl<'de: 'a, 'a> Deserialize<'de> for Wire<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -106,7 +116,11 @@ impl<'de> Visitor<'de> for WireVisitor {
                 }
                 Key::Data => raw = map.next_value()?,
                 Key::TimeFired => time_fired = map.next_value()?,
-                Key::Context => context = map.next_value()?,
+                Key::Context => {
+                    context = map
+                        .next_value::<Option<&'de RawValue>>()?
+                        .map(RawValue::get);
+                }
                 Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -139,13 +139,13 @@ fn what_is_only_watched_is_told_apart_and_may_be_refused() {
     assert_eq!(sent.len(), 5, "one subscription a type: {sent:?}");
     check(
         &mut session,
-        r#"[{"id":2,"type":"result","success":true,"result":null},{"id":3,"type":"result","success":true,"result":null},
-            {"id":4,"type":"result","success":true,"result":null}]"#,
+        r#"[{"id":5,"type":"result","success":false,"error":{"code":"unauthorized","message":"Unauthorized"}},
+            {"id":2,"type":"result","success":true,"result":null}]"#,
         &[],
     );
     check(
         &mut session,
-        r#"{"id":5,"type":"result","success":false,"error":{"code":"unauthorized","message":"Unauthorized"}}"#,
+        r#"[{"id":3,"type":"result","success":true,"result":null},{"id":4,"type":"result","success":true,"result":null}]"#,
         &["Ready(unknown)"],
     );
     check(

@@ -131,9 +131,14 @@ function cards(status) {
   }
   const quality = status.quality;
   if (quality && Number.isFinite(quality.score)) {
-    const rules = (quality.top_rules || []).slice(0, 3).map(({ rule, events }) => `${rule} ${count(events)}`);
-    card('Quality', quality.score.toFixed(1), rules.length ? rules.join(' · ') : 'no rule broken',
-      quality.score < 80 ? 'bad' : quality.score < 95 ? 'warn' : 'good');
+    const rules = (quality.top_rules || []).slice(0, 3);
+    const score = Number.isFinite(quality.latest_score) ? quality.latest_score : quality.score;
+    card('Quality', score.toFixed(1),
+      rules.length ? rules.map(({ rule, events }) => `${rule} ${count(events)}`).join(' · ') : 'no rule broken',
+      score < 80 ? 'bad' : score < 95 ? 'warn' : 'good');
+  }
+  for (const { alert, severity, reading } of status.alerts || []) {
+    card('Alert', alert.replace('HaIngestor', ''), reading, severity === 'critical' ? 'bad' : 'warn');
   }
   const box = $('cards');
   while (box.children.length > list.length) box.lastChild.remove();

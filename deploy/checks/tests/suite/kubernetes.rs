@@ -10,6 +10,7 @@ pub const OVERLAYS: &[&str] = &[
     "k8s/overlays/dev",
     "k8s/overlays/production",
     "k8s/overlays/keda",
+    "k8s/overlays/sidecar",
 ];
 
 /// Oldest and newest Kubernetes that the manifests are for.
@@ -350,6 +351,45 @@ fn network_policies_open_the_ports_that_are_listened_on() {
             .map(|port| port["containerPort"].to_string())
             .collect();
         assert_eq!(open, listening, "{}", workload["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn the_sidecar_is_where_the_producer_looks_for_it() {
+    let objects = rendered("k8s/overlays/sidecar");
+    let pod = named(&objects, "StatefulSet", "ha-ingestor-producer");
+    let settings = |name: &str| {
+        let container = containers(pod).iter().find(|c| c["name"] == name).unwrap();
+        let map = text(&container["envFrom"][0]["configMapRef"]["name"]);
+        named(&objects, "ConfigMap", map)["data"].clone()
+    };
+    let (producer, worker) = (settings("producer"), settings("worker"));
+    assert_eq!(producer["ENRICHMENT_MODE"], "service");
+    let intake = text(&worker["INTAKE_ADDR"]);
+    assert!(intake.starts_with("127.0.0.1:"), "{intake} needs a token");
+    assert_eq!(
+        producer["ENRICHMENT_SERVICE_URL"],
+        format!("http://{intake}")
+    );
+    assert_ne!(producer["SPOOL_PATH"], worker["SPOOL_PATH"]);
+    let ports = containers(pod).iter().flat_map(|c| list(&c["ports"]));
+    let ports: Vec<_> = ports.map(|port| port["containerPort"].as_u64()).collect();
+    assert_eq!(
+        ports,
+        [Some(8100), Some(8200)],
+        "the intake is nobody else's"
+    );
+    let images = containers(pod).iter().map(|c| text(&c["image"]));
+    let tags: Vec<_> = images
+        .map(|image| image.split_once(':').unwrap().1)
+        .collect();
+    assert_eq!(tags[0], tags[1], "one release");
+    let policy = named(&objects, "NetworkPolicy", "ha-ingestor-producer");
+    let open = list(&policy["spec"]["ingress"][0]["ports"]).iter();
+    let open: Vec<_> = open.map(|port| port["port"].as_u64()).collect();
+    assert_eq!(open, ports);
+    for object in &objects {
+        assert_ne!(object["metadata"]["name"], "ha-ingestor-worker", "{object}");
     }
 }
 

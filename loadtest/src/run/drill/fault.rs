@@ -49,6 +49,8 @@ pub enum FaultName {
 
 /// How many times the rate a burst has.
 pub(super) const BURST: f64 = 20.0;
+/// The entity whose event ends workers.
+pub(super) const POISON_ENTITY: &str = "sensor.drill_poison";
 /// How long the long outage lasts, whatever the length of the run.
 const LONG_OUTAGE: Duration = Duration::from_secs(120);
 
@@ -197,7 +199,7 @@ impl FaultName {
             ),
             Self::ProducerSpoolFull => (
                 "producer-spool-full",
-                "the way out is cut for longer than a spool of 4 MiB lasts",
+                "the way out refuses everything (queue full, workers ended, or the database answers 503) for longer than a spool of 4 MiB lasts",
             ),
             Self::ProducerSpoolTorn => (
                 "producer-spool-torn",
@@ -298,6 +300,7 @@ impl FaultName {
                 | Self::DbLongOutage
                 | Self::DbDiskFull
                 | Self::DbTypeConflict
+                | Self::ProducerSpoolFull
                 | Self::AllAtOnce
         )
     }

@@ -87,7 +87,7 @@ impl Scene<'_> {
             FaultName::WorkerPoison => self.poison(lasts).await?,
             FaultName::ProducerKill => self.kill_producer(lasts).await?,
             FaultName::ProducerTerm => exits = self.restart_producer(lasts).await?,
-            FaultName::ProducerSpoolFull => self.cut_way_out(lasts).await?,
+            FaultName::ProducerSpoolFull => exits = self.refuse_everything(lasts).await?,
             FaultName::ProducerSpoolTorn => self.tear_spool(lasts).await?,
             FaultName::HaRestart => self.harness.interrupt_home(true, lasts).await?,
             FaultName::HaSlow => self.stutter(lasts).await?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use ha_settings::Problems;
 
-use super::fault::FaultName;
+use super::fault::{FaultName, POISON_ENTITY};
 use super::timeline::Planned;
 use crate::run::RunArgs;
 use crate::run::cluster;
@@ -15,10 +15,13 @@ use crate::run::settings::{BrokerPlan, Defaults, Load, Mode, Plan, SinkPlan};
 
 /// Bytes of the spool that is to overflow: the least that the producer takes.
 const SMALL_SPOOL_BYTES: u32 = 4 << 20;
-/// A third of the ten minutes that are the default … which the long outage is longer than.
+/// Less than the fifth of ten minutes, so that the outage is longer and deliveries are given back.
 const SINK_HOLD: &str = "60s";
 /// A fifth of RabbitMQ's default of thirty minutes.
 const CONSUMER_TIMEOUT_MS: u32 = 360_000;
+
+/// Debug builds of the worker know it.
+const POISON_VARIABLE: &str = "HA_INGESTOR_TEST_POISON";
 
 /// Settings of `loadtest run drill`, as given.
 #[derive(Debug, Args)]
@@ -191,6 +194,7 @@ fn rig(fault: FaultName) -> Rig {
             let bytes = SMALL_SPOOL_BYTES.to_string();
             rig.producer.push(("SPOOL_BYTES_MAX", bytes));
         }
+        FaultName::WorkerPoison => rig.worker = setting(POISON_VARIABLE, POISON_ENTITY),
         FaultName::BrokerLeaderKill => {
             rig.cluster = true;
             rig.services = cluster::first_node();

@@ -150,7 +150,8 @@ impl Report {
         if !self.faults.is_empty() && self.recovery_s.is_none() {
             reasons.push("the system did not recover in the time of the drill".to_owned());
         }
-        if found.missing > 0 || found.duplicates > 0 || found.unexplained > 0 {
+        // Where events are reported as lost, examples of them are no reason by themselves.
+        if !reasons.is_empty() {
             reasons.extend(found.examples.iter().cloned());
         }
         let fired = self.events_fired;

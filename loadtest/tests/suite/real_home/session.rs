@@ -244,6 +244,8 @@ async fn until_recorded(home: &Services, time_us: i64) {
 
 async fn run() -> Session {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let began = std::time::Instant::now();
+    let passed = |what: &str| eprintln!("{:.1} s: {what}", began.elapsed().as_secs_f64());
     let integration = integration().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, integration.configuration()).unwrap();
@@ -253,6 +255,7 @@ async fn run() -> Session {
         .await
         .unwrap();
     let house = House::of(&home).await;
+    passed("Home Assistant runs");
     let target = house.url.trim_start_matches("http://").parse().unwrap();
     let network = TcpProxy::start(free_port(), vec![target]).await.unwrap();
     let through = format!("http://{}", network.address());
@@ -261,7 +264,7 @@ async fn run() -> Session {
         Member::new("inline", &through, &house).await,
         Member::new("service", &house.url, &house).await,
     ];
-    let (port, token) = (free_port(), String::from("of the test"));
+    let (port, token) = (free_port(), String::from("of-the-test"));
     members[2].settings = vec![
         ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
         ("INTAKE_TOKEN", token.clone()),
@@ -281,11 +284,12 @@ async fn run() -> Session {
         member.wait_until_ready().await;
     }
 
+    passed("producers are ready");
     let began_us = now_us();
-    for round in 0..25 {
+    for round in 0..12 {
         house.live(round).await;
     }
-    house.burst(1_000).await;
+    house.burst(1_500).await;
     let ended_us = now_us();
     let live = compare(&members, &home, began_us, ended_us).await;
     let schema = {
@@ -294,9 +298,10 @@ async fn run() -> Session {
         both
     };
 
+    passed("live and schemas compared");
     members[0].producer.take().unwrap().kill().await;
     network.set(Network::Cut);
-    for round in 25..30 {
+    for round in 12..16 {
         house.live(round).await;
     }
     house.remove("binary_sensor.motion").await;
@@ -304,25 +309,30 @@ async fn run() -> Session {
     house.remove(PASSING).await;
     // What is committed now is there when history is read; what is not, half a minute later.
     until_recorded(&home, now_us()).await;
-    house.live(30).await;
+    house.live(16).await;
     network.set(Network::Open);
     members[0].start();
     let gap = compare(&members, &home, began_us, now_us()).await;
 
+    passed("gap compared");
     home.stop(Service::HomeAssistant).await.unwrap();
     home.start_again(Service::HomeAssistant).await.unwrap();
     for member in &members {
         member.wait_until_ready().await;
     }
-    house.live(31).await;
+    house.live(17).await;
     let ended_us = now_us();
     let restart = compare(&members, &home, began_us, ended_us).await;
 
-    let mut audits = Vec::new();
+    passed("restart compared");
     for member in &mut members {
         member.stop().await;
-        audits.push(member.audit(&house, began_us, ended_us).await);
     }
+    let audits = members
+        .iter()
+        .map(|member| member.audit(&house, began_us, ended_us));
+    let audits = futures_util::future::join_all(audits).await;
+    passed("audited");
     Session {
         live,
         gap,

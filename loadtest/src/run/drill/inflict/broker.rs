@@ -8,7 +8,6 @@ use ha_services::Service;
 
 use super::Scene;
 use crate::run::process::Exit;
-use crate::run::usage::Role;
 
 /// As `services.sh` sets it.
 const WATERMARK: [&str; 3] = ["set_vm_memory_high_watermark", "absolute", "1GB"];
@@ -85,18 +84,9 @@ impl Scene<'_> {
         ];
         self.rabbitmqctl(&policy).await?;
         // What a worker was handed does not count as in the queue, frozen or not.
-        let (mut launches, mut exits) = (Vec::new(), Vec::new());
-        for name in self.harness.names(Role::Worker) {
-            let (launch, exit) = self.harness.terminate_process(&name).await?;
-            launches.push(launch);
-            exits.push(exit);
-        }
-        self.hold(lasts).await?;
+        let exits = self.end_workers(lasts).await?;
         self.rabbitmqctl(&["clear_policy", "-p", &vhost, POLICY])
             .await?;
-        for launch in &launches {
-            self.harness.start_process(launch)?;
-        }
         Ok(exits)
     }
 

@@ -10,10 +10,13 @@ use futures_util::future::try_join;
 use ha_services::Service;
 use rand::RngCore as _;
 
-use super::Scene;
+use super::{NotPossible, Scene};
+use crate::run::drill::fault::POISON_ENTITY;
+use crate::run::http_front::Answer;
 use crate::run::process::Exit;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
+use crate::run::settings::Mode;
 use crate::run::usage::Role;
 
 const PRODUCER: &str = "producer";
@@ -58,10 +61,27 @@ impl Scene<'_> {
         Ok(exits)
     }
 
-    pub(super) async fn poison(&mut self, _lasts: Duration) -> anyhow::Result<()> {
-        bail!(super::NotPossible(
-            "the worker has no hook that lets an event end it".into()
-        ))
+    /// Fires the one event that ends every worker process that looks at it; these are started
+    /// again at once, until the queues have taken it out of the stream.
+    pub(super) async fn poison(&mut self, lasts: Duration) -> anyhow::Result<()> {
+        if !cfg!(debug_assertions) {
+            bail!(NotPossible(
+                "what lets an event end a worker is not compiled into release builds; build \
+                 producer, worker and loadtest without --release"
+                    .to_owned()
+            ));
+        }
+        let now = jiff::Timestamp::now();
+        let event = format!(
+            r#"{{"event_type":"state_changed","data":{{"entity_id":"{POISON_ENTITY}","old_state":null,
+            "new_state":{{"entity_id":"{POISON_ENTITY}","state":"1","attributes":{{}},
+            "last_changed":"{now:.6}","last_updated":"{now:.6}",
+            "context":{{"id":"drill","parent_id":null,"user_id":null}}}}}},
+            "origin":"LOCAL","time_fired":"{now:.6}",
+            "context":{{"id":"drill","parent_id":null,"user_id":null}}}}"#
+        );
+        self.harness.home().simulator().inject_event(&event, true)?;
+        self.hold(lasts).await
     }
 
     pub(super) async fn kill_producer(&mut self, lasts: Duration) -> anyhow::Result<()> {
@@ -77,8 +97,32 @@ impl Scene<'_> {
         Ok(vec![exit])
     }
 
-    pub(super) async fn cut_way_out(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        self.network(&Link::WAY_OUT, Network::Cut, lasts).await
+    /// The way out refuses in so many words, so that nobody can be in doubt whether a frame got
+    /// through: where a connection is cut, the frames under way count as lost and may have arrived.
+    pub(super) async fn refuse_everything(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
+        match self.harness.plan().mode {
+            Mode::Queue => self.fill_queue(lasts).await,
+            Mode::Service => self.end_workers(lasts).await,
+            Mode::Inline | Mode::Disabled => {
+                self.answer(Answer::Status(503), lasts).await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Ends all workers by SIGTERM and starts them again later.
+    pub(super) async fn end_workers(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
+        let (mut launches, mut exits) = (Vec::new(), Vec::new());
+        for name in self.harness.names(Role::Worker) {
+            let (launch, exit) = self.harness.terminate_process(&name).await?;
+            launches.push(launch);
+            exits.push(exit);
+        }
+        self.hold(lasts).await?;
+        for launch in &launches {
+            self.harness.start_process(launch)?;
+        }
+        Ok(exits)
     }
 
     pub(super) async fn tear_spool(&mut self, lasts: Duration) -> anyhow::Result<()> {
