@@ -33,6 +33,7 @@ mod suite {
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod traces;
     mod versions;
     mod weather;
 }

@@ -54,6 +54,8 @@ impl<D: DeadLetters> Writer<D> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         // What settings must cure, nobody cures within a second.
         let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+        let frames = batch.frames.iter().filter_map(|frame| frame.ticket.trace());
+        let mut span = ha_trace::write(frames, batch.points.len());
         loop {
             let began = Instant::now();
             let outcome = self.sink.write(&batch.points).await;
@@ -77,11 +79,13 @@ impl<D: DeadLetters> Writer<D> {
                     reason,
                     retry_after,
                 } => {
+                    span.retry(&reason);
                     self.metrics.retries_unavailable.increment(1);
                     self.set_state(SinkState::Unavailable(reason));
                     retry_after.unwrap_or_default().max(backoff.next_random())
                 }
                 WriteOutcome::Refused { reason } => {
+                    span.retry(&reason);
                     self.metrics.retries_refused.increment(1);
                     self.set_state(SinkState::Refused(reason));
                     slow.next_random()

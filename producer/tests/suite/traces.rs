@@ -1,0 +1,173 @@
+//! Traces, as a collector gets them: it decodes the real protobuf.
+
+use crate::suite::process::wait_for;
+use crate::suite::stored::Place;
+use crate::suite::support::{Files, home, producer, wait_until_settled, with, worker_with};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Spans that arrived, by the service that sent them.
+#[derive(Clone, Default)]
+struct Arrived(Arc<Mutex<Vec<(String, Span)>>>);
+
+impl Arrived {
+    fn all(&self) -> Vec<(String, Span)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A collector's base URL, and what it gets.
+async fn collector() -> (String, Arrived) {
+    let arrived = Arrived::default();
+    let router = axum::Router::new()
+        .route("/v1/traces", post(take))
+        .with_state(arrived.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), arrived)
+}
+
+async fn take(State(arrived): State<Arrived>, body: Bytes) {
+    let request = ExportTraceServiceRequest::decode(body).expect("OTLP's protobuf");
+    for of_resource in request.resource_spans {
+        let attributes = of_resource.resource.unwrap().attributes;
+        let name = attributes.into_iter().find(|a| a.key == "service.name");
+        let name = name.and_then(|name| name.value?.value);
+        let Some(Value::StringValue(service)) = name else {
+            panic!("a resource without a name");
+        };
+        let spans = of_resource.scope_spans.into_iter().flat_map(|s| s.spans);
+        let mut all = arrived.0.lock().unwrap();
+        all.extend(spans.map(|span| (service.clone(), span)));
+    }
+}
+
+fn number(span: &Span, key: &str) -> i64 {
+    let found = span.attributes.iter().find(|a| a.key == key);
+    match found.and_then(|a| a.value.as_ref()?.value.as_ref()) {
+        Some(Value::IntValue(number)) => *number,
+        other => panic!("{key} is {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let (endpoint, arrived) = collector().await;
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+    let worker = worker_with(&place, &traced);
+    worker.wait_until_ready().await;
+    let queue = with(
+        files.variables(&home, "queue"),
+        &[("AMQP_URL", place.amqp_url())],
+    );
+    let process = producer(&with(queue, &traced));
+    process.wait_until_ready().await;
+    home.fire(200);
+    home.fire(1);
+    wait_until_settled(&process, &home).await;
+    let fired = home.ledger().fired();
+    wait_for("all points", async || {
+        (place.points().await.len() as u64 >= fired).then_some(())
+    })
+    .await;
+    // The last spans leave with the process.
+    process.stop().await;
+    worker.stop().await;
+
+    let all = arrived.all();
+    let of = |service: &str, name: &str| -> Vec<&Span> {
+        all.iter()
+            .filter(|(of, span)| of == service && span.name == name)
+            .map(|(_, span)| span)
+            .collect()
+    };
+    let received = of("ha-ingestor-producer", "receive");
+    let sent = of("ha-ingestor-producer", "send ha.events");
+    let processed = of("ha-ingestor-worker", "process ha.events");
+    let written = of("ha-ingestor-worker", "write");
+    let events: i64 = received
+        .iter()
+        .map(|span| number(span, "messaging.batch.message_count"))
+        .sum();
+    assert!(
+        events >= fired as i64,
+        "{events} events in spans, {fired} fired"
+    );
+    assert!((received.len() as u64) < fired, "spans are per frame");
+    assert_eq!(
+        (received.len(), sent.len()),
+        (processed.len(), processed.len()),
+        "each frame was sent once and processed once"
+    );
+    let sent_by_id: BTreeMap<_, _> = sent.iter().map(|span| (&span.span_id, span)).collect();
+    for span in &processed {
+        let send = sent_by_id[&span.parent_span_id];
+        let receive = received
+            .iter()
+            .find(|receive| receive.span_id == send.parent_span_id)
+            .expect("the frame that was sent");
+        assert!(
+            receive.parent_span_id.is_empty(),
+            "a trace begins at the socket"
+        );
+        assert_eq!(receive.trace_id, send.trace_id);
+        assert_eq!(send.trace_id, span.trace_id);
+        assert!(receive.start_time_unix_nano <= send.start_time_unix_nano);
+        assert!(send.start_time_unix_nano <= span.end_time_unix_nano);
+        let write = written.iter().find(|write| {
+            let mut links = write.links.iter();
+            links.any(|link| link.span_id == span.span_id && link.trace_id == span.trace_id)
+        });
+        let write = write.expect("a write that is linked to the frame");
+        assert!(write.end_time_unix_nano >= span.start_time_unix_nano);
+        assert_eq!(write.trace_id, write.links[0].trace_id);
+        assert_eq!(write.parent_span_id, write.links[0].span_id);
+    }
+    let points: i64 = written
+        .iter()
+        .map(|span| number(span, "db.operation.batch.size"))
+        .sum();
+    assert!(points >= fired as i64, "{points} points in spans of writes");
+}
+
+#[tokio::test]
+async fn what_the_producer_does_not_sample_the_worker_does_not_record() {
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let (endpoint, arrived) = collector().await;
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+    let worker = worker_with(&place, &traced);
+    worker.wait_until_ready().await;
+    let queue = with(
+        files.variables(&home, "queue"),
+        &[
+            ("AMQP_URL", place.amqp_url()),
+            ("OTEL_TRACES_SAMPLER", "traceidratio".into()),
+            ("OTEL_TRACES_SAMPLER_ARG", "0".into()),
+        ],
+    );
+    let process = producer(&with(queue, &traced));
+    process.wait_until_ready().await;
+    home.fire(50);
+    wait_until_settled(&process, &home).await;
+    wait_for("all points", async || {
+        (place.points().await.len() as u64 >= home.ledger().fired()).then_some(())
+    })
+    .await;
+    process.stop().await;
+    worker.stop().await;
+    let names: Vec<_> = arrived
+        .all()
+        .into_iter()
+        .map(|(_, span)| span.name)
+        .collect();
+    assert_eq!(names, [""; 0]);
+}
