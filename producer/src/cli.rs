@@ -109,7 +109,8 @@ async fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<(
     let metrics = ha_telemetry::install_metrics("producer")?;
     let shutdown = ha_telemetry::shutdown_token()?;
     let instance = Some(config.instance.as_str());
-    let traces = ha_assembly::traces(trace.as_ref(), "ha-ingestor-producer", instance)?;
+    let name = "ha-ingestor-producer";
+    let traces = ha_assembly::traces(trace.as_ref(), name, instance, &config.tls)?;
     let done = App::build(config, metrics).await?.run(shutdown).await;
     ha_assembly::flush_traces(traces).await;
     done

@@ -222,14 +222,16 @@ impl Framer {
                 if room {
                     events_under_way += envelopes;
                     under_way.push(async move {
-                        router.deliver(frame).await;
+                        let trace = frame.trace.clone();
+                        ha_trace::within(&trace, router.deliver(frame)).await;
                         drop(span);
                         safe
                     });
                 } else {
                     aside.push(
                         async move {
-                            router.set_aside(frame).await;
+                            let trace = frame.trace.clone();
+                            ha_trace::within(&trace, router.set_aside(frame)).await;
                             drop(span);
                             safe
                         }

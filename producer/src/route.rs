@@ -231,7 +231,15 @@ impl Route {
                 }
                 Ok(published?)
             }
-            Self::Service(client) => Ok(client.deliver(frame.payload.clone()).await?),
+            Self::Service(client) => {
+                let mut span = ha_trace::post(&frame.trace, ha_intake::PATH, frame.envelopes);
+                let delivering = client.deliver(frame.payload.clone());
+                let delivered = ha_trace::within(&span.context(), delivering).await;
+                if let Err(error) = &delivered {
+                    span.fail(error);
+                }
+                Ok(delivered?)
+            }
             Self::Pipeline(handle) => handle.store(frame).await,
         }
     }

@@ -121,7 +121,8 @@ async fn serve(config: crate::Config, trace: Option<TraceSettings>) -> anyhow::R
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = ha_telemetry::install_metrics("worker")?;
     let shutdown = ha_telemetry::shutdown_token()?;
-    let traces = ha_assembly::traces(trace.as_ref(), "ha-ingestor-worker", None)?;
+    let name = "ha-ingestor-worker";
+    let traces = ha_assembly::traces(trace.as_ref(), name, None, &config.tls)?;
     let done = App::build(config, metrics).await?.run(shutdown).await;
     ha_assembly::flush_traces(traces).await;
     done

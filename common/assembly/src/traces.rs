@@ -1,7 +1,8 @@
 //! Traces, from the settings to the last span.
 
-use ha_settings::TraceSettings;
+use ha_settings::{TlsSettings, TraceSettings};
 use ha_trace::{Sampling, TraceError, TraceOptions, Traces};
+use std::sync::Arc;
 
 /// Traces as the settings say; `None` where they are off.
 ///
@@ -11,12 +12,14 @@ pub fn traces(
     settings: Option<&TraceSettings>,
     service: &'static str,
     instance: Option<&str>,
+    tls: &TlsSettings,
 ) -> Result<Option<Traces>, TraceError> {
     let Some(settings) = settings else {
         return Ok(None);
     };
     let options = TraceOptions {
         endpoint: settings.endpoint.to_string(),
+        tls: Arc::clone(&tls.client),
         sampling: sampling(&settings.sampler, settings.ratio),
         service,
         instance: instance.map(str::to_owned),

@@ -1,6 +1,7 @@
 //! Which span something belongs to, as it travels.
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use opentelemetry::context::FutureExt;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 
 /// The place in a trace; empty where there is none.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -12,6 +13,14 @@ impl Context {
     #[must_use]
     pub fn read(traceparent: &str) -> Self {
         Self(read(traceparent))
+    }
+
+    /// Where this task is at work ([`within`]); empty outside of traces.
+    #[must_use]
+    pub fn current() -> Self {
+        let span =
+            opentelemetry::Context::map_current(|context| context.span().span_context().clone());
+        Self(Some(span).filter(SpanContext::is_valid))
     }
 
     /// The header.
@@ -26,12 +35,31 @@ impl Context {
         ))
     }
 
-    /// The trace's id, in hexadecimal digits, where the trace is sampled.
-    #[must_use]
-    pub fn trace_id(&self) -> Option<String> {
-        let context = self.0.as_ref().filter(|context| context.is_sampled())?;
-        Some(context.trace_id().to_string())
+    pub(crate) fn sampled(&self) -> Option<&SpanContext> {
+        self.0.as_ref().filter(|context| context.is_sampled())
     }
+}
+
+/// Does the work at this place of a trace: there, [`Context::current`] is this one, and lines that
+/// are logged carry its ids ([`current`]).
+pub async fn within<F: Future>(context: &Context, work: F) -> F::Output {
+    match &context.0 {
+        None => work.await,
+        Some(span) => {
+            let context = opentelemetry::Context::new().with_remote_span_context(span.clone());
+            work.with_context(context).await
+        }
+    }
+}
+
+/// The ids of the trace and the span that this thread is at work in, if it is sampled.
+#[must_use]
+pub fn current() -> Option<(TraceId, SpanId)> {
+    opentelemetry::Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        (span.is_valid() && span.is_sampled()).then(|| (span.trace_id(), span.span_id()))
+    })
 }
 
 /// `version-trace-span-flags`; later versions may add parts
@@ -65,9 +93,9 @@ mod tests {
         let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         let context = Context::read(unsampled);
         assert_eq!(context.traceparent().as_deref(), Some(unsampled));
-        assert_eq!(context.trace_id(), None);
+        assert_eq!(context.sampled(), None);
         let later = "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more";
-        assert!(Context::read(later).trace_id().is_some());
+        assert!(Context::read(later).sampled().is_some());
         for broken in [
             "",
             "00",

@@ -1,11 +1,16 @@
 //! Traces on: the exporter, the sampler, and the end of both.
 
+use crate::span::LINKS_MAX;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
-use std::sync::OnceLock;
+use reqwest::blocking::Client;
+use rustls::ClientConfig;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Where spans are made; absent where traces are off.
@@ -13,6 +18,9 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Spans that are not sent by then, after the process was told to stop, are given up.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// For one request; OpenTelemetry's default.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which traces are recorded; the names are those of `OTEL_TRACES_SAMPLER`
 /// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
@@ -35,8 +43,10 @@ pub enum Sampling {
 /// How traces are made and where they go.
 #[derive(Debug, Clone)]
 pub struct TraceOptions {
-    /// The collector's base URL; `/v1/traces` is added, as the specification says.
+    /// The whole address that spans are posted to.
     pub endpoint: String,
+    /// For `https`.
+    pub tls: Arc<ClientConfig>,
     /// Which traces are recorded.
     pub sampling: Sampling,
     /// `service.name`, where `OTEL_SERVICE_NAME` does not say another.
@@ -48,7 +58,14 @@ pub struct TraceOptions {
 /// Traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("OTEL_EXPORTER_OTLP_ENDPOINT: traces cannot be sent: {0}")]
-pub struct TraceError(#[from] ExporterBuildError);
+pub enum TraceError {
+    /// A setting of the exporter, which reads more of OpenTelemetry's variables itself.
+    Exporter(#[from] ExporterBuildError),
+    /// Its HTTP client.
+    Client(#[from] reqwest::Error),
+    /// Its thread.
+    Thread(#[from] std::io::Error),
+}
 
 /// Running traces.
 #[derive(Debug)]
@@ -69,11 +86,11 @@ impl Traces {
 /// # Errors
 /// [`TraceError`]: an endpoint that is no address.
 pub fn install(options: &TraceOptions) -> Result<Traces, TraceError> {
-    let endpoint = format!("{}/v1/traces", options.endpoint.trim_end_matches('/'));
     let exporter = SpanExporter::builder()
         .with_http()
+        .with_http_client(client(Arc::clone(&options.tls))?)
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint)
+        .with_endpoint(&options.endpoint)
         .build()?;
     let mut resource = Resource::builder();
     if std::env::var_os("OTEL_SERVICE_NAME").is_none_or(|name| name.is_empty()) {
@@ -86,13 +103,30 @@ pub fn install(options: &TraceOptions) -> Result<Traces, TraceError> {
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(sampler(options.sampling))
+        .with_max_links_per_span(LINKS_MAX)
         .with_resource(resource.build())
         .build();
     let _ = TRACER.set(provider.tracer("ha-ingestor"));
     Ok(Traces(provider))
 }
 
-fn sampler(sampling: Sampling) -> Sampler {
+/// A blocking client, because the exporter's thread has no runtime; and made on a thread of its
+/// own, because making one on a runtime's thread panics.
+fn client(tls: Arc<ClientConfig>) -> Result<Client, TraceError> {
+    let making = std::thread::Builder::new().spawn(move || {
+        Client::builder()
+            .tls_backend_preconfigured(tls.as_ref().clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(EXPORT_TIMEOUT)
+            .build()
+    })?;
+    match making.join() {
+        Ok(client) => Ok(client?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+pub(crate) fn sampler(sampling: Sampling) -> Sampler {
     let by_parent = |otherwise| Sampler::ParentBased(Box::new(otherwise));
     match sampling {
         Sampling::AlwaysOn => Sampler::AlwaysOn,

@@ -5,19 +5,20 @@
 //! each function here is one look at an atomic. The parts of a trace, with what begins them:
 //!
 //! ```text
-//! producer   receive (its oldest event left the socket) ─► send ha.events
-//! worker       └─ process ha.events (parent: the message's `traceparent`) ─► write
+//! producer   receive (its oldest event left the socket) ─► send ha.events, or POST /v1/events
+//! worker       └─ process ha.events, or POST /v1/events (parent: the header `traceparent`) ─► write
 //! ```
 //!
-//! A write takes many frames: it is in the trace of its first frame, and linked to those of all.
+//! A write takes many frames: it is in the trace of the first that is sampled, and linked to all
+//! that are. A frame that comes out of the spool begins a new trace: the spool keeps frames only.
 
 mod context;
 mod install;
 mod span;
 
-pub use context::Context;
+pub use context::{Context, current, within};
 pub use install::{Sampling, TraceError, TraceOptions, Traces, install, is_on};
-pub use span::{Span, frame, process, send, write};
+pub use span::{Span, frame, post, process, send, serve, write};
 
 /// The header that carries a trace from one process to the next (W3C Trace Context).
 pub const HEADER: &str = "traceparent";

@@ -128,6 +128,17 @@ fn worker_binary() -> PathBuf {
 
 /// A worker without a broker, whose intake listens on this port.
 pub fn service_worker(place: &Place, files: &Files, port: u16, token: &str) -> Process {
+    service_worker_with(place, files, port, token, &[])
+}
+
+/// The same with more variables.
+pub fn service_worker_with(
+    place: &Place,
+    files: &Files,
+    port: u16,
+    token: &str,
+    more: &[(&'static str, String)],
+) -> Process {
     let mut variables = place.influxdb();
     let letters = files.dir.path().join(format!("letters-{port}.db"));
     variables.extend([
@@ -135,6 +146,7 @@ pub fn service_worker(place: &Place, files: &Files, port: u16, token: &str) -> P
         ("INTAKE_TOKEN", token.to_owned()),
         ("SPOOL_PATH", letters.display().to_string()),
     ]);
+    variables.extend(more.iter().cloned());
     Process::start(&worker_binary(), &["run"], &variables)
 }
 

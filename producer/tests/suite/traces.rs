@@ -1,8 +1,10 @@
 //! Traces, as a collector gets them: it decodes the real protobuf.
 
-use crate::suite::process::wait_for;
+use crate::suite::process::{free_port, wait_for};
 use crate::suite::stored::Place;
-use crate::suite::support::{Files, home, producer, wait_until_settled, with, worker_with};
+use crate::suite::support::{
+    Files, home, producer, service_worker_with, wait_until_settled, with, worker_with,
+};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
@@ -50,6 +52,14 @@ async fn take(State(arrived): State<Arrived>, body: Bytes) {
     }
 }
 
+/// Spans are sent when the process ends and not before: there are too few for a full batch.
+fn traced(endpoint: String) -> [(&'static str, String); 2] {
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "3600000".into()),
+    ]
+}
+
 fn number(span: &Span, key: &str) -> i64 {
     let found = span.attributes.iter().find(|a| a.key == key);
     match found.and_then(|a| a.value.as_ref()?.value.as_ref()) {
@@ -58,11 +68,18 @@ fn number(span: &Span, key: &str) -> i64 {
     }
 }
 
+fn of<'a>(all: &'a [(String, Span)], service: &str, name: &str) -> Vec<&'a Span> {
+    let fitting = all
+        .iter()
+        .filter(|(of, span)| of == service && span.name == name);
+    fitting.map(|(_, span)| span).collect()
+}
+
 #[tokio::test]
 async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
     let (home, files, place) = (home().await, Files::new(), Place::new().await);
     let (endpoint, arrived) = collector().await;
-    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+    let traced = traced(endpoint);
     let worker = worker_with(&place, &traced);
     worker.wait_until_ready().await;
     let queue = with(
@@ -79,21 +96,16 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
         (place.points().await.len() as u64 >= fired).then_some(())
     })
     .await;
-    // The last spans leave with the process.
+    assert_eq!(arrived.all(), [], "nothing is sent before its time");
     process.stop().await;
     worker.stop().await;
 
+    // So all of these left with the process.
     let all = arrived.all();
-    let of = |service: &str, name: &str| -> Vec<&Span> {
-        all.iter()
-            .filter(|(of, span)| of == service && span.name == name)
-            .map(|(_, span)| span)
-            .collect()
-    };
-    let received = of("ha-ingestor-producer", "receive");
-    let sent = of("ha-ingestor-producer", "send ha.events");
-    let processed = of("ha-ingestor-worker", "process ha.events");
-    let written = of("ha-ingestor-worker", "write");
+    let received = of(&all, "ha-ingestor-producer", "receive");
+    let sent = of(&all, "ha-ingestor-producer", "send ha.events");
+    let processed = of(&all, "ha-ingestor-worker", "process ha.events");
+    let written = of(&all, "ha-ingestor-worker", "write");
     let events: i64 = received
         .iter()
         .map(|span| number(span, "messaging.batch.message_count"))
@@ -140,10 +152,54 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
 }
 
 #[tokio::test]
+async fn over_http_it_is_one_trace_too() {
+    const TOKEN: &str = "the-token-of-this-test";
+    let (home, files, place) = (home().await, Files::new(), Place::new().await);
+    let (endpoint, arrived) = collector().await;
+    let (traced, port) = (traced(endpoint), free_port());
+    let worker = service_worker_with(&place, &files, port, TOKEN, &traced);
+    worker.wait_until_ready().await;
+    let service = [
+        ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
+        ("INTAKE_TOKEN", TOKEN.to_owned()),
+    ];
+    let service = with(files.variables(&home, "service"), &service);
+    let process = producer(&with(service, &traced));
+    process.wait_until_ready().await;
+    home.fire(20);
+    wait_until_settled(&process, &home).await;
+    process.stop().await;
+    worker.stop().await;
+
+    let all = arrived.all();
+    let sent = of(&all, "ha-ingestor-producer", "POST /v1/events");
+    let taken = of(&all, "ha-ingestor-worker", "POST /v1/events");
+    let written = of(&all, "ha-ingestor-worker", "write");
+    let is_below = |span: &Span, above: &Span| {
+        span.trace_id == above.trace_id && span.parent_span_id == above.span_id
+    };
+    for receive in of(&all, "ha-ingestor-producer", "receive") {
+        let below = sent.iter().filter(|sent| is_below(sent, receive));
+        let requests: Vec<_> = below
+            .flat_map(|sent| taken.iter().filter(|taken| is_below(taken, sent)))
+            .collect();
+        let is_linked = |write: &&&Span| {
+            let mut links = write.links.iter();
+            links.any(|link| requests.iter().any(|taken| taken.span_id == link.span_id))
+        };
+        assert!(
+            written.iter().any(|write| is_linked(&write)),
+            "{receive:?} ends before a write"
+        );
+    }
+    assert!(!written.is_empty());
+}
+
+#[tokio::test]
 async fn what_the_producer_does_not_sample_the_worker_does_not_record() {
     let (home, files, place) = (home().await, Files::new(), Place::new().await);
     let (endpoint, arrived) = collector().await;
-    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+    let traced = traced(endpoint);
     let worker = worker_with(&place, &traced);
     worker.wait_until_ready().await;
     let queue = with(
@@ -170,4 +226,35 @@ async fn what_the_producer_does_not_sample_the_worker_does_not_record() {
         .map(|(_, span)| span.name)
         .collect();
     assert_eq!(names, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_line_about_a_frame_carries_the_trace_that_the_collector_gets() {
+    let (home, files) = (home().await, Files::new());
+    let (endpoint, arrived) = collector().await;
+    let nowhere = format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port());
+    let queue = with(files.variables(&home, "queue"), &[("AMQP_URL", nowhere)]);
+    let process = producer(&with(queue, &traced(endpoint)));
+    wait_for("the subscription", async || {
+        (!home.stats().subscriptions.is_empty()).then_some(())
+    })
+    .await;
+    home.fire(1);
+    let line = wait_for("a line about the frame", async || {
+        let about = "the route is away; events go to the spool";
+        let output = process.output();
+        let line = output.lines().find(|line| line.contains(about));
+        line.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+    })
+    .await;
+    process.stop().await;
+    let hex = |id: &[u8]| -> String { id.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let spans = arrived.all();
+    let ids = |(_, span): &(String, Span)| (hex(&span.trace_id), hex(&span.span_id));
+    let ids: Vec<_> = spans.iter().map(ids).collect();
+    let said = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    assert!(
+        ids.contains(&(said("trace_id"), said("span_id"))),
+        "{line}: {ids:?}"
+    );
 }

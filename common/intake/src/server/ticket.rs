@@ -17,6 +17,7 @@ pub(crate) struct IntakeTicket {
     letters: Letters,
     settled: oneshot::Sender<Letters>,
     _held: Held,
+    trace: ha_trace::Context,
 }
 
 /// The share of the limits that a frame takes until it is settled, even if nobody waits any more:
@@ -44,6 +45,7 @@ impl Drop for Held {
 }
 
 impl IntakeTicket {
+    /// Made within the request's place in a trace.
     pub fn new(places: Vec<usize>, held: Held) -> (Self, oneshot::Receiver<Letters>) {
         let (settled, waiting) = oneshot::channel();
         (
@@ -52,6 +54,7 @@ impl IntakeTicket {
                 letters: Vec::new(),
                 settled,
                 _held: held,
+                trace: ha_trace::Context::current(),
             },
             waiting,
         )
@@ -65,6 +68,10 @@ impl IntakeTicket {
 }
 
 impl Ticket for IntakeTicket {
+    fn trace(&self) -> Option<&ha_trace::Context> {
+        Some(&self.trace)
+    }
+
     fn became_letter(&mut self, envelope: usize, letter: &Letter) {
         if let Some(place) = self.places.get(envelope) {
             let result = EventResult::DeadLetter {
