@@ -14,6 +14,9 @@ mod suite {
     mod browser;
     mod bus;
     mod commands;
+    #[path = "../../../worker/tests/suite/gate.rs"]
+    mod gate;
+    mod health;
     mod modes;
     mod outages;
     mod page;

@@ -17,6 +17,8 @@ mod suite {
     mod explain;
     mod flow;
     mod frames;
+    mod gate;
+    mod health;
     mod intake;
     mod long_outage;
     mod poison;
