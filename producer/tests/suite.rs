@@ -17,6 +17,7 @@ mod suite {
     #[path = "../../../worker/tests/suite/gate.rs"]
     mod gate;
     mod health;
+    mod logs;
     mod modes;
     mod outages;
     mod page;

@@ -20,6 +20,7 @@ mod suite {
     mod gate;
     mod health;
     mod intake;
+    mod logs;
     mod long_outage;
     mod poison;
     #[allow(dead_code, reason = "the producer's tests use it too")]

@@ -12,7 +12,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 /// Spans that arrived, by the service that sent them.
@@ -53,10 +52,11 @@ async fn take(State(arrived): State<Arrived>, body: Bytes) {
 }
 
 /// Spans are sent when the process ends and not before: there are too few for a full batch.
-fn traced(endpoint: String) -> [(&'static str, String); 2] {
+fn traced(endpoint: String) -> [(&'static str, String); 3] {
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
         ("OTEL_BSP_SCHEDULE_DELAY", "3600000".into()),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2048".into()),
     ]
 }
 
@@ -73,6 +73,10 @@ fn of<'a>(all: &'a [(String, Span)], service: &str, name: &str) -> Vec<&'a Span>
         .iter()
         .filter(|(of, span)| of == service && span.name == name);
     fitting.map(|(_, span)| span).collect()
+}
+
+fn is_below(span: &Span, above: &Span) -> bool {
+    span.trace_id == above.trace_id && span.parent_span_id == above.span_id
 }
 
 #[tokio::test]
@@ -114,27 +118,10 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
         events >= fired as i64,
         "{events} events in spans, {fired} fired"
     );
-    assert!((received.len() as u64) < fired, "spans are per frame");
-    assert_eq!(
-        (received.len(), sent.len()),
-        (processed.len(), processed.len()),
-        "each frame was sent once and processed once"
-    );
-    let sent_by_id: BTreeMap<_, _> = sent.iter().map(|span| (&span.span_id, span)).collect();
+    let mut frames = 0;
     for span in &processed {
-        let send = sent_by_id[&span.parent_span_id];
-        let receive = received
-            .iter()
-            .find(|receive| receive.span_id == send.parent_span_id)
-            .expect("the frame that was sent");
-        assert!(
-            receive.parent_span_id.is_empty(),
-            "a trace begins at the socket"
-        );
-        assert_eq!(receive.trace_id, send.trace_id);
-        assert_eq!(send.trace_id, span.trace_id);
-        assert!(receive.start_time_unix_nano <= send.start_time_unix_nano);
-        assert!(send.start_time_unix_nano <= span.end_time_unix_nano);
+        let send = sent.iter().find(|send| is_below(span, send));
+        let send = send.expect("the publish of what is processed");
         let write = written.iter().find(|write| {
             let mut links = write.links.iter();
             links.any(|link| link.span_id == span.span_id && link.trace_id == span.trace_id)
@@ -143,7 +130,17 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
         assert!(write.end_time_unix_nano >= span.start_time_unix_nano);
         assert_eq!(write.trace_id, write.links[0].trace_id);
         assert_eq!(write.parent_span_id, write.links[0].span_id);
+        // What the spool had in between has no beginning at the socket.
+        let Some(receive) = received.iter().find(|receive| is_below(send, receive)) else {
+            assert!(send.parent_span_id.is_empty());
+            continue;
+        };
+        frames += 1;
+        assert!(receive.parent_span_id.is_empty(), "a trace begins here");
+        assert!(receive.start_time_unix_nano <= send.start_time_unix_nano);
+        assert!(send.start_time_unix_nano <= span.end_time_unix_nano);
     }
+    assert!(frames > 0, "no trace goes from the socket to the write");
     let points: i64 = written
         .iter()
         .map(|span| number(span, "db.operation.batch.size"))
@@ -175,24 +172,20 @@ async fn over_http_it_is_one_trace_too() {
     let sent = of(&all, "ha-ingestor-producer", "POST /v1/events");
     let taken = of(&all, "ha-ingestor-worker", "POST /v1/events");
     let written = of(&all, "ha-ingestor-worker", "write");
-    let is_below = |span: &Span, above: &Span| {
-        span.trace_id == above.trace_id && span.parent_span_id == above.span_id
-    };
-    for receive in of(&all, "ha-ingestor-producer", "receive") {
+    let received = of(&all, "ha-ingestor-producer", "receive");
+    let reaches_a_write = |receive: &&&Span| {
         let below = sent.iter().filter(|sent| is_below(sent, receive));
-        let requests: Vec<_> = below
-            .flat_map(|sent| taken.iter().filter(|taken| is_below(taken, sent)))
-            .collect();
-        let is_linked = |write: &&&Span| {
-            let mut links = write.links.iter();
-            links.any(|link| requests.iter().any(|taken| taken.span_id == link.span_id))
-        };
-        assert!(
-            written.iter().any(|write| is_linked(&write)),
-            "{receive:?} ends before a write"
-        );
-    }
-    assert!(!written.is_empty());
+        let mut taken = below.flat_map(|sent| taken.iter().filter(|taken| is_below(taken, sent)));
+        taken.any(|taken| {
+            let mut links = written.iter().flat_map(|write| &write.links);
+            links.any(|link| link.span_id == taken.span_id && link.trace_id == receive.trace_id)
+        })
+    };
+    // Of a frame that went into the spool in between the trace ends there.
+    assert!(
+        received.iter().any(|receive| reaches_a_write(&receive)),
+        "{all:?}"
+    );
 }
 
 #[tokio::test]
