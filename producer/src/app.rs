@@ -113,6 +113,7 @@ impl App {
             .as_millis();
         let epoch = u64::try_from(epoch).unwrap_or_default();
         let health = Health::starting(&["home_assistant"]);
+        health.ends_with(&shutdown);
         let home = Home::unknown();
 
         let mut beside = JoinSet::new();

@@ -4,7 +4,7 @@ use crate::demo::DemoArgs;
 use crate::import::ImportArgs;
 use crate::{App, Config, ProducerArgs};
 use clap::{Parser, Subcommand};
-use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems};
+use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems, TraceArgs, TraceSettings};
 use std::process::ExitCode;
 
 /// Reads Home Assistant's events and sees every one of them into the database
@@ -23,6 +23,8 @@ enum Command {
         producer: Box<ProducerArgs>,
         #[command(flatten)]
         log: LogArgs,
+        #[command(flatten)]
+        trace: TraceArgs,
     },
     /// See it work with nothing installed: a simulated Home Assistant, an embedded database
     Demo(DemoArgs),
@@ -44,9 +46,14 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     match ha_settings::parse::<Cli>().command {
-        Command::Run { producer, log } => {
+        Command::Run {
+            producer,
+            log,
+            trace,
+        } => {
             let mut problems = Problems::default();
             let format = log.resolve(&mut problems);
+            let trace = trace.resolve(&mut problems);
             let config = producer.resolve(&mut problems);
             let Some(config) = config.filter(|_| problems.is_empty()) else {
                 return ha_settings::exit_with_problems(&problems);
@@ -55,7 +62,7 @@ pub fn run() -> ExitCode {
                 eprintln!("{error}");
                 return ExitCode::from(2);
             }
-            said(serve(config))
+            said(serve(config, trace))
         }
         Command::Demo(demo) => {
             let mut problems = Problems::default();
@@ -99,8 +106,15 @@ fn said(result: anyhow::Result<()>) -> ExitCode {
 
 /// On one thread: at a home's rates the time of several goes into waking each other.
 #[tokio::main(flavor = "current_thread")]
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
     let metrics = ha_telemetry::install_metrics("producer")?;
     let shutdown = ha_telemetry::shutdown_token()?;
-    App::build(config, metrics).await?.run(shutdown).await
+    let instance = Some(config.instance.as_str());
+    let name = "ha-ingestor-producer";
+    let traces = ha_assembly::traces(trace.as_ref(), name, instance, &config.tls)?;
+    tokio::spawn(ha_telemetry::report_suppressed());
+    let done = App::build(config, metrics).await?.run(shutdown).await;
+    ha_assembly::flush_traces(traces).await;
+    ha_telemetry::say_suppressed();
+    done
 }

@@ -36,6 +36,8 @@ pub struct EncodedFrame {
     pub oldest_ns: i64,
     /// Whether no route was offered it before. One that was may have been taken all the same.
     pub is_first_offer: bool,
+    /// Its place in a trace.
+    pub trace: ha_trace::Context,
 }
 
 /// With the window full for so long, a frame goes to the spool instead of waiting.
@@ -86,25 +88,30 @@ impl OpenFrame {
         self.events.len() >= limits.events_max || self.bytes >= limits.bytes_max
     }
 
-    fn encode(self, intake: &Intake) -> anyhow::Result<EncodedFrame> {
+    /// The frame, and its span, which ends when the frame is safe.
+    fn encode(self, intake: &Intake) -> anyhow::Result<(EncodedFrame, ha_trace::Span)> {
         let envelopes: Vec<_> = self
             .events
             .iter()
             .map(|event| event.envelope(&intake.instance, intake.epoch))
             .collect();
         let count = envelopes.len() as u32;
+        let received_at_ns = envelopes.first().map_or(0, |first| first.received_at_ns);
+        let span = ha_trace::frame(received_at_ns, count);
         let mut frame = Frame::new(envelopes);
         frame.home = intake.home.facts();
         frame.entities = entities(&self.events);
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
         ha_frame::encode(&frame, &mut payload)?;
-        Ok(EncodedFrame {
+        let frame = EncodedFrame {
             payload: payload.into(),
             envelopes: count,
             events: count - self.records,
             oldest_ns: self.oldest_ns().unwrap_or_else(now_ns),
             is_first_offer: true,
-        })
+            trace: span.context(),
+        };
+        Ok((frame, span))
     }
 }
 
@@ -203,7 +210,7 @@ impl Framer {
                 last_left = Some(now);
                 let (span_ns, live, received_at_ns) =
                     (open.span_ns, open.live, open.received_at_ns);
-                let frame = std::mem::take(&mut open).encode(&self.intake)?;
+                let (frame, span) = std::mem::take(&mut open).encode(&self.intake)?;
                 let envelopes = frame.envelopes as usize;
                 let safe = Safe {
                     envelopes,
@@ -218,13 +225,17 @@ impl Framer {
                 if room {
                     events_under_way += envelopes;
                     under_way.push(async move {
-                        router.deliver(frame).await;
+                        let trace = frame.trace.clone();
+                        ha_trace::within(&trace, router.deliver(frame)).await;
+                        drop(span);
                         safe
                     });
                 } else {
                     aside.push(
                         async move {
-                            router.set_aside(frame).await;
+                            let trace = frame.trace.clone();
+                            ha_trace::within(&trace, router.set_aside(frame)).await;
+                            drop(span);
                             safe
                         }
                         .boxed(),

@@ -86,11 +86,16 @@ pub enum Route {
 struct Offered {
     settled: oneshot::Sender<()>,
     is_first_offer: bool,
+    trace: ha_trace::Context,
 }
 
 impl Ticket for Offered {
     fn is_first_pass(&self) -> bool {
         self.is_first_offer
+    }
+
+    fn trace(&self) -> Option<&ha_trace::Context> {
+        Some(&self.trace)
     }
 }
 
@@ -134,6 +139,7 @@ impl PipelineHandle {
         let ticket = Offered {
             settled: sender,
             is_first_offer: frame.is_first_offer,
+            trace: frame.trace.clone(),
         };
         let work = Work {
             payload: frame.payload.clone(),
@@ -207,18 +213,32 @@ impl Route {
                 if !frame.is_first_offer {
                     headers.push((ha_frame::HEADER_AGAIN.into(), Header::Number(1)));
                 }
+                let exchange = topology::EVENTS_EXCHANGE;
+                let mut span = ha_trace::send(&frame.trace, exchange, frame.envelopes);
+                if let Some(header) = span.traceparent() {
+                    headers.push((ha_trace::HEADER.into(), Header::Text(header)));
+                }
                 let message = Outgoing {
-                    exchange: topology::EVENTS_EXCHANGE,
+                    exchange,
                     routing_key: routing_key.clone(),
                     payload: frame.payload.clone(),
                     content_type: ha_frame::CONTENT_TYPE,
                     headers,
                 };
-                Ok(publisher.publish(message).await?)
+                let published = publisher.publish(message).await;
+                if let Err(error) = &published {
+                    span.fail(error);
+                }
+                Ok(published?)
             }
             Self::Service(client) => {
-                let payload = frame.payload.clone();
-                Ok(client.deliver(payload, frame.is_first_offer).await?)
+                let mut span = ha_trace::post(&frame.trace, ha_intake::PATH, frame.envelopes);
+                let delivering = client.deliver(frame.payload.clone(), frame.is_first_offer);
+                let delivered = ha_trace::within(&span.context(), delivering).await;
+                if let Err(error) = &delivered {
+                    span.fail(error);
+                }
+                Ok(delivered?)
             }
             Self::Pipeline(handle) => handle.store(frame).await,
         }

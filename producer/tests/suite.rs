@@ -14,6 +14,10 @@ mod suite {
     mod browser;
     mod bus;
     mod commands;
+    #[path = "../../../worker/tests/suite/gate.rs"]
+    mod gate;
+    mod health;
+    mod logs;
     mod modes;
     mod outages;
     mod page;
@@ -33,6 +37,7 @@ mod suite {
     #[path = "../../../worker/tests/suite/stored.rs"]
     mod stored;
     mod support;
+    mod traces;
     mod versions;
     mod weather;
 }

@@ -151,6 +151,7 @@ impl App {
             intake,
             worker,
         } = self;
+        worker.health.ends_with(&shutdown);
         let stop_admin = CancellationToken::new();
         let intake_address = intake.as_ref().map(Intake::address);
         let (status, health) = (worker.status_source(intake_address), worker.health.clone());

@@ -5,7 +5,7 @@ use crate::dlq::DlqCommand;
 use crate::explain::ExplainArgs;
 use crate::{App, WorkerArgs};
 use clap::{Parser, Subcommand};
-use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems};
+use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems, TraceArgs, TraceSettings};
 use std::process::ExitCode;
 
 /// Takes Home Assistant's events off RabbitMQ, enriches them and writes them to InfluxDB
@@ -25,6 +25,8 @@ enum Command {
         worker: Box<WorkerArgs>,
         #[command(flatten)]
         log: LogArgs,
+        #[command(flatten)]
+        trace: TraceArgs,
     },
     /// Look at dead letters, replay them, or put them away
     #[command(subcommand)]
@@ -58,8 +60,8 @@ enum Command {
 /// Runs the command of the command line.
 #[must_use]
 pub fn run() -> ExitCode {
-    let (worker, log) = match ha_settings::parse::<Cli>().command {
-        Command::Run { worker, log } => (worker, log),
+    let (worker, log, trace) = match ha_settings::parse::<Cli>().command {
+        Command::Run { worker, log, trace } => (worker, log, trace),
         Command::Dlq(command) => return crate::dlq::run(command),
         Command::Explain(explain) => return crate::explain::run(&explain),
         Command::Audit(audit) => return crate::audit::run(&audit),
@@ -79,6 +81,7 @@ pub fn run() -> ExitCode {
     };
     let mut problems = Problems::default();
     let format = log.resolve(&mut problems);
+    let trace = trace.resolve(&mut problems);
     let config = worker.resolve(&mut problems);
     let Some(config) = config.filter(|_| problems.is_empty()) else {
         return ha_settings::exit_with_problems(&problems);
@@ -88,7 +91,7 @@ pub fn run() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::from(2);
     }
-    match serve(config) {
+    match serve(config, trace) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -113,10 +116,16 @@ fn check(worker: &WorkerArgs, management: Option<&str>) -> ExitCode {
 }
 
 #[tokio::main]
-async fn serve(config: crate::Config) -> anyhow::Result<()> {
+async fn serve(config: crate::Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
     // Every TLS library here uses the process's one crypto provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = ha_telemetry::install_metrics("worker")?;
     let shutdown = ha_telemetry::shutdown_token()?;
-    App::build(config, metrics).await?.run(shutdown).await
+    let name = "ha-ingestor-worker";
+    let traces = ha_assembly::traces(trace.as_ref(), name, None, &config.tls)?;
+    tokio::spawn(ha_telemetry::report_suppressed());
+    let done = App::build(config, metrics).await?.run(shutdown).await;
+    ha_assembly::flush_traces(traces).await;
+    ha_telemetry::say_suppressed();
+    done
 }

@@ -1,6 +1,7 @@
 //! What goes through the pipeline with a delivery and comes back when it is settled.
 
 use ha_broker::Delivery;
+use ha_broker::topology;
 use ha_frame::HEADER_AGAIN;
 use ha_pipeline::Ticket;
 
@@ -10,13 +11,19 @@ pub struct HeldDelivery {
     /// Identifies it on its channel.
     pub tag: u64,
     is_first_pass: bool,
+    trace: ha_trace::Context,
+    /// Ends with this.
+    _span: ha_trace::Span,
 }
 
 impl HeldDelivery {
     /// Of a queue that producers publish to (`is_of_producers`), or that workers do.
     #[must_use]
     pub fn new(delivery: &Delivery, is_of_producers: bool) -> Self {
+        let (span, trace) = process(delivery, is_of_producers);
         Self {
+            trace,
+            _span: span,
             tag: delivery.tag,
             is_first_pass: is_of_producers
                 && !delivery.is_redelivered
@@ -31,6 +38,25 @@ impl Ticket for HeldDelivery {
     fn is_first_pass(&self) -> bool {
         self.is_first_pass
     }
+
+    fn trace(&self) -> Option<&ha_trace::Context> {
+        Some(&self.trace)
+    }
+}
+
+fn process(delivery: &Delivery, is_of_producers: bool) -> (ha_trace::Span, ha_trace::Context) {
+    if !ha_trace::is_on() {
+        return Default::default();
+    }
+    let queue = if is_of_producers {
+        topology::EVENTS_QUEUE
+    } else {
+        topology::SUSPECTS_QUEUE
+    };
+    let sent = delivery.header_text(ha_trace::HEADER);
+    let span = ha_trace::process(sent.as_deref(), queue);
+    let context = span.context();
+    (span, context)
 }
 
 #[cfg(test)]

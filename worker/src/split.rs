@@ -35,6 +35,13 @@ impl Splitter {
     /// delivery may be acknowledged: its tag. What is no frame goes on whole: the one that takes it
     /// as a suspect says so in a dead letter.
     pub async fn split(&self, delivery: Delivery) -> u64 {
+        let sent = delivery.header_text(ha_trace::HEADER);
+        let span = ha_trace::process(sent.as_deref(), topology::EVENTS_QUEUE);
+        let context = span.context();
+        ha_trace::within(&context, self.split_below(delivery, span.traceparent())).await
+    }
+
+    async fn split_below(&self, delivery: Delivery, traceparent: Option<String>) -> u64 {
         let replay = ha_assembly::replay(&delivery).map(|replay| {
             [
                 (
@@ -57,6 +64,7 @@ impl Splitter {
             events = singles.len(),
             "a frame came back too often; its events go on one by one"
         );
+        let traceparent = traceparent.map(|header| (ha_trace::HEADER.into(), Header::Text(header)));
         let never = CancellationToken::new();
         let published = singles.into_iter().map(|payload| {
             let message = Outgoing {
@@ -73,6 +81,7 @@ impl Splitter {
                 ]
                 .into_iter()
                 .chain(replay.iter().flatten().cloned())
+                .chain(traceparent.clone())
                 .collect(),
             };
             self.publisher.publish_until_delivered(message, &never)

@@ -17,7 +17,10 @@ mod suite {
     mod explain;
     mod flow;
     mod frames;
+    mod gate;
+    mod health;
     mod intake;
+    mod logs;
     mod long_outage;
     mod poison;
     #[allow(dead_code, reason = "the producer's tests use it too")]

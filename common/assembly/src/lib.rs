@@ -17,6 +17,7 @@ use std::time::Duration;
 use url::Url;
 
 mod status;
+mod traces;
 
 pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
@@ -25,6 +26,7 @@ pub use status::{
     follow_sink, hundredths, latency_status, latest_events_status, quality_status, queues_status,
     sink_status,
 };
+pub use traces::{flush_traces, traces};
 
 /// A part that cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -49,6 +49,11 @@ pub trait Ticket: Send + 'static {
     fn is_first_pass(&self) -> bool {
         false
     }
+
+    /// Its place in a trace: the write that takes it is linked to that.
+    fn trace(&self) -> Option<&ha_trace::Context> {
+        None
+    }
 }
 
 /// A delivery tag.

@@ -37,7 +37,10 @@ impl<D: DeadLetters> Writer<D> {
     /// Returns the tickets of the batch's frames when all their events are settled.
     pub async fn settle<T: Ticket>(&self, mut batch: Batch<T>) -> Vec<T> {
         if !batch.points.is_empty() {
-            self.write(&mut batch).await;
+            let frames = batch.frames.iter().filter_map(|frame| frame.ticket.trace());
+            let span = ha_trace::write(frames, batch.points.len());
+            let context = span.context();
+            ha_trace::within(&context, self.write(&mut batch, span)).await;
         }
         let letters = std::mem::take(&mut batch.letters);
         if !letters.is_empty() {
@@ -50,7 +53,7 @@ impl<D: DeadLetters> Writer<D> {
         batch.frames.into_iter().map(|frame| frame.ticket).collect()
     }
 
-    async fn write<T: Ticket>(&self, batch: &mut Batch<T>) {
+    async fn write<T: Ticket>(&self, batch: &mut Batch<T>, mut span: ha_trace::Span) {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         // What settings must cure, nobody cures within a second.
         let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
@@ -77,11 +80,13 @@ impl<D: DeadLetters> Writer<D> {
                     reason,
                     retry_after,
                 } => {
+                    span.retry(&reason);
                     self.metrics.retries_unavailable.increment(1);
                     self.set_state(SinkState::Unavailable(reason));
                     retry_after.unwrap_or_default().max(backoff.next_random())
                 }
                 WriteOutcome::Refused { reason } => {
+                    span.retry(&reason);
                     self.metrics.retries_refused.increment(1);
                     self.set_state(SinkState::Refused(reason));
                     slow.next_random()

@@ -15,6 +15,7 @@ mod schema;
 mod secret;
 mod sink;
 mod tls;
+mod traces;
 mod weather;
 
 pub use broker::BrokerArgs;
@@ -31,4 +32,5 @@ pub use schema::SchemaArgs;
 pub use secret::Secret;
 pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};
+pub use traces::{TraceArgs, TraceSettings};
 pub use weather::{Place, WeatherArgs, WeatherProvider, WeatherSettings};

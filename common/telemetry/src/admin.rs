@@ -1,8 +1,11 @@
 //! The HTTP address for people, probes and Prometheus.
 
+mod log_level;
+
 use crate::Health;
+use crate::logs::LogLevel;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -11,6 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// Of a request: a log filter is the longest that anybody sends.
+const BODY_BYTES_MAX: usize = 4 << 10;
 
 /// What `/status` answers, made at every call.
 pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -36,6 +42,7 @@ struct Shared {
     metrics: PrometheusHandle,
     health: Health,
     status: StatusSource,
+    log_level: Option<LogLevel>,
 }
 
 impl Admin {
@@ -75,11 +82,15 @@ impl Admin {
                 "/status",
                 get(|State(shared): State<Shared>| async move { Json((shared.status)()) }),
             )
+            .route("/log-level", get(log_level::show).put(log_level::change))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Shared {
                 metrics,
                 health,
                 status,
+                log_level: crate::logs::level(),
             });
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let served = axum::serve(self.listener, router)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = served.await {
@@ -122,6 +133,7 @@ mod tests {
             (answer.status().as_u16(), answer.text().await.unwrap())
         };
         assert_eq!(get("/readyz").await, (503, "broker: starting\n".into()));
+        assert_eq!(get("/healthz").await.0, 200, "starting");
         health.ready("broker");
         assert_eq!(get("/readyz").await, (200, "ready\n".into()));
         assert_eq!(get("/healthz").await.0, 200);
@@ -132,6 +144,15 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("ha_ingestor_build_info"), "{text}");
+        let shutdown = CancellationToken::new();
+        health.ends_with(&shutdown);
+        assert_eq!(get("/readyz").await.0, 200);
+        shutdown.cancel();
+        let (status, said) = get("/readyz").await;
+        assert_eq!(status, 503, "draining");
+        assert!(said.starts_with("shutdown: "), "{said}");
+        assert_eq!(get("/healthz").await.0, 200, "draining");
+        assert_eq!(get("/log-level").await.0, 404, "this test keeps no log");
         stop.cancel();
         served.await.unwrap();
     }

@@ -1,12 +1,17 @@
 //! Whether the process can do its job, and if not, why.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// What a process says of itself between SIGTERM and its end.
+const DRAINING: &str = "shutdown: finishing what is held; nothing new is taken";
 
 /// Reasons why the process is not ready, one a part; ready when there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     reasons: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    shutdown: Arc<OnceLock<CancellationToken>>,
 }
 
 impl Health {
@@ -18,6 +23,12 @@ impl Health {
             health.not_ready(part, "starting");
         }
         health
+    }
+
+    /// From `shutdown` on it is not ready, at once, whatever the parts say. Once a process: the
+    /// first one counts.
+    pub fn ends_with(&self, shutdown: &CancellationToken) {
+        let _ = self.shutdown.set(shutdown.clone());
     }
 
     /// A part does its job.
@@ -33,10 +44,17 @@ impl Health {
     /// `part: reason`, one a part; empty when ready.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
-        self.lock()
+        let is_draining = || {
+            self.shutdown
+                .get()?
+                .is_cancelled()
+                .then(|| DRAINING.to_owned())
+        };
+        let parts = self.lock();
+        let parts = parts
             .iter()
-            .map(|(part, reason)| format!("{part}: {reason}"))
-            .collect()
+            .map(|(part, reason)| format!("{part}: {reason}"));
+        is_draining().into_iter().chain(parts).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {

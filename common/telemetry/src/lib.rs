@@ -10,7 +10,7 @@ mod shutdown;
 
 pub use admin::{Admin, AdminError, StatusSource};
 pub use health::Health;
-pub use logs::{LogError, init_logs};
+pub use logs::{FilterError, LogError, init_logs, report_suppressed, say_suppressed};
 pub use prometheus::{MetricsError, install_metrics};
 pub use rates::Rates;
 pub use shutdown::shutdown_token;

@@ -172,6 +172,7 @@ impl Reader {
             events: count,
             oldest_ns: oldest_ns.unwrap_or(received_at_ns),
             is_first_offer: false,
+            trace: ha_trace::Context::default(),
         };
         self.frames
             .blocking_send(LineFrame { frame, lines })

@@ -62,6 +62,7 @@ impl Router {
                 events: spooled.frame.events,
                 oldest_ns: spooled.frame.oldest_ns,
                 is_first_offer: false,
+                trace: ha_trace::Context::default(),
             };
             async move { self.offer(&frame).await }
         });

@@ -21,6 +21,7 @@ async fn what_no_broker_takes_waits_in_the_spool_and_another_mode_drains_it() {
     })
     .await;
     process.wait_until_not_ready(&["AMQP_URL"]).await;
+    assert_eq!(process.get("/healthz").await.0, 200);
     process.stop().await;
 
     let process = producer(&files.embedded(&home, "inline"));

@@ -105,8 +105,14 @@ pub fn producer(variables: &[(&'static str, String)]) -> Process {
 
 /// The worker of the same build; cargo builds it only when it is asked for it.
 pub fn worker(place: &Place) -> Process {
+    worker_with(place, &[])
+}
+
+/// The same with more variables.
+pub fn worker_with(place: &Place, more: &[(&'static str, String)]) -> Process {
     let mut variables = place.influxdb();
     variables.push(("AMQP_URL", place.amqp_url()));
+    variables.extend(more.iter().cloned());
     Process::start(&worker_binary(), &["run"], &variables)
 }
 

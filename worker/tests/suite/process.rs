@@ -90,6 +90,14 @@ impl Process {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// Sends a PUT with this body.
+    pub async fn put(&self, path: &str, body: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.admin_address().await);
+        let request = self.client.put(url).body(body.to_owned());
+        let answer = request.timeout(SOON).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     pub async fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/status").await.1).unwrap()
     }
@@ -191,6 +199,34 @@ pub async fn wait_for<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited too long for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Starts a process with this variable more, which leaves out what is said of a shutdown, and has it
+/// said after all.
+pub async fn log_level_changes_while_it_runs(
+    start: impl FnOnce((&'static str, String)) -> Process,
+) {
+    const QUIET: &str = "ha_telemetry::admin=info,error";
+    let said = "SIGTERM: finishing what is held";
+    let process = start(("RUST_LOG", QUIET.into()));
+    process.wait_until_ready().await;
+    assert_eq!(process.get("/log-level").await, (200, format!("{QUIET}\n")));
+    let (status, error) = process.put("/log-level", "inof").await;
+    assert_eq!(status, 400, "{error}");
+    assert!(
+        error.contains("\"inof\"") && error.contains("such as info"),
+        "{error}"
+    );
+    assert_eq!(process.get("/log-level").await.1, format!("{QUIET}\n"));
+    let changed = process.put("/log-level", "ha_telemetry=info,warn").await;
+    assert_eq!(changed, (200, "ha_telemetry=info,warn\n".into()));
+    let output = process.stop().await;
+    assert!(
+        output.contains(said) && output.contains("the log level was changed"),
+        "{output}"
+    );
+    let info = output.matches(r#""level":"INFO""#).count();
+    assert_eq!(info, 2, "the address and the shutdown: {output}");
 }
 
 /// A port that nobody listens on, below the range that clients get theirs from; and not found

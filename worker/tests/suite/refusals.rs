@@ -33,6 +33,8 @@ async fn holds_everything(wrong: (&'static str, String), said: &[&str]) {
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(10)).await;
     process.wait_until_not_ready(said).await;
+    // What settings or the database must cure, a restart of the worker does not.
+    assert_eq!(process.get("/healthz").await.0, 200);
     let (_, status) = process.get("/status").await;
     let (_, metrics) = process.get("/metrics").await;
     assert_eq!(place.depth("ha.dead-letters").await, 0);

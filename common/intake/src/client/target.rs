@@ -183,6 +183,9 @@ impl Target {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
+        if let Some(traceparent) = ha_trace::Context::current().traceparent() {
+            request = request.header(ha_trace::HEADER, traceparent);
+        }
         if lane.has_served() {
             request = request.header(CONNECTION, "close");
         }

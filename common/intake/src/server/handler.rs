@@ -114,7 +114,11 @@ pub(crate) async fn events(State(shared): State<Arc<Shared>>, request: Request<B
         .get_all(&PREFER)
         .iter()
         .any(|value| value == "return=minimal");
-    let answer = match taken(&shared, &parts.headers, &parts.uri, &mut body).await {
+    let sent = parts.headers.get(ha_trace::HEADER);
+    let sent = sent.and_then(|header| header.to_str().ok());
+    let span = ha_trace::serve(sent, crate::PATH);
+    let taking = taken(&shared, &parts.headers, &parts.uri, &mut body);
+    let answer = match ha_trace::within(&span.context(), taking).await {
         Ok(results) => answered(&shared, &results, minimal),
         Err(refusal) => {
             let mut response = refusal.into_response();

@@ -19,6 +19,7 @@ pub(crate) struct IntakeTicket {
     letters: Letters,
     settled: oneshot::Sender<Letters>,
     _held: Held,
+    trace: ha_trace::Context,
 }
 
 /// The share of the limits that a frame takes until it is settled, even if nobody waits any more:
@@ -46,6 +47,7 @@ impl Drop for Held {
 }
 
 impl IntakeTicket {
+    /// Made within the request's place in a trace.
     pub fn new(
         places: Vec<usize>,
         is_first_pass: bool,
@@ -59,6 +61,7 @@ impl IntakeTicket {
                 letters: Vec::new(),
                 settled,
                 _held: held,
+                trace: ha_trace::Context::current(),
             },
             waiting,
         )
@@ -72,6 +75,10 @@ impl IntakeTicket {
 }
 
 impl Ticket for IntakeTicket {
+    fn trace(&self) -> Option<&ha_trace::Context> {
+        Some(&self.trace)
+    }
+
     fn became_letter(&mut self, envelope: usize, letter: &Letter) {
         if let Some(place) = self.places.get(envelope) {
             let result = EventResult::DeadLetter {

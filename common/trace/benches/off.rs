@@ -1,0 +1,186 @@
+//! What traces cost where they are off (the default): the throughput of frames on their way through
+//! the pure core (encoded, decoded, enriched, made into line protocol), with the calls that make
+//! spans, and absent. Both in turns, in one run, in processor time of one thread.
+//!
+//! `cargo bench -p ha-trace`. It ends with code 1 where off is below 0.98 of absent. At the end, for
+//! comparison, what the calls cost where traces are on and a frame is not sampled.
+
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark on unreadable input has nothing to measure"
+)]
+
+use flate2::read::GzDecoder;
+use futures_util::FutureExt;
+use ha_enrich::{Options, enrich_among};
+use ha_frame::{Envelope, Frame, Origin};
+use ha_point::encode_line;
+use ha_trace::{Context, Sampling, TraceOptions};
+use serde_json::value::RawValue;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CAPTURE: &[u8] = include_bytes!("../../enrich/fixtures/home-assistant-2024.3.3.jsonl.gz");
+
+/// Off to absent, at least.
+const RATIO_MIN: f64 = 0.98;
+
+/// So often both are measured, each so long; the figure is the median.
+const TURNS: usize = 101;
+const TURN: Duration = Duration::from_millis(30);
+
+fn main() -> ExitCode {
+    let events = events();
+    let envelopes: Vec<_> = events.iter().enumerate().map(envelope).collect();
+    let mut is_free = true;
+    for events_per_frame in [100, 1] {
+        let frames: Vec<_> = envelopes
+            .chunks(events_per_frame)
+            .map(|envelopes| Frame::new(envelopes.to_vec()))
+            .collect();
+        let ratio = off_to_absent(&frames);
+        is_free &= ratio >= RATIO_MIN;
+        println!(
+            "frames of {events_per_frame:>3} events: off / absent = {ratio:.4} of the throughput"
+        );
+    }
+    let off = nanoseconds(spans);
+    let rustls = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ));
+    let rustls = rustls.with_safe_default_protocol_versions();
+    let rustls = rustls.expect("versions of TLS");
+    let roots = rustls::RootCertStore::empty();
+    let traces = ha_trace::install(&TraceOptions {
+        endpoint: "http://127.0.0.1:9/v1/traces".into(),
+        tls: Arc::new(rustls.with_root_certificates(roots).with_no_client_auth()),
+        sampling: Sampling::ParentBasedRatio(0.0),
+        service: "bench",
+        instance: None,
+    });
+    println!(
+        "the calls of a frame: off {off:.0} ns, on and not sampled {:.0} ns",
+        nanoseconds(spans)
+    );
+    drop(traces);
+    if is_free {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("traces that are off cost more than {RATIO_MIN} allows");
+        ExitCode::FAILURE
+    }
+}
+
+/// The calls of one frame, from the socket to the write.
+fn spans() {
+    way(true, &mut || ());
+}
+
+/// A frame on its way, with the calls or without.
+fn way(is_traced: bool, work: &mut impl FnMut()) {
+    if !is_traced {
+        return work();
+    }
+    let received = ha_trace::frame(black_box(1_000), 100);
+    let frame = received.context();
+    let sending = async {
+        let sent = ha_trace::send(&frame, "ha.events", 100);
+        let header = sent.traceparent();
+        let processed = ha_trace::process(header.as_deref(), "ha.events");
+        let frames = [&processed.context(), &Context::default()];
+        let written = ha_trace::write(frames.into_iter(), 100);
+        ha_trace::within(&written.context(), async { work() }).await;
+    };
+    black_box(ha_trace::within(&frame, sending).now_or_never());
+}
+
+/// The median of what off has of the throughput of absent.
+fn off_to_absent(frames: &[Frame<'_>]) -> f64 {
+    let options = Options::default();
+    let mut bytes = Vec::new();
+    let mut lines = Vec::new();
+    let mut rate = |is_traced: bool| {
+        let (start, mut rounds) = (cpu_time(), 0_u32);
+        while cpu_time() - start < TURN {
+            for frame in frames {
+                way(is_traced, &mut || {
+                    bytes.clear();
+                    lines.clear();
+                    ha_frame::encode(frame, &mut bytes).expect("a frame");
+                    let frame = ha_frame::decode(&bytes).expect("a frame");
+                    for envelope in &frame.envelopes {
+                        let (mut point, report) =
+                            enrich_among(envelope, &[], &options).expect("an event");
+                        black_box(report);
+                        if point.seal() {
+                            encode_line(&point, &mut lines);
+                        }
+                    }
+                    black_box(&lines);
+                });
+            }
+            rounds += 1;
+        }
+        f64::from(rounds) / (cpu_time() - start).as_secs_f64()
+    };
+    rate(true);
+    rate(false);
+    let mut ratios: Vec<_> = (0..TURNS)
+        .map(|turn| {
+            // Which one comes first changes: what slows the machine down in between hits both.
+            let off_first = turn % 2 == 0;
+            let (first, second) = (rate(off_first), rate(!off_first));
+            if off_first {
+                first / second
+            } else {
+                second / first
+            }
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[TURNS / 2]
+}
+
+fn nanoseconds(work: impl Fn()) -> f64 {
+    const ROUNDS: u32 = 200_000;
+    let start = cpu_time();
+    (0..ROUNDS).for_each(|_| work());
+    (cpu_time() - start).as_nanos() as f64 / f64::from(ROUNDS)
+}
+
+/// Processor time of this thread: what others do on the machine is not counted.
+fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+fn events() -> Vec<Vec<u8>> {
+    #[derive(serde::Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    BufReader::new(GzDecoder::new(CAPTURE))
+        .lines()
+        .map(|line| line.expect("the fixture is readable"))
+        .map(|line| {
+            let message: Message<'_> = serde_json::from_str(&line).expect("a message");
+            message.event.get().as_bytes().to_vec()
+        })
+        .collect()
+}
+
+fn envelope((index, json): (usize, &Vec<u8>)) -> Envelope<'_> {
+    Envelope {
+        id: Default::default(),
+        instance: "home".into(),
+        epoch: Some(1_795_297_000_000),
+        sequence: Some(index as u64 + 1),
+        received_at_ns: 1_795_297_400_000_000_000,
+        origin: Origin::Live,
+        json: json.as_slice().into(),
+    }
+}
