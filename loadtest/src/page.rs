@@ -1,5 +1,6 @@
 //! `loadtest report`: pages and tables made of reports.
 
+mod bench;
 mod compare;
 pub(crate) mod html;
 mod plot;
@@ -20,7 +21,7 @@ pub struct PageArgs {
     /// reliability page; or one JSON report, for --html
     #[arg(value_name = "FOLDER|FILE")]
     path: Option<PathBuf>,
-    /// Write the reliability page or the comparison here; unset: standard output
+    /// Write the reliability page or the table here; unset: standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write one HTML page of the report, with plots; it needs nothing else
@@ -29,6 +30,9 @@ pub struct PageArgs {
     /// Two JSON reports side by side, with the ratio of each figure (second to first)
     #[arg(long, num_args = 2, value_names = ["FILE", "FILE"])]
     compare: Vec<PathBuf>,
+    /// One table of what `cargo bench` has left in this folder (target/criterion)
+    #[arg(long, value_name = "FOLDER")]
+    bench: Option<PathBuf>,
 }
 
 /// What to make.
@@ -47,6 +51,10 @@ pub(crate) enum Task {
         after: PathBuf,
         output: Option<PathBuf>,
     },
+    Bench {
+        folder: PathBuf,
+        output: Option<PathBuf>,
+    },
 }
 
 impl PageArgs {
@@ -57,22 +65,24 @@ impl PageArgs {
             output,
             html,
             compare,
+            bench,
         } = self;
         let mut compare = compare.into_iter();
-        match (path, html, (compare.next(), compare.next())) {
-            (None, None, (Some(before), Some(after))) => Some(Task::Compare {
+        match (path, html, (compare.next(), compare.next()), bench) {
+            (None, None, (Some(before), Some(after)), None) => Some(Task::Compare {
                 before,
                 after,
                 output,
             }),
-            (Some(report), Some(html), (None, None)) if output.is_none() => {
+            (Some(report), Some(html), (None, None), None) if output.is_none() => {
                 Some(Task::Html { report, html })
             }
-            (Some(folder), None, (None, None)) => Some(Task::Reliability { folder, output }),
+            (Some(folder), None, (None, None), None) => Some(Task::Reliability { folder, output }),
+            (None, None, (None, None), Some(folder)) => Some(Task::Bench { folder, output }),
             _ => {
                 problems.other(
                     "give FOLDER [--output FILE], or FILE --html FILE, or --compare FILE FILE \
-                     [--output FILE]",
+                     [--output FILE], or --bench FOLDER [--output FILE]",
                 );
                 None
             }
@@ -95,6 +105,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<ExitCode> {
             }
             (reliability::of_folder(&folder)?, output)
         }
+        Task::Bench { folder, output } => (bench::table(&folder)?, output),
         Task::Html { report, html } => (html::page(&read(&report)?), Some(html)),
         Task::Compare {
             before,

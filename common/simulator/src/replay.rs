@@ -442,3 +442,36 @@ pub(crate) fn record_verbatim(
     batch.push_verbatim(json, row, record);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capture(seconds: &[f64]) -> Replay {
+        let lines = seconds.iter().map(|second| {
+            format!(
+                r#"{{"event_type":"tick","data":{{}},"time_fired":"2026-11-21T21:42:{second:09.6}+00:00"}}"#
+            )
+        });
+        Replay::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap()
+    }
+
+    #[test]
+    fn its_own_pace_is_that_of_the_times_of_firing() {
+        // The third was written down late.
+        let replay = capture(&[1.0, 3.0, 2.5, 5.0]);
+        assert_eq!(replay.due(Duration::from_secs(9)), None, "at a rate");
+        let replay = replay.at_own_pace(2.0);
+        assert_eq!(replay.lasts(), Duration::from_secs(2));
+        for (ms, due) in [
+            (0, 1),
+            (999, 1),
+            (1_000, 3),
+            (1_999, 3),
+            (2_000, 4),
+            (9_000, 4),
+        ] {
+            assert_eq!(replay.due(Duration::from_millis(ms)), Some(due), "{ms} ms");
+        }
+    }
+}

@@ -317,6 +317,35 @@ mod tests {
     }
 
     #[test]
+    fn there_is_a_case_for_each_number_of_workers_and_each_database() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            backlog: BacklogArgs,
+        }
+        let words = "backlog --workers 1,2,4 --sink-latency 50ms --events 500 --rate 250";
+        let line: Line = clap::Parser::parse_from(words.split(' '));
+        // Certificates are looked at, too.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut problems = Problems::default();
+        let (backlog, _) = line.backlog.resolve(&mut problems).unwrap();
+        let names: Vec<String> = backlog.cases.iter().map(Case::name).collect();
+        let wanted = [
+            "1 worker",
+            "1 worker, database + 50 ms",
+            "2 workers",
+            "2 workers, database + 50 ms",
+            "4 workers",
+            "4 workers, database + 50 ms",
+        ];
+        assert_eq!(names, wanted);
+        for case in &backlog.cases {
+            assert_eq!(duration(&case.plan), Duration::from_secs(2));
+            assert_eq!(case.plan.rig.links.is_empty(), case.latency.is_zero());
+        }
+    }
+
+    #[test]
     fn a_latency_has_its_unit() {
         let mut problems = Problems::default();
         for text in ["50ms", "50", " 50ms "] {

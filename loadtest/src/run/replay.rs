@@ -42,7 +42,7 @@ impl ReplayArgs {
                  own pace, and --speed",
             );
         }
-        let capture = replay(problems, Some(&self.file));
+        let capture = replay(problems, "FILE", Some(&self.file));
         let defaults = Defaults {
             workers: "2",
             rate: "1",

@@ -1,7 +1,7 @@
 //! The run over time: what plots are drawn of. A look a second; the longer the run, the longer the
 //! time between two looks, so that a report stays small.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub struct Sample {
     pub p99_ms: Option<f64>,
     /// By role: processors in use since the look before, and resident memory of the largest
     /// process, in megabytes.
-    pub usage: HashMap<&'static str, RoleSample>,
+    pub usage: BTreeMap<&'static str, RoleSample>,
 }
 
 /// What the processes of a role use.
@@ -205,17 +205,12 @@ impl Eye {
             (sample.p50_ms, sample.p95_ms, sample.p99_ms) = (at(0.5), at(0.95), at(0.99));
         }
         let passed_s = now.duration_since(self.before).as_secs_f64();
-        let first = self.cpu_s.is_empty();
         for role in Role::ALL {
             let Some((cpu_s, rss_mb)) = self.usage.now(role) else {
                 continue;
             };
             let before = self.cpu_s.insert(role.as_str(), cpu_s).unwrap_or(cpu_s);
-            let cpus = if first {
-                0.0
-            } else {
-                (cpu_s - before) / passed_s
-            };
+            let cpus = (cpu_s - before) / passed_s;
             let role_sample = RoleSample {
                 cpus: rounded(cpus),
                 rss_mb: rounded(rss_mb),

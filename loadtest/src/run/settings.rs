@@ -308,7 +308,10 @@ impl RunArgs {
             .seconds
             .as_ref()
             .map(|text| seconds(problems, "--seconds", text));
-        let load = match (replay(problems, self.replay.as_deref()), duration) {
+        let load = match (
+            replay(problems, "--replay", self.replay.as_deref()),
+            duration,
+        ) {
             (None, duration) => Load::House(duration.unwrap_or(defaults.duration)),
             (Some(capture), None) => Load::Capture(capture),
             (Some(capture), Some(duration)) => Load::LoopedCapture(capture.looping(), duration),
@@ -427,12 +430,12 @@ pub(crate) fn entities(problems: &mut Problems, text: &str) -> usize {
     number(problems, "--entities", text, 1..=ENTITIES_MAX)
 }
 
-pub(crate) fn replay(problems: &mut Problems, path: Option<&Path>) -> Option<Replay> {
+pub(crate) fn replay(problems: &mut Problems, name: &str, path: Option<&Path>) -> Option<Replay> {
     let path = path?;
     match Replay::read(path) {
         Ok(replay) => Some(replay),
         Err(error) => {
-            problems.bad("--replay", &path.display().to_string(), error);
+            problems.bad(name, &path.display().to_string(), error);
             None
         }
     }
