@@ -38,7 +38,9 @@ impl Search {
         self.next = match (self.holds, self.too_much) {
             (Some(best), None) if best < self.max => Some((best * 2.0).min(self.max)),
             (Some(best), Some(least)) if least > best * self.precision => {
-                Some((best * least).sqrt().round())
+                // Whole rates: between three and four there is none.
+                let between = (best * least).sqrt().round();
+                (between > best && between < least).then_some(between)
             }
             // One event a second that does not hold is an answer, too.
             (None, Some(least)) if least > 1.0 => Some((least / 2.0).max(1.0)),
@@ -79,5 +81,16 @@ mod tests {
     fn it_ends_at_its_limits() {
         assert_eq!(found(1e9, 1_000.0, 4_000.0), (Some(4_000.0), 3));
         assert_eq!(found(0.5, 4.0, 4_000.0), (None, 3));
+        // Between whole rates, and where the first one failed by chance.
+        assert_eq!(found(3.5, 4.0, 4_000.0).0, Some(3.0));
+        let mut search = Search::new(100.0, 200.0, 1.1);
+        search.tell(100.0, false);
+        search.tell(50.0, true);
+        let mut tried = 0;
+        while let Some(rate) = search.next() {
+            search.tell(rate, true);
+            tried += 1;
+        }
+        assert!(tried < 20 && search.holds >= Some(90.0), "{search:?}");
     }
 }
