@@ -99,12 +99,8 @@ impl Plot<'_> {
         }
         let _ = writeln!(
             svg,
-            "<text class=\"unit\" x=\"{LEFT}\" y=\"10\">{}</text>\
-             <text class=\"unit end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            escape(self.unit),
-            WIDTH - RIGHT,
-            HEIGHT - 10.0,
-            escape(self.x_unit)
+            "<text x=\"{LEFT}\" y=\"10\">{}</text>",
+            escape(self.unit)
         );
         for (at, line) in self.lines.iter().enumerate() {
             let mut path = String::new();
@@ -128,7 +124,7 @@ impl Plot<'_> {
         for (at, line) in self.lines.iter().enumerate() {
             let _ = write!(svg, "<span class=\"c{at}\">{}</span> ", escape(&line.name));
         }
-        svg.push_str("</div></figure>\n");
+        let _ = writeln!(svg, "<i>{}</i></div></figure>", escape(self.x_unit));
         svg
     }
 }
@@ -143,7 +139,7 @@ struct Scale {
 impl Scale {
     /// From 0 to at least `high`, with about four round steps.
     fn linear(high: f64) -> Self {
-        let high = high.max(1e-9);
+        let high = if high > 0.0 { high } else { 1.0 };
         let rough = high / 4.0;
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 2.5, 5.0, 10.0]

@@ -1,5 +1,6 @@
 //! Everything that a run needs, started and stopped: services, the simulated home, the processes.
 
+mod counts;
 mod disturb;
 mod target;
 
@@ -20,7 +21,7 @@ use url::Url;
 use super::backend::{Environment, broker, database, start_services, watch_services};
 use super::cluster::Cluster;
 use super::database::Database;
-use super::latency::{Latencies, LatencyMs, stored_by};
+use super::latency::{Latencies, LatencyMs};
 use super::process::{Exit, GRACE, Launch, Process};
 use super::queues::Queues;
 use super::rig::{Link, Links};
@@ -56,6 +57,8 @@ pub struct Harness {
     folder: TempDir,
     /// Of the home, or of the homes before their numbers.
     instance: String,
+    /// Stored before the first event, where that was looked at.
+    records: u64,
     plan: Plan,
     notes: Vec<String>,
 }
@@ -129,6 +132,7 @@ impl Harness {
             amqp_url,
             folder,
             instance,
+            records: 0,
             plan,
             notes: Vec::new(),
         };
@@ -295,16 +299,14 @@ impl Harness {
         if !matches!(*self.database, Database::Nowhere) {
             return self.database.live_points().await;
         }
-        let mut stored = self.latencies.count();
-        for process in &self.processes {
-            stored += stored_by(process, &self.client).await?;
-        }
-        Ok(stored)
+        let stored = self.latencies_now().await?.count();
+        Ok(stored.saturating_sub(self.records))
     }
 
     /// SIGTERM to the producer, then to the workers; how they ended. Latencies and the use of the
     /// machine are final then.
     pub async fn stop(&mut self) -> Vec<Exit> {
+        self.recorder.end();
         self.collect_latencies().await;
         let (producers, workers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.processes)
             .into_iter()

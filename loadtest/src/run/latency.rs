@@ -79,13 +79,6 @@ impl Latencies {
     }
 }
 
-/// How many events a process says that it has stored; for the null sink, where nobody else knows.
-pub(super) async fn stored_by(process: &Process, client: &reqwest::Client) -> anyhow::Result<u64> {
-    Ok(histogram_of(process, client)
-        .await?
-        .map_or(0, |histogram| histogram.len()))
-}
-
 async fn histogram_of(
     process: &Process,
     client: &reqwest::Client,

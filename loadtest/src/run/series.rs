@@ -34,7 +34,7 @@ pub struct Sample {
     pub fired: u64,
     /// Events written to subscribed clients.
     pub sent: u64,
-    /// Events stored, as the writing processes say.
+    /// Events stored, as the writing processes say, with the producer's own records.
     pub stored: u64,
     /// Frames that wait in the broker's queue.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +115,11 @@ impl Recorder {
     /// The first event is fired now.
     pub(super) fn begin(&self) {
         self.begun.get_or_init(Instant::now);
+    }
+
+    /// No more looks: what follows is no part of the run.
+    pub(super) fn end(&self) {
+        self.looking.abort();
     }
 
     pub(super) fn samples(&self) -> Vec<Sample> {

@@ -7,7 +7,6 @@ use reqwest::header::HeaderValue;
 use url::Url;
 
 use super::Harness;
-use crate::run::latency::Latencies;
 use crate::run::settings::SinkPlan;
 
 /// A database of InfluxDB, as the product's processes are told of it.
@@ -73,14 +72,5 @@ impl Harness {
             authorization: authorization.transpose()?,
             instance: Services::unique_name("bare"),
         }))
-    }
-
-    /// What all running processes have measured so far, with those that have ended.
-    pub(in crate::run) async fn latencies_now(&self) -> anyhow::Result<Latencies> {
-        let mut latencies = self.latencies.clone();
-        for process in &self.processes {
-            latencies.add(process, &self.client).await?;
-        }
-        Ok(latencies)
     }
 }
