@@ -27,8 +27,10 @@ lint: ## what CI checks before the tests
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: ## benchmarks of the enrichment core
-	cargo bench -p ha-enrich
+bench: ## benchmarks of the enrichment core and of the wire's codec, in one table at the end
+	rm -rf target/criterion
+	cargo bench -p ha-enrich -p ha-frame
+	cargo run -q -p loadtest -- report --bench target/criterion
 
 screenshot: services-install ## photograph the status page of a running producer into docs/images
 	mkdir -p docs/images

@@ -7,9 +7,15 @@ use ha_settings::Problems;
 
 use crate::home::HomeArgs;
 use crate::page::PageArgs;
+use crate::run::backlog::BacklogArgs;
+use crate::run::disturbed::{BurstArgs, StormArgs};
 use crate::run::drill::{DrillArgs, Drills};
+use crate::run::homes::HomesArgs;
+use crate::run::modes::ModesArgs;
+use crate::run::ramp::RampArgs;
+use crate::run::replay::ReplayArgs;
 use crate::run::soak::SoakArgs;
-use crate::run::{RunArgs, Verdict};
+use crate::run::{Job, Output, RunArgs};
 
 /// Drives HA Ingestor with a simulated Home Assistant and audits every event
 #[derive(Debug, Parser)]
@@ -26,7 +32,7 @@ enum Command {
     /// Drive the system, audit every event, report
     #[command(subcommand)]
     Run(Scenario),
-    /// Make a page of the reports that `run drill --folder` has written
+    /// Make a page of reports, or compare two
     Report(PageArgs),
 }
 
@@ -53,6 +59,38 @@ enum Scenario {
     ///
     /// The seed, given or by chance, makes the same schedule of faults again.
     Soak(Box<SoakArgs>),
+    /// 20 times the rate for a while: what waits where, and how soon it is over
+    Burst(Box<BurstArgs>),
+    /// Connections are cut again and again, all kinds in turn; afterwards every event is looked for
+    ReconnectStorm(Box<StormArgs>),
+    /// Workers are stopped while events are queued, then started: how long until all is stored
+    ///
+    /// One run for each number in --workers, and with --sink-latency once more for each with a
+    /// database that answers later. Time and rate count from the start of the worker processes to
+    /// the last event in the database. Beside them stands what the workers said meanwhile in
+    /// backlog_seconds (the largest of them), and what it took from then on. --rate is the rate at
+    /// which the queue is filled, 10000 unless given.
+    #[command(verbatim_doc_comment)]
+    Backlog(Box<BacklogArgs>),
+    /// Many simulated Home Assistants, a producer each, one broker
+    Homes(Box<HomesArgs>),
+    /// A capture at its own pace, or faster
+    Replay(Box<ReplayArgs>),
+    /// The same load through all four modes, one after the other
+    ///
+    /// The report's matrix has latency, processor time per million events, memory, and what was
+    /// stored, for each. --mode means nothing here.
+    #[command(verbatim_doc_comment)]
+    Modes(Box<ModesArgs>),
+    /// The highest rate that holds, beside broker and database with no product in between
+    ///
+    /// The rate is doubled from --rate (1000) on until it does not hold for --step-seconds, then
+    /// sought between the last two, to 10 %. A rate holds if 95 % of the events were sent, no more
+    /// than a quarter of a second's events were not stored when the step ended, and p99 is at most
+    /// 250 ms. Then a bare publisher, consumer and line writer move the same bytes through the same
+    /// broker and database; the report has the ratio. --sink null shows the product alone.
+    #[command(verbatim_doc_comment)]
+    Ramp(Box<RampArgs>),
 }
 
 /// Runs the command of the command line.
@@ -63,41 +101,74 @@ pub fn run() -> ExitCode {
     let mut problems = Problems::default();
     let result = match ha_settings::parse::<Cli>().command {
         Command::Home(args) => {
-            let Some(options) = args.resolve(&mut problems).filter(|_| problems.is_empty()) else {
-                return ha_settings::exit_with_problems(&problems);
-            };
-            crate::home::run(options)
+            let options = args.resolve(&mut problems);
+            checked(options, &problems).map(crate::home::run)
+        }
+        Command::Report(args) => {
+            let task = args.resolve(&mut problems);
+            checked(task, &problems).map(crate::page::run)
         }
         Command::Run(Scenario::Drill(args)) => {
-            let Some(drills) = args.resolve(&mut problems).filter(|_| problems.is_empty()) else {
-                return ha_settings::exit_with_problems(&problems);
-            };
-            crate::run::drills(drills)
+            let drills = args.resolve(&mut problems);
+            checked(drills, &problems).map(crate::run::drills)
         }
         Command::Run(Scenario::Soak(args)) => {
-            let Some((plan, output)) = args.resolve(&mut problems).filter(|_| problems.is_empty())
-            else {
-                return ha_settings::exit_with_problems(&problems);
-            };
-            crate::run::drills(Drills {
-                plans: vec![plan],
-                folder: None,
-                json: output.json,
+            let soak = args.resolve(&mut problems);
+            checked(soak, &problems).map(|(plan, output)| {
+                crate::run::drills(Drills {
+                    plans: vec![plan],
+                    folder: None,
+                    output,
+                })
             })
         }
-        Command::Report(args) => crate::page::run(&args),
-        Command::Run(Scenario::Steady(args)) => {
-            let Some(plan) = args.resolve(&mut problems).filter(|_| problems.is_empty()) else {
-                return ha_settings::exit_with_problems(&problems);
-            };
-            crate::run::command(plan, &args.output()).map(|verdict| match verdict {
-                Verdict::Pass => ExitCode::SUCCESS,
-                Verdict::Fail | Verdict::NotPossible => ExitCode::FAILURE,
-            })
+        Command::Run(scenario) => {
+            let job = scenario.resolve(&mut problems);
+            checked(job, &problems).map(|(job, output)| crate::run::command(job, &output))
         }
+    };
+    let Some(result) = result else {
+        return ha_settings::exit_with_problems(&problems);
     };
     result.unwrap_or_else(|error| {
         eprintln!("{error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Nothing is run after a problem.
+fn checked<T>(resolved: Option<T>, problems: &Problems) -> Option<T> {
+    resolved.filter(|_| problems.is_empty())
+}
+
+impl Scenario {
+    /// Checks everything; `None` after a problem.
+    fn resolve(self, problems: &mut Problems) -> Option<(Job, Output)> {
+        let steady = |name, (plan, output)| (Job::Steady(name, Box::new(plan)), output);
+        let disturbed = |(plan, output)| (Job::Disturbed(Box::new(plan)), output);
+        match self {
+            Self::Steady(args) => {
+                let plan = args.resolve(problems)?;
+                Some(steady("steady", (plan, args.output())))
+            }
+            Self::Homes(args) => args.resolve(problems).map(|run| steady("homes", run)),
+            Self::Replay(args) => args.resolve(problems).map(|run| steady("replay", run)),
+            Self::Burst(args) => args.resolve(problems).map(disturbed),
+            Self::ReconnectStorm(args) => args.resolve(problems).map(disturbed),
+            Self::Backlog(args) => {
+                let (backlog, output) = args.resolve(problems)?;
+                Some((Job::Backlog(backlog), output))
+            }
+            Self::Modes(args) => {
+                let (plans, output) = args.resolve(problems)?;
+                Some((Job::Modes(plans), output))
+            }
+            Self::Ramp(args) => {
+                let (ramp, output) = args.resolve(problems)?;
+                Some((Job::Ramp(Box::new(ramp)), output))
+            }
+            // They have several reports.
+            Self::Drill(_) | Self::Soak(_) => None,
+        }
+    }
 }

@@ -61,7 +61,7 @@ impl HomeArgs {
             .seconds
             .as_ref()
             .map(|text| ha_settings::seconds(problems, "--seconds", text));
-        let replay = crate::run::settings::replay(problems, self.replay.as_deref());
+        let replay = crate::run::settings::replay(problems, "--replay", self.replay.as_deref());
         let options = SimulatorOptions {
             listen: listen.ok()?,
             token: self.token.clone(),

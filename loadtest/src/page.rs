@@ -1,192 +1,138 @@
-//! `loadtest report`: the reliability page, made of the reports of drills.
+//! `loadtest report`: pages and tables made of reports.
 
-use std::fmt::Write as _;
+mod bench;
+mod compare;
+pub(crate) mod html;
+mod plot;
+mod reliability;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use clap::Args;
+use ha_settings::Problems;
 use serde_json::Value;
 
-use crate::run::drill::FaultName;
-
-const HEAD: &str = "\
-# Reliability
-
-<!-- Made by `make drills`, or by `loadtest report FOLDER` of the reports that are there; do not edit. -->
-
-Each row is one drill: real services and the product's own binaries in their own processes, a
-simulated Home Assistant that fires events at a steady rate whatever happens, and one fault in the
-middle. The judge is the simulator's ledger: **every** event that it fired, also while the producer
-was dead or cut off, must be in the database with its state, on exactly one point of all series, or
-be in a dead letter that was read. *Missing* and *duplicates* are by that comparison; the system's
-own counters are not asked, but for the events that `producer-spool-full` says it has lost, which
-must be exactly the missing ones (without a broker it may be up to a hundredth more: events whose
-write was given up unanswered and came through after all).
-
-*Recovery* is from the end of the fault (what was stopped answers again) to the first look, a few a
-second, that finds everything stored that was fired half a second before it or earlier, and queue
-and spool empty. The simulated home goes on firing meanwhile. *Spool* and *queue* are the most that
-was seen: events in the producer's spool, frames in the broker's queue.
-";
-
-/// Settings of `loadtest report`.
+/// Settings of `loadtest report`, as given.
 #[derive(Debug, Args)]
 pub struct PageArgs {
-    /// The folder with one JSON report a drill
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
-    /// Write the page here; unset: standard output
+    /// A folder with one JSON report a drill, as `run drill --folder` writes them, for the
+    /// reliability page; or one JSON report, for --html
+    #[arg(value_name = "FOLDER|FILE")]
+    path: Option<PathBuf>,
+    /// Write the reliability page or the table here; unset: standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write one HTML page of the report, with plots; it needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Two JSON reports side by side, with the ratio of each figure (second to first)
+    #[arg(long, num_args = 2, value_names = ["FILE", "FILE"])]
+    compare: Vec<PathBuf>,
+    /// One table of what `cargo bench` has left in this folder (target/criterion)
+    #[arg(long, value_name = "FOLDER")]
+    bench: Option<PathBuf>,
 }
 
-/// Makes the page.
+/// What to make.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Reliability {
+        folder: PathBuf,
+        output: Option<PathBuf>,
+    },
+    Html {
+        report: PathBuf,
+        html: PathBuf,
+    },
+    Compare {
+        before: PathBuf,
+        after: PathBuf,
+        output: Option<PathBuf>,
+    },
+    Bench {
+        folder: PathBuf,
+        output: Option<PathBuf>,
+    },
+}
+
+impl PageArgs {
+    /// Checks everything; `None` after a problem.
+    pub(crate) fn resolve(self, problems: &mut Problems) -> Option<Task> {
+        let Self {
+            path,
+            output,
+            html,
+            compare,
+            bench,
+        } = self;
+        let mut compare = compare.into_iter();
+        match (path, html, (compare.next(), compare.next()), bench) {
+            (None, None, (Some(before), Some(after)), None) => Some(Task::Compare {
+                before,
+                after,
+                output,
+            }),
+            (Some(report), Some(html), (None, None), None) if output.is_none() => {
+                Some(Task::Html { report, html })
+            }
+            (Some(folder), None, (None, None), None) => Some(Task::Reliability { folder, output }),
+            (None, None, (None, None), Some(folder)) => Some(Task::Bench { folder, output }),
+            _ => {
+                problems.other(
+                    "give FOLDER [--output FILE], or FILE --html FILE, or --compare FILE FILE \
+                     [--output FILE], or --bench FOLDER [--output FILE]",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Makes the page or the table.
 ///
 /// # Errors
 /// When a report cannot be read, or the page not be written.
-pub fn run(args: &PageArgs) -> anyhow::Result<ExitCode> {
-    let page = page(&read(&args.folder)?);
-    match &args.output {
-        Some(path) => {
-            std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+pub(crate) fn run(task: Task) -> anyhow::Result<ExitCode> {
+    let (text, output) = match task {
+        Task::Reliability { folder, output } => {
+            if folder.is_file() {
+                bail!(
+                    "{} is a file; for the page of one report give --html FILE too",
+                    folder.display()
+                );
+            }
+            (reliability::of_folder(&folder)?, output)
         }
-        None => print!("{page}"),
+        Task::Bench { folder, output } => (bench::table(&folder)?, output),
+        Task::Html { report, html } => (html::page(&read(&report)?), Some(html)),
+        Task::Compare {
+            before,
+            after,
+            output,
+        } => {
+            let table = compare::table(&read(&before)?, &read(&after)?);
+            (table, output)
+        }
+    };
+    match output {
+        Some(path) => {
+            std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        }
+        None => print!("{text}"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The reports of a folder in the order of the reference, mode queue first.
-fn read(folder: &Path) -> anyhow::Result<Vec<Value>> {
-    let mut reports = Vec::new();
-    let entries = std::fs::read_dir(folder);
-    for entry in entries.with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))?;
-        let report: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not JSON", path.display()))?;
-        ensure!(
-            report["drill"].is_string(),
-            "{} is not the report of a drill",
-            path.display()
-        );
-        reports.push(report);
+/// One report.
+fn read(path: &Path) -> anyhow::Result<Value> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let report: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    if !report["scenario"].is_string() {
+        bail!("{} is not a report of `loadtest run`", path.display());
     }
-    reports.sort_by_key(|report| {
-        let name = report["drill"].as_str().and_then(|name| name.parse().ok());
-        let place = FaultName::ALL.iter().position(|fault| Some(*fault) == name);
-        let mode = report["mode"].as_str().unwrap_or_default().to_owned();
-        (mode != "queue", mode, place.unwrap_or(usize::MAX))
-    });
-    Ok(reports)
-}
-
-fn page(reports: &[Value]) -> String {
-    let mut page = HEAD.to_owned();
-    let machines: std::collections::BTreeSet<&str> = reports
-        .iter()
-        .filter_map(|report| report["machine"].as_str())
-        .collect();
-    for machine in machines {
-        let _ = writeln!(page, "\nMachine: {machine}.");
-    }
-    let mut mode = "";
-    for report in reports {
-        let this = report["mode"].as_str().unwrap_or_default();
-        if this != mode {
-            mode = this;
-            let _ = write!(
-                page,
-                "\n## Mode {mode}\n\n\
-                 | drill | events | missing | duplicates | dead letters | recovery | spool | queue | |\n\
-                 |---|---:|---:|---:|---:|---:|---:|---:|---|\n"
-            );
-        }
-        page.push_str(&row(report));
-    }
-    page.push_str(
-        "\n## What is done, and the command\n\n| drill | what is done | command |\n|---|---|---|\n",
-    );
-    for report in reports {
-        let text = |name: &str| {
-            report[name]
-                .as_str()
-                .unwrap_or_default()
-                .replace('|', "\\|")
-        };
-        let _ = writeln!(
-            page,
-            "| {} ({}) | {} | `{}` |",
-            text("drill"),
-            text("mode"),
-            text("about"),
-            text("command")
-        );
-    }
-    page
-}
-
-fn row(report: &Value) -> String {
-    let name = report["drill"].as_str().unwrap_or_default();
-    let reasons: Vec<&str> = report["reasons"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let reasons = reasons.join("; ").replace('|', "\\|");
-    if report["verdict"] == "not-possible" {
-        return format!("| {name} | | | | | | | | {reasons} |\n");
-    }
-    let number = |name: &str| match report[name].as_u64() {
-        Some(number) => number.to_string(),
-        None => "–".to_owned(),
-    };
-    let recovery = report["recovery_s"]
-        .as_f64()
-        .map_or("–".to_owned(), |recovery| format!("{recovery:.1} s"));
-    let mut verdict = report["verdict"].as_str().unwrap_or_default().to_owned();
-    if let Some(lost) = report["lost_reported"].as_u64().filter(|lost| *lost > 0) {
-        let _ = write!(verdict, ", {lost} reported as lost");
-    }
-    if !reasons.is_empty() {
-        let _ = write!(verdict, ": {reasons}");
-    }
-    format!(
-        "| {name} | {} | {} | {} | {} | {recovery} | {} | {} | {verdict} |\n",
-        number("events_fired"),
-        number("missing"),
-        number("duplicates"),
-        number("dead_lettered"),
-        number("spool_events_max"),
-        number("queue_depth_max"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_row_says_what_was_found_and_what_could_not_be_made() {
-        let report = json!({
-            "drill": "db-kill", "mode": "queue", "events_fired": 120, "missing": 0, "duplicates": 0,
-            "dead_lettered": 0, "recovery_s": 2.25, "spool_events_max": 7, "queue_depth_max": 9,
-            "verdict": "pass", "reasons": [], "lost_reported": 0,
-        });
-        let wanted = "| db-kill | 120 | 0 | 0 | 0 | 2.2 s | 7 | 9 | pass |\n";
-        assert_eq!(row(&report), wanted);
-        let report = json!({
-            "drill": "net-lossy", "verdict": "not-possible", "reasons": ["not possible here: why"],
-        });
-        assert_eq!(
-            row(&report),
-            "| net-lossy | | | | | | | | not possible here: why |\n"
-        );
-    }
+    Ok(report)
 }

@@ -2,57 +2,110 @@
 
 pub mod audit;
 mod backend;
+pub mod backlog;
+mod cases;
 mod cluster;
+mod conduct;
 pub mod database;
+pub mod disturbed;
 pub mod drill;
 pub mod drive;
 pub mod harness;
+pub mod homes;
 mod http_front;
 mod latency;
 mod letters;
+pub mod modes;
 pub mod process;
 pub mod proxy;
 mod queues;
+pub mod ramp;
+pub mod replay;
 pub mod report;
 pub mod rig;
+pub mod series;
 pub mod settings;
 mod simulated_home;
 pub mod soak;
 pub mod steady;
+mod table;
 mod usage;
 pub mod verdict;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use drill::Drills;
+use backlog::Backlog;
+use drill::{DrillPlan, Drills};
+use ramp::Ramp;
 pub use report::{Report, Verdict};
 pub use settings::{Plan, RunArgs};
+use tokio_util::sync::CancellationToken;
 
+use crate::page::html;
 use crate::progress::Progress;
 
 /// Exit code of a drill that cannot be made here.
 const NOT_POSSIBLE_CODE: u8 = 3;
 
 /// Where the report goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Output {
     /// File of the JSON report; `-` is standard output, which then holds nothing else.
     pub json: Option<String>,
+    /// File of the same as a page.
+    pub html: Option<PathBuf>,
+}
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// One system, one load; with the scenario's name.
+    Steady(&'static str, Box<Plan>),
+    /// Faults of a scenario that is no drill.
+    Disturbed(Box<DrillPlan>),
+    Backlog(Backlog),
+    Modes(Vec<Plan>),
+    Ramp(Box<Ramp>),
+}
+
+impl Job {
+    async fn run(
+        self,
+        progress: &Progress,
+        interrupt: &CancellationToken,
+    ) -> anyhow::Result<Report> {
+        match self {
+            Self::Steady(scenario, plan) => {
+                Box::pin(steady::run(scenario, *plan, progress, interrupt)).await
+            }
+            Self::Disturbed(plan) => {
+                Box::pin(drill::run_or_say_why(*plan, progress, interrupt)).await
+            }
+            Self::Backlog(backlog) => Box::pin(backlog::run(backlog, progress, interrupt)).await,
+            Self::Modes(plans) => Box::pin(modes::run(plans, progress, interrupt)).await,
+            Self::Ramp(ramp) => Box::pin(ramp::run(*ramp, progress, interrupt)).await,
+        }
+    }
 }
 
 /// Runs the scenario and writes its report. Ctrl-C and SIGTERM stop everything that was started.
 #[tokio::main]
-pub(crate) async fn command(plan: Plan, output: &Output) -> anyhow::Result<Verdict> {
+pub(crate) async fn command(job: Job, output: &Output) -> anyhow::Result<ExitCode> {
     let interrupt = ha_telemetry::shutdown_token()?;
     let progress = Progress::new();
-    let result = Box::pin(steady::run(plan, &progress, &interrupt)).await;
+    let result = job.run(&progress, &interrupt).await;
     progress.finish();
     let report = result?;
-    report.write(output.json.as_deref())?;
-    Ok(report.verdict)
+    report.write(output)?;
+    Ok(match report.verdict {
+        Verdict::Pass => ExitCode::SUCCESS,
+        Verdict::Fail => ExitCode::FAILURE,
+        Verdict::NotPossible => ExitCode::from(NOT_POSSIBLE_CODE),
+    })
 }
 
 /// Runs drills one after the other and writes their reports.
@@ -83,10 +136,12 @@ pub(crate) async fn drills(drills: Drills) -> anyhow::Result<ExitCode> {
         };
         failed |= report.verdict == Verdict::Fail;
         not_possible |= report.verdict == Verdict::NotPossible;
-        let file = drills.folder.as_ref().map(|folder| folder.join(&name));
-        match file {
-            Some(file) => report.write(Some(&file.display().to_string()))?,
-            None => report.write(drills.json.as_deref())?,
+        match &drills.folder {
+            Some(folder) => report.write(&Output {
+                json: Some(folder.join(&name).display().to_string()),
+                html: None,
+            })?,
+            None => report.write(&drills.output)?,
         }
     }
     progress.finish();
@@ -99,9 +154,13 @@ pub(crate) async fn drills(drills: Drills) -> anyhow::Result<ExitCode> {
 
 impl Report {
     /// To a file and, as a table, to standard output; `-` is the JSON to standard output alone.
-    fn write(&self, json_file: Option<&str>) -> anyhow::Result<()> {
+    fn write(&self, output: &Output) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(self)? + "\n";
-        match json_file {
+        if let Some(path) = &output.html {
+            let page = html::page(&serde_json::to_value(self)?);
+            std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+        }
+        match output.json.as_deref() {
             Some("-") => std::io::stdout().write_all(json.as_bytes())?,
             Some(path) => {
                 std::fs::write(path, json).with_context(|| format!("writing {path}"))?;

@@ -5,13 +5,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     home::{Home, SLICE_EVENTS},
     replay::Replay,
 };
+
+const TICK: Duration = Duration::from_millis(1);
+/// Below so many events a second the clock is looked at seldom: hundreds of homes that looked a
+/// thousand times a second would be a load of their own.
+const SLOW_RATE: f64 = 50.0;
+const SLOW_TICK: Duration = Duration::from_millis(10);
+
+fn every(period: Duration) -> Interval {
+    let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    tick
+}
 
 /// Where the events come from.
 pub(crate) enum Feed {
@@ -31,8 +43,7 @@ pub(crate) async fn pace(
     let start = Instant::now();
     let end = duration.map(|duration| start + duration);
     let mut schedule = Schedule::new(start, f64::from_bits(rate.load(Ordering::Acquire)));
-    let mut tick = interval(Duration::from_millis(1));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut tick = every(TICK);
     let mut fired = 0;
     loop {
         tokio::select! {
@@ -47,7 +58,13 @@ pub(crate) async fn pace(
             f64::from_bits(rate.load(Ordering::Acquire)),
             home.is_running(),
         );
-        let due = schedule.due(now);
+        let due = match &feed {
+            Feed::House => schedule.due(now),
+            Feed::Replay(replay) => {
+                let paced = replay.due(now.saturating_duration_since(start));
+                paced.unwrap_or_else(|| schedule.due(now))
+            }
+        };
         while fired < due && home.is_running() {
             let count = (due - fired).min(SLICE_EVENTS);
             fired += match &mut feed {
@@ -66,8 +83,16 @@ pub(crate) async fn pace(
             // Not to wait for the clients, but to let the writers run beside a big backlog.
             tokio::task::yield_now().await;
         }
-        if over {
+        if over || matches!(&feed, Feed::Replay(replay) if replay.is_over()) {
             return fired;
+        }
+        let rate = f64::from_bits(rate.load(Ordering::Acquire));
+        let period = match &feed {
+            Feed::House if rate < SLOW_RATE => SLOW_TICK,
+            _ => TICK,
+        };
+        if tick.period() != period {
+            tick = every(period);
         }
     }
 }

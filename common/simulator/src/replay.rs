@@ -1,6 +1,6 @@
 //! Replay of a capture: real messages again, with the times of now or byte for byte.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc};
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,10 +22,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Replay {
     events: Arc<[Captured]>,
+    /// Microseconds from the first event on, of each; they never fall.
+    offsets_us: Arc<[u64]>,
     skipped: usize,
     next: usize,
     looping: bool,
     verbatim: bool,
+    /// How many times as fast as it was captured; `None`: at the rate that is asked for.
+    speed: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -146,11 +150,13 @@ impl Replay {
             return Err(ReplayError::Empty);
         }
         Ok(Self {
+            offsets_us: offsets_us(&capture.times_us),
             events: capture.events.into(),
             skipped: capture.skipped,
             next: 0,
             looping: false,
             verbatim: false,
+            speed: None,
         })
     }
 
@@ -171,6 +177,38 @@ impl Replay {
             verbatim: true,
             ..self
         }
+    }
+
+    /// At the capture's own pace, by `time_fired`, so many times as fast; the rate means nothing
+    /// then. Once through: it does not loop.
+    #[must_use]
+    pub fn at_own_pace(self, speed: f64) -> Self {
+        Self {
+            speed: Some(speed),
+            looping: false,
+            ..self
+        }
+    }
+
+    /// From its first event to its last, at its own pace.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        let last_us = self.offsets_us.last().copied().unwrap_or_default();
+        Duration::from_micros(last_us).div_f64(self.speed.unwrap_or(1.0))
+    }
+
+    /// Number of events due so long after the beginning; `None` unless it has its own pace.
+    pub(crate) fn due(&self, elapsed: Duration) -> Option<u64> {
+        let elapsed_us = elapsed.as_micros() as f64 * self.speed?;
+        let due = self
+            .offsets_us
+            .partition_point(|offset| *offset as f64 <= elapsed_us);
+        Some(due as u64)
+    }
+
+    /// Whether every event has been fired, and none comes again.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.looping && self.next == self.events.len()
     }
 
     /// Number of events in the capture.
@@ -255,9 +293,23 @@ impl Replay {
     }
 }
 
+/// Times that fall are taken for the one before them.
+fn offsets_us(times_us: &[i64]) -> Arc<[u64]> {
+    let first = times_us.first().copied().unwrap_or_default();
+    let mut latest = 0;
+    let offsets = times_us.iter().map(|time| {
+        latest = latest.max(time.saturating_sub(first).max(0).cast_unsigned());
+        latest
+    });
+    offsets.collect()
+}
+
 #[derive(Default)]
 struct Capture {
     events: Vec<Captured>,
+    /// When each was fired, microseconds since the epoch; that of the one before where it does not
+    /// say.
+    times_us: Vec<i64>,
     skipped: usize,
     /// Equal attributes are kept once.
     attributes: HashMap<String, Arc<str>>,
@@ -291,6 +343,11 @@ impl Capture {
 
     fn read_event(&mut self, json: &str) -> Result<Captured, serde_json::Error> {
         let event: RawEvent<'_> = serde_json::from_str(json)?;
+        let time = event.time_fired.as_deref().unwrap_or_default();
+        let time_us = time.parse::<jiff::Timestamp>().ok();
+        let before = self.times_us.last().copied().unwrap_or_default();
+        self.times_us
+            .push(time_us.map_or(before, jiff::Timestamp::as_microsecond));
         let context = event.context.map_or("null", RawValue::get).to_owned();
         let original = json.to_owned();
         if event.event_type == "state_changed" {
@@ -384,4 +441,37 @@ pub(crate) fn record_verbatim(
     let record = Record::new(entity, row.last_updated_us, row.state.clone());
     batch.push_verbatim(json, row, record);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capture(seconds: &[f64]) -> Replay {
+        let lines = seconds.iter().map(|second| {
+            format!(
+                r#"{{"event_type":"tick","data":{{}},"time_fired":"2026-11-21T21:42:{second:09.6}+00:00"}}"#
+            )
+        });
+        Replay::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap()
+    }
+
+    #[test]
+    fn its_own_pace_is_that_of_the_times_of_firing() {
+        // The third was written down late.
+        let replay = capture(&[1.0, 3.0, 2.5, 5.0]);
+        assert_eq!(replay.due(Duration::from_secs(9)), None, "at a rate");
+        let replay = replay.at_own_pace(2.0);
+        assert_eq!(replay.lasts(), Duration::from_secs(2));
+        for (ms, due) in [
+            (0, 1),
+            (999, 1),
+            (1_000, 3),
+            (1_999, 3),
+            (2_000, 4),
+            (9_000, 4),
+        ] {
+            assert_eq!(replay.due(Duration::from_millis(ms)), Some(due), "{ms} ms");
+        }
+    }
 }

@@ -38,6 +38,22 @@ pub struct Audit {
     pub examples: Vec<String>,
 }
 
+impl Audit {
+    /// Adds what was found in another home.
+    pub(super) fn add(&mut self, other: Self) {
+        self.stored += other.stored;
+        self.missing += other.missing;
+        self.wrong += other.wrong;
+        self.duplicates += other.duplicates;
+        self.unexplained += other.unexplained;
+        self.uncertain += other.uncertain;
+        self.lettered += other.lettered;
+        for example in other.examples {
+            note(&mut self.examples, || example);
+        }
+    }
+}
+
 /// Which events of the ledger must be stored.
 #[derive(Debug, Clone, Copy)]
 pub enum Expected<'a> {

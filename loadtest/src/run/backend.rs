@@ -1,6 +1,8 @@
 //! The services of a run, its own or those that it is attached to: a virtual host, a database, and
 //! what the processes must be told to find them.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
 use ha_settings::{InfluxSettings, InfluxVersion, Secret, SinkChoice};
@@ -9,7 +11,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use super::cluster::Cluster;
-use super::database::Database;
+use super::database::{Database, Instances};
 use super::queues::Management;
 use super::settings::{BrokerPlan, Plan, SinkPlan};
 use super::usage::{Role, Usage};
@@ -100,7 +102,7 @@ pub(super) async fn database(
     environment: &mut Environment,
 ) -> anyhow::Result<Database> {
     environment.push(("SINK", plan.sink.as_str().to_owned()));
-    let (writing, reading, instance) = match &plan.sink {
+    let (writing, reading, instances) = match &plan.sink {
         SinkPlan::Null => return Ok(Database::Nowhere),
         SinkPlan::Sqlite => {
             let path = folder.path().join("points.db");
@@ -111,7 +113,10 @@ pub(super) async fn database(
         SinkPlan::Influx(settings) => (
             settings.as_ref().clone(),
             settings.as_ref().clone(),
-            Some(instance.to_owned()),
+            Some(match plan.homes {
+                1 => Instances::One(instance.to_owned()),
+                _ => Instances::Numbered(instance.to_owned()),
+            }),
         ),
         SinkPlan::PrivateInflux(version) => {
             let services = services.context("no private InfluxDB")?;
@@ -144,8 +149,8 @@ pub(super) async fn database(
         bail!("not an InfluxDB client")
     };
     Ok(Database::InfluxDb {
-        client: Box::new(client),
-        instance,
+        client: Arc::new(client),
+        instances,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,19 +16,28 @@ const MEASUREMENT: &str = "home_assistant_events";
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Where the points of a run are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Database {
     /// InfluxDB.
     InfluxDb {
         /// The client; its bucket is the run's.
-        client: Box<InfluxDb>,
-        /// Only this instance's points are the run's; `None`: the whole database is.
-        instance: Option<String>,
+        client: Arc<InfluxDb>,
+        /// Only these points are looked at; `None`: the whole database is the run's.
+        instances: Option<Instances>,
     },
     /// The embedded database, all of it.
     Sqlite(PathBuf),
     /// Points are discarded.
     Nowhere,
+}
+
+/// Homes, by the tag `instance` of their points. Names of instances hold no quotes.
+#[derive(Debug, Clone)]
+pub enum Instances {
+    /// One.
+    One(String),
+    /// All whose name is this, a hyphen and a number.
+    Numbered(String),
 }
 
 /// One stored point of an event.
@@ -53,14 +63,26 @@ pub struct TimeRange {
 }
 
 impl Database {
+    /// The same, and only the points of one of several homes.
+    #[must_use]
+    pub fn of_home(&self, instance: &str) -> Self {
+        match self {
+            Self::InfluxDb { client, .. } => Self::InfluxDb {
+                client: Arc::clone(client),
+                instances: Some(Instances::One(instance.to_owned())),
+            },
+            other => other.clone(),
+        }
+    }
+
     /// Number of points of live events: cheap, to see whether everything is stored yet.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn live_points(&self) -> anyhow::Result<u64> {
         match self {
-            Self::InfluxDb { client, instance } => {
-                let condition = where_clause(instance.as_deref(), TimeRange::default());
+            Self::InfluxDb { client, instances } => {
+                let condition = where_clause(instances.as_ref(), TimeRange::default());
                 let statement =
                     format!("SELECT count(\"sequence\") FROM \"{MEASUREMENT}\"{condition}");
                 let mut count = 0;
@@ -90,8 +112,8 @@ impl Database {
         mut on_point: impl FnMut(StoredPoint<'_>) + Send,
     ) -> anyhow::Result<()> {
         match self {
-            Self::InfluxDb { client, instance } => {
-                let condition = where_clause(instance.as_deref(), range);
+            Self::InfluxDb { client, instances } => {
+                let condition = where_clause(instances.as_ref(), range);
                 // The fields that show a point that holds neither a state nor a removal.
                 let statement = format!(
                     "SELECT \"state\", \"removed\", \"value\", \"sequence\" FROM \
@@ -109,10 +131,12 @@ impl Database {
     }
 }
 
-fn where_clause(instance: Option<&str>, range: TimeRange) -> String {
+fn where_clause(instances: Option<&Instances>, range: TimeRange) -> String {
     let conditions: Vec<String> = [
-        // Names of instances hold no quotes.
-        instance.map(|instance| format!("\"instance\" = '{instance}'")),
+        instances.map(|instances| match instances {
+            Instances::One(name) => format!("\"instance\" = '{name}'"),
+            Instances::Numbered(name) => format!("\"instance\" =~ /^{name}-[0-9]+$/"),
+        }),
         range.from_ns.map(|time| format!("time >= {time}")),
         range.to_ns.map(|time| format!("time < {time}")),
     ]

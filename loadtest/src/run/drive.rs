@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
+
 use super::harness::Harness;
 use super::report::{ConnectionReport, Fault, rounded};
 use super::settings::{Load, Plan};
@@ -27,11 +29,14 @@ pub struct Drive {
     pub(super) faults: Vec<Fault>,
     pub(super) killed: BTreeSet<u32>,
     pub(super) connections: ConnectionReport,
+    /// For the report.
+    pub(super) extra: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Interruption {
     RestartProcesses,
+    RollWorkers,
     CloseHome,
     KillHome,
 }
@@ -45,6 +50,7 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
     let duration = match &plan.load {
         Load::House(duration) | Load::LoopedCapture(_, duration) => *duration,
         Load::Capture(capture) => Duration::from_secs_f64(capture.events() as f64 / plan.rate),
+        Load::PacedCapture(capture) => capture.lasts(),
     };
     let begun = Instant::now();
     let mut firing = harness.fire();
@@ -77,11 +83,16 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
     let seconds = begun.elapsed().as_secs_f64();
     let asked = match plan.load {
         // Captured events of other types than state_changed are fired, and not in the ledger.
-        Load::Capture(_) | Load::LoopedCapture(..) => harness.ledger().fired() as f64,
+        Load::Capture(_) | Load::PacedCapture(_) | Load::LoopedCapture(..) => {
+            harness.fired() as f64
+        }
         Load::House(_) => plan.rate * duration.as_secs_f64(),
     };
     let drain_s = drain(harness, progress, !killed.is_empty()).await?;
-    let connections = connections(harness, &faults);
+    let again = faults
+        .iter()
+        .filter(|fault| fault.subscribed_after_s.is_some());
+    let connections = connections(harness, again.count() as u64);
     Ok(Drive {
         seconds,
         drain_s,
@@ -90,6 +101,7 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         faults,
         killed,
         connections,
+        extra: Map::new(),
     })
 }
 
@@ -98,6 +110,8 @@ fn interruptions(plan: &Plan, duration: Duration) -> Vec<(Duration, Interruption
         .restarts_at
         .iter()
         .map(|at| (*at, Interruption::RestartProcesses));
+    let rolling = plan.rolling_restart_at.into_iter();
+    let rolling = rolling.map(|at| (at, Interruption::RollWorkers));
     let step = duration / (plan.home_restarts + 1);
     let home = (1..=plan.home_restarts).map(|number| {
         let odd = number % 2 == 1;
@@ -108,7 +122,7 @@ fn interruptions(plan: &Plan, duration: Duration) -> Vec<(Duration, Interruption
         };
         (step * number, what)
     });
-    let mut all: Vec<_> = restarts.chain(home).collect();
+    let mut all: Vec<_> = restarts.chain(rolling).chain(home).collect();
     all.sort_by_key(|(at, _)| *at);
     all
 }
@@ -120,14 +134,14 @@ async fn interrupt(
     killed: &mut BTreeSet<u32>,
 ) -> anyhow::Result<Fault> {
     let not_sent = |harness: &Harness| {
-        let ledger = harness.ledger();
-        let sent = ledger.sent();
-        ledger.fired().saturating_sub(sent)
+        let sent = harness.sent();
+        harness.fired().saturating_sub(sent)
     };
     let (at_s, not_sent_before) = (begun.elapsed().as_secs_f64(), not_sent(harness));
     let since = Instant::now();
     let (fault, exits) = match interruption {
         Interruption::RestartProcesses => ("restart", harness.restart_processes().await?),
+        Interruption::RollWorkers => ("rolling-restart", harness.roll_workers().await?),
         Interruption::CloseHome => {
             harness.restart_home(false, HOME_DOWN).await?;
             ("home-close", Vec::new())
@@ -137,43 +151,48 @@ async fn interrupt(
             ("home-kill", Vec::new())
         }
     };
+    let (until_s, subscribed_after_s) = match interruption {
+        // The producer goes on.
+        Interruption::RollWorkers => (Some(rounded(begun.elapsed().as_secs_f64())), None),
+        _ => (None, Some(rounded(since.elapsed().as_secs_f64()))),
+    };
     Ok(Fault {
         fault,
         at_s: rounded(at_s),
-        until_s: None,
-        subscribed_after_s: Some(rounded(since.elapsed().as_secs_f64())),
+        until_s,
+        subscribed_after_s,
         events_not_sent: not_sent(harness).saturating_sub(not_sent_before),
         exits,
     })
 }
 
-fn show(harness: &Harness, progress: &Progress, begun: Instant) {
+pub(super) fn show(harness: &Harness, progress: &Progress, begun: Instant) {
     progress.show(|| {
-        let (ledger, queues) = (harness.ledger(), harness.queues());
+        let queues = harness.queues();
         let waiting = queues.map_or(String::new(), |queues| {
             format!(", {} frames waiting", queues.depth())
         });
         let elapsed = begun.elapsed().as_secs();
         format!(
             "{elapsed:>4} s: fired {}, sent {}{waiting}",
-            ledger.fired(),
-            ledger.sent()
+            harness.fired(),
+            harness.sent()
         )
     });
 }
 
 /// Waits until as many points are stored as events were sent; returns how long that took, in
 /// seconds.
-async fn drain(
+pub(super) async fn drain(
     harness: &Harness,
     progress: &Progress,
     may_fall_short: bool,
 ) -> anyhow::Result<f64> {
-    let (begun, ledger) = (Instant::now(), harness.ledger());
+    let begun = Instant::now();
     let (mut last, mut moved, mut sent_before) = ((0, 0), Instant::now(), u64::MAX);
     loop {
         let asked = Instant::now();
-        let (sent, stored) = (ledger.sent(), harness.stored().await?);
+        let (sent, stored) = (harness.sent(), harness.stored().await?);
         progress.show(|| format!("stored {stored} of {sent}"));
         // Twice the same number: what the home had fired is on the socket.
         if stored >= sent && sent == sent_before {
@@ -194,16 +213,20 @@ async fn drain(
     Ok(begun.elapsed().as_secs_f64())
 }
 
-fn connections(harness: &Harness, faults: &[Fault]) -> ConnectionReport {
-    let stats = harness.home_stats();
-    ConnectionReport {
-        authentications: stats.authentications,
-        authentications_expected: 1 + faults.len() as u64,
-        connections_open: stats.connections_open,
-        subscriptions: stats
+/// What all homes see together, after so many reasons to connect again.
+pub(super) fn connections(harness: &Harness, again: u64) -> ConnectionReport {
+    let mut report = ConnectionReport {
+        authentications_expected: harness.plan().homes as u64 + again,
+        ..ConnectionReport::default()
+    };
+    for stats in harness.all_home_stats() {
+        report.authentications += stats.authentications;
+        report.connections_open += stats.connections_open;
+        report.subscriptions += stats
             .subscriptions
             .get("state_changed")
             .copied()
-            .unwrap_or_default(),
+            .unwrap_or_default();
     }
+    report
 }

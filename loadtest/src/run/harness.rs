@@ -1,6 +1,8 @@
 //! Everything that a run needs, started and stopped: services, the simulated home, the processes.
 
+mod counts;
 mod disturb;
+mod target;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
 use ha_services::Services;
 use ha_simulator::{Ledger, SimulatorStats};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -18,13 +21,15 @@ use url::Url;
 use super::backend::{Environment, broker, database, start_services, watch_services};
 use super::cluster::Cluster;
 use super::database::Database;
-use super::latency::{Latencies, LatencyMs, stored_by};
+use super::latency::{Latencies, LatencyMs};
 use super::process::{Exit, GRACE, Launch, Process};
 use super::queues::Queues;
 use super::rig::{Link, Links};
-use super::settings::{Mode, Plan};
+use super::series::{Recorder, Sample};
+use super::settings::{Load, Mode, Plan};
 use super::simulated_home::SimulatedHome;
 use super::usage::{Role, Usage};
+pub(super) use target::WriteTarget;
 
 /// Ports of admin addresses; the private services have theirs above, both below the ephemeral
 /// range.
@@ -38,7 +43,8 @@ pub struct Harness {
     // Dropped in this order: processes before what they are connected to.
     processes: Vec<Process>,
     queues: Option<Queues>,
-    home: SimulatedHome,
+    homes: Vec<SimulatedHome>,
+    recorder: Recorder,
     links: Links,
     database: Arc<Database>,
     usage: Usage,
@@ -49,6 +55,10 @@ pub struct Harness {
     /// As the broker knows it: user and virtual host.
     amqp_url: Option<Url>,
     folder: TempDir,
+    /// Of the home, or of the homes before their numbers.
+    instance: String,
+    /// Stored before the first event, where that was looked at.
+    records: u64,
     plan: Plan,
     notes: Vec<String>,
 }
@@ -100,13 +110,18 @@ impl Harness {
         .into();
         let usage = Usage::start();
         watch_services(services.as_ref(), &usage);
-        let home = SimulatedHome::start(plan.entities).await?;
-        let links = links(&plan, &environment, &home.simulator().url()).await?;
+        let homes = SimulatedHome::start(plan.homes, plan.entities).await?;
+        let first = homes.first().context("a run needs a home")?;
+        let links = links(&plan, &environment, &first.simulator().url()).await?;
         let (latencies, processes) = (Latencies::new()?, Vec::new());
+        let ledgers = homes.iter().map(|home| home.simulator().ledger()).collect();
+        let depth = queues.as_ref().map(Queues::watched);
+        let recorder = Recorder::start(ledgers, depth, &usage, client.clone());
         let mut harness = Self {
             processes,
             queues,
-            home,
+            homes,
+            recorder,
             links,
             database,
             usage,
@@ -116,12 +131,15 @@ impl Harness {
             services,
             amqp_url,
             folder,
+            instance,
+            records: 0,
             plan,
             notes: Vec::new(),
         };
         on_step("starting the processes");
         let launches = harness.launches(&binaries, &environment).await?;
         harness.launch(&launches).await?;
+        harness.recorder.ask(harness.admin_urls("/status"));
         Ok(harness)
     }
 
@@ -131,16 +149,56 @@ impl Harness {
         &self.plan
     }
 
-    /// What was fired and sent.
+    /// What was fired and sent by the home, the first one of several.
     #[must_use]
     pub fn ledger(&self) -> Arc<Ledger> {
-        self.home.simulator().ledger()
+        self.home().simulator().ledger()
     }
 
-    /// What the simulated Home Assistant sees of the producer.
+    /// Events fired by all homes.
+    #[must_use]
+    pub fn fired(&self) -> u64 {
+        let ledgers = self.homes.iter().map(|home| home.simulator().ledger());
+        ledgers.map(|ledger| ledger.fired()).sum()
+    }
+
+    /// Events of all homes that were written to the socket of a subscribed producer.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        let ledgers = self.homes.iter().map(|home| home.simulator().ledger());
+        ledgers.map(|ledger| ledger.sent()).sum()
+    }
+
+    /// Each home's ledger, and the database as far as it is about that home.
+    pub(super) fn books(&self) -> Vec<(Arc<Ledger>, Database)> {
+        let ledger = |home: &SimulatedHome| home.simulator().ledger();
+        if let [only] = self.homes.as_slice() {
+            return vec![(ledger(only), self.database.as_ref().clone())];
+        }
+        let numbered = self.homes.iter().enumerate();
+        numbered
+            .map(|(at, home)| {
+                let instance = numbered_instance(&self.instance, at);
+                (ledger(home), self.database.of_home(&instance))
+            })
+            .collect()
+    }
+
+    /// The run over time.
+    pub(super) fn series(&self) -> Vec<Sample> {
+        self.recorder.samples()
+    }
+
+    /// What the simulated Home Assistant sees of the producer; of several, the first one.
     #[must_use]
     pub fn home_stats(&self) -> SimulatorStats {
-        self.home.simulator().stats()
+        self.home().simulator().stats()
+    }
+
+    /// What all simulated homes see.
+    pub(super) fn all_home_stats(&self) -> Vec<SimulatorStats> {
+        let homes = self.homes.iter();
+        homes.map(|home| home.simulator().stats()).collect()
     }
 
     /// Where the points are.
@@ -169,8 +227,29 @@ impl Harness {
     /// The measured time begins, and events are fired; the handle gives their number.
     #[must_use]
     pub fn fire(&self) -> JoinHandle<u64> {
+        self.begin();
+        self.fire_load(&self.plan.load, self.plan.rate)
+    }
+
+    /// The measured time begins.
+    pub(super) fn begin(&self) {
         self.usage.begin();
-        self.home.fire(self.plan.load.clone(), self.plan.rate)
+        self.recorder.begin();
+    }
+
+    /// Events are fired at a rate, that of all homes together; the handle gives their number.
+    pub(super) fn fire_load(&self, load: &Load, rate: f64) -> JoinHandle<u64> {
+        let homes = self.homes.len().max(1);
+        let rate_of_one = rate / homes as f64;
+        let firing: Vec<JoinHandle<u64>> = self
+            .homes
+            .iter()
+            .map(|home| home.fire(load.clone(), rate_of_one))
+            .collect();
+        tokio::spawn(async move {
+            let fired = join_all(firing).await;
+            fired.into_iter().map(Result::unwrap_or_default).sum()
+        })
     }
 
     /// SIGTERM to all processes at once; they are started again and the producer is subscribed
@@ -203,11 +282,11 @@ impl Harness {
     pub async fn restart_home(&self, kill: bool, down_for: Duration) -> anyhow::Result<u32> {
         let connection = self.home_stats().connections_accepted;
         if kill {
-            self.home.kill(down_for).await?;
+            self.home().kill(down_for).await?;
         } else {
-            self.home.restart(down_for).await?;
+            self.home().restart(down_for).await?;
         }
-        self.home.subscribed().await?;
+        self.home().subscribed().await?;
         Ok(u32::try_from(connection).unwrap_or(u32::MAX))
     }
 
@@ -220,16 +299,14 @@ impl Harness {
         if !matches!(*self.database, Database::Nowhere) {
             return self.database.live_points().await;
         }
-        let mut stored = self.latencies.count();
-        for process in &self.processes {
-            stored += stored_by(process, &self.client).await?;
-        }
-        Ok(stored)
+        let stored = self.latencies_now().await?.count();
+        Ok(stored.saturating_sub(self.records))
     }
 
     /// SIGTERM to the producer, then to the workers; how they ended. Latencies and the use of the
     /// machine are final then.
     pub async fn stop(&mut self) -> Vec<Exit> {
+        self.recorder.end();
         self.collect_latencies().await;
         let (producers, workers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.processes)
             .into_iter()
@@ -242,6 +319,14 @@ impl Harness {
             exits.extend(join_all(ending).await);
         }
         exits
+    }
+
+    /// What a running process says in `/status`.
+    pub(super) async fn status(&self, name: &str) -> anyhow::Result<Value> {
+        let process = self.process(name);
+        let url = process.with_context(|| format!("{name} does not run"))?;
+        let answer = self.client.get(url.admin_url("/status")).send().await?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
     pub(super) fn notes(&self) -> &[String] {
@@ -281,7 +366,9 @@ impl Harness {
         for process in &mut self.processes {
             process.ready(&self.client).await?;
         }
-        self.home.subscribed().await?;
+        for home in &self.homes {
+            home.subscribed().await?;
+        }
         Ok(())
     }
 
@@ -350,21 +437,30 @@ impl Harness {
                 log,
             })
         };
-        let mut producer = launch("producer".to_owned(), Role::Producer, &binaries.producer)?;
-        let simulator = self.home.simulator();
-        let home_url = self
-            .links
-            .url(Link::HomeProducer)
-            .map_or_else(|| simulator.url(), Url::to_string);
-        producer.environment.extend([
-            ("ENRICHMENT_MODE", self.plan.mode.as_str().to_owned()),
-            ("HOME_ASSISTANT_URL", home_url),
-            ("HOME_ASSISTANT_TOKEN", simulator.token().to_owned()),
-            (
-                "SPOOL_PATH",
-                self.folder.path().join("spool.db").display().to_string(),
-            ),
-        ]);
+        let mut producers = Vec::new();
+        for (at, home) in self.homes.iter().enumerate() {
+            let name = match at {
+                0 => "producer".to_owned(),
+                _ => format!("producer-{}", at + 1),
+            };
+            let mut producer = launch(name, Role::Producer, &binaries.producer)?;
+            let simulator = home.simulator();
+            let home_url = self
+                .links
+                .url(Link::HomeProducer)
+                .map_or_else(|| simulator.url(), Url::to_string);
+            producer.environment.extend([
+                ("ENRICHMENT_MODE", self.plan.mode.as_str().to_owned()),
+                ("HOME_ASSISTANT_URL", home_url),
+                ("HOME_ASSISTANT_TOKEN", simulator.token().to_owned()),
+                ("SPOOL_PATH", self.spool_path_of(at).display().to_string()),
+            ]);
+            if self.homes.len() > 1 {
+                let instance = numbered_instance(&self.instance, at);
+                producer.environment.push(("INSTANCE_NAME", instance));
+            }
+            producers.push(producer);
+        }
         let mut workers = Vec::new();
         for number in 1..=self.plan.workers_started() {
             workers.push(launch(
@@ -375,9 +471,14 @@ impl Harness {
         }
         if self.plan.mode == Mode::Service {
             let urls = self.give_intakes(&mut workers).await?;
-            producer.environment.push(("ENRICHMENT_SERVICE_URL", urls));
+            for producer in &mut producers {
+                producer
+                    .environment
+                    .push(("ENRICHMENT_SERVICE_URL", urls.clone()));
+            }
         }
-        Ok(std::iter::once(producer).chain(workers).collect())
+        producers.extend(workers);
+        Ok(producers)
     }
 }
 
@@ -390,6 +491,11 @@ impl Plan {
             Mode::Inline | Mode::Disabled => 0,
         }
     }
+}
+
+/// The name of one of several homes.
+fn numbered_instance(instance: &str, at: usize) -> String {
+    format!("{instance}-{}", at + 1)
 }
 
 struct Binaries {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -41,6 +42,8 @@ pub(super) enum Answer {
 pub(super) struct HttpFront {
     address: SocketAddr,
     answer: watch::Sender<Answer>,
+    /// Milliseconds before a request is passed on.
+    latency_ms: Arc<AtomicU64>,
     disturbed: Arc<AtomicU64>,
     serving: JoinHandle<()>,
 }
@@ -50,6 +53,7 @@ struct Front {
     target: Url,
     client: reqwest::Client,
     answer: watch::Receiver<Answer>,
+    latency_ms: Arc<AtomicU64>,
     disturbed: Arc<AtomicU64>,
 }
 
@@ -59,11 +63,12 @@ impl HttpFront {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let (answer, watching) = watch::channel(Answer::Pass);
-        let disturbed: Arc<AtomicU64> = Arc::default();
+        let (latency_ms, disturbed): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
         let front = Front {
             target,
             client: reqwest::Client::builder().no_proxy().no_gzip().build()?,
             answer: watching,
+            latency_ms: Arc::clone(&latency_ms),
             disturbed: Arc::clone(&disturbed),
         };
         let router = Router::new().fallback(serve).with_state(front);
@@ -74,6 +79,7 @@ impl HttpFront {
         Ok(Self {
             address,
             answer,
+            latency_ms,
             disturbed,
             serving,
         })
@@ -86,6 +92,12 @@ impl HttpFront {
     /// Requests are answered so from now on.
     pub(super) fn set(&self, answer: Answer) {
         self.answer.send_replace(answer);
+    }
+
+    /// Requests wait so long from now on before they are passed on.
+    pub(super) fn set_latency(&self, latency: Duration) {
+        let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        self.latency_ms.store(millis, Ordering::Relaxed);
     }
 
     /// Requests that did not get the database's answer.
@@ -131,6 +143,10 @@ impl Front {
     async fn pass(&self, request: Request) -> anyhow::Result<Response> {
         let (parts, body) = request.into_parts();
         let body: Bytes = to_bytes(body, BODY_BYTES_MAX).await?;
+        let latency = Duration::from_millis(self.latency_ms.load(Ordering::Relaxed));
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let mut url = self.target.clone();
         url.set_path(parts.uri.path());
         url.set_query(parts.uri.query());

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::process::Process;
 
@@ -21,8 +22,22 @@ pub struct LatencyMs {
     pub max: f64,
 }
 
+impl LatencyMs {
+    /// Of a histogram of microseconds; `None` if it is empty.
+    pub(super) fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let ms = |us: u64| us as f64 / 1e3;
+        let at = |quantile| ms(histogram.value_at_quantile(quantile));
+        (!histogram.is_empty()).then(|| Self {
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            max: ms(histogram.max()),
+        })
+    }
+}
+
 /// The sum of the histograms.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Latencies {
     histogram: Histogram<u64>,
 }
@@ -53,22 +68,15 @@ impl Latencies {
     }
 
     pub(super) fn summary(&self) -> Option<LatencyMs> {
-        let ms = |us: u64| us as f64 / 1e3;
-        let at = |quantile| ms(self.histogram.value_at_quantile(quantile));
-        (!self.histogram.is_empty()).then(|| LatencyMs {
-            p50: at(0.5),
-            p95: at(0.95),
-            p99: at(0.99),
-            max: ms(self.histogram.max()),
-        })
+        LatencyMs::of(&self.histogram)
     }
-}
 
-/// How many events a process says that it has stored; for the null sink, where nobody else knows.
-pub(super) async fn stored_by(process: &Process, client: &reqwest::Client) -> anyhow::Result<u64> {
-    Ok(histogram_of(process, client)
-        .await?
-        .map_or(0, |histogram| histogram.len()))
+    /// What has come since `before`, which is an earlier state of this.
+    pub(super) fn since(&self, before: &Self) -> anyhow::Result<Self> {
+        let mut histogram = self.histogram.clone();
+        histogram.subtract(&before.histogram)?;
+        Ok(Self { histogram })
+    }
 }
 
 async fn histogram_of(
@@ -81,16 +89,16 @@ async fn histogram_of(
         .await?
         .bytes()
         .await?;
-    let status: serde_json::Value = serde_json::from_slice(&answer)?;
-    let Some(text) = status
-        .get("latency_us_histogram")
-        .and_then(serde_json::Value::as_str)
-    else {
+    let status: Value = serde_json::from_slice(&answer)?;
+    histogram_in(&status).with_context(|| format!("latency_us_histogram of {}", process.name()))
+}
+
+/// The histogram of microseconds in a process's `/status`, if it has one.
+pub(super) fn histogram_in(status: &Value) -> anyhow::Result<Option<Histogram<u64>>> {
+    let Some(text) = status.get("latency_us_histogram").and_then(Value::as_str) else {
         return Ok(None);
     };
     let bytes = base64::engine::general_purpose::STANDARD.decode(text)?;
-    let histogram = Deserializer::new()
-        .deserialize(&mut bytes.as_slice())
-        .with_context(|| format!("latency_us_histogram of {}", process.name()))?;
+    let histogram = Deserializer::new().deserialize(&mut bytes.as_slice())?;
     Ok(Some(histogram))
 }

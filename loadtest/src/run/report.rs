@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::latency::LatencyMs;
 use super::process::Exit;
+use super::series::Sample;
+use super::settings::Plan;
 use super::usage::RoleUsage;
 
 /// Whether the run may be called good.
@@ -75,10 +78,13 @@ pub struct ConnectionReport {
 /// The result of a run. Times are seconds or milliseconds as named; `None` is "not known here".
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// `steady`.
+    /// As on the command line, such as `steady`.
     pub scenario: &'static str,
-    /// `queue`, `inline` or `disabled`.
-    pub mode: &'static str,
+    /// Which one of several in the scenario, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
+    /// `queue`, `service`, `inline` or `disabled`; of several in different modes, all of them.
+    pub mode: String,
     /// Events that were written whole to the socket of the subscribed producer.
     pub events_sent: u64,
     /// Fired events that the database holds with their state.
@@ -103,6 +109,10 @@ pub struct Report {
     pub broker_cpu_s: Option<f64>,
     /// InfluxDB's processor time, without the nginx in front of it.
     pub database_cpu_s: Option<f64>,
+    /// RabbitMQ's largest resident memory, in megabytes.
+    pub broker_rss_mb_max: Option<f64>,
+    /// InfluxDB's.
+    pub database_rss_mb_max: Option<f64>,
     /// The most frames seen waiting in the queue.
     pub queue_depth_max: Option<u64>,
     /// Of a drill: seconds from the end of the fault until everything fired before was stored, and
@@ -133,6 +143,8 @@ pub struct Report {
     pub rate: f64,
     /// Worker processes.
     pub workers: usize,
+    /// Simulated homes, each with a producer.
+    pub homes: usize,
     /// `influxdb`, `sqlite` or `null`.
     pub sink: &'static str,
     /// What the simulated Home Assistant saw.
@@ -142,6 +154,62 @@ pub struct Report {
     /// What only a drill has.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillReport>,
+    /// What only one scenario has.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+    /// The run over time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<Sample>,
+    /// Of a scenario that makes several runs: their reports. Counts above are then the sums.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Report>,
+}
+
+impl Report {
+    /// Nothing has happened yet.
+    pub(super) fn empty(scenario: &'static str, plan: &Plan) -> Self {
+        Self {
+            scenario,
+            case: None,
+            mode: plan.mode.as_str().to_owned(),
+            events_sent: 0,
+            events_stored: None,
+            missing: None,
+            duplicates: None,
+            dead_lettered: None,
+            seconds: 0.0,
+            events_per_s: 0.0,
+            latency_ms: None,
+            producer: None,
+            worker: None,
+            broker_cpu_s: None,
+            database_cpu_s: None,
+            broker_rss_mb_max: None,
+            database_rss_mb_max: None,
+            queue_depth_max: None,
+            recovery_s: None,
+            faults: Vec::new(),
+            verdict: Verdict::Pass,
+            reasons: Vec::new(),
+            notes: Vec::new(),
+            redelivered: None,
+            redelivered_settled: None,
+            unexplained: None,
+            uncertain: None,
+            events_fired: 0,
+            drain_s: 0.0,
+            rate: plan.rate,
+            workers: plan.workers_started(),
+            homes: plan.homes,
+            sink: plan.sink.as_str(),
+            home_assistant: ConnectionReport::default(),
+            exits: Vec::new(),
+            drill: None,
+            extra: Map::new(),
+            series: Vec::new(),
+            cases: Vec::new(),
+        }
+    }
 }
 
 /// What a drill reports besides.
@@ -178,17 +246,23 @@ pub(super) fn rounded(value: f64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.cases.is_empty() {
+            return f.write_str(&super::table::cases(self));
+        }
         let mut row = |name: &str, value: String| writeln!(f, "{name:<16} {value}");
         let verdict = if self.verdict == Verdict::Pass {
             "pass"
         } else {
             "FAIL"
         };
-        let workers = if self.mode == "queue" {
+        let workers = if self.workers > 0 {
             format!(", {} workers", self.workers)
         } else {
             String::new()
         };
+        if let Some(case) = &self.case {
+            row("case", case.clone())?;
+        }
         row(
             "scenario",
             format!(
@@ -240,12 +314,15 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        for (name, cpu_s) in [
-            ("broker", self.broker_cpu_s),
-            ("database", self.database_cpu_s),
+        for (name, cpu_s, rss_mb_max) in [
+            ("broker", self.broker_cpu_s, self.broker_rss_mb_max),
+            ("database", self.database_cpu_s, self.database_rss_mb_max),
         ] {
-            if let Some(cpu_s) = cpu_s {
-                row(name, self.cpu(cpu_s))?;
+            if let (Some(cpu_s), Some(rss_mb_max)) = (cpu_s, rss_mb_max) {
+                row(
+                    name,
+                    format!("{}, {rss_mb_max:.0} MB at most", self.cpu(cpu_s)),
+                )?;
             }
         }
         if let Some(depth) = self.queue_depth_max {
@@ -277,7 +354,11 @@ impl fmt::Display for Report {
                 row("ended", format!("{process} {times} times by itself"))?;
             }
         }
-        row("exits", words(&self.exits))?;
+        f.write_str(&super::table::extra(&self.extra))?;
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<16} {value}");
+        if !self.exits.is_empty() {
+            row("exits", words(&self.exits))?;
+        }
         self.notes
             .iter()
             .try_for_each(|note| row("note", note.clone()))

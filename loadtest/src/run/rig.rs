@@ -132,6 +132,13 @@ impl Links {
         }
     }
 
+    /// All databases take so much longer from now on.
+    pub(super) fn set_latency(&self, latency: Duration) {
+        for front in self.fronts() {
+            front.set_latency(latency);
+        }
+    }
+
     /// Requests that were answered by a front and not by the database.
     pub(super) fn requests_disturbed(&self) -> u64 {
         self.fronts().map(HttpFront::disturbed).sum()

@@ -37,10 +37,15 @@ impl Defaults {
         duration: Duration::from_secs(30),
         drain: "120",
     };
+    const ROLLING: Self = Self {
+        workers: "3",
+        rate: "2000",
+        ..Self::STEADY
+    };
 }
 
 /// Settings of `loadtest run`, as given.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Where events are enriched: queue (RabbitMQ and workers), service (workers over HTTP), inline or
     /// disabled (in the producer)
@@ -49,17 +54,17 @@ pub struct RunArgs {
         default_value = "queue",
         value_name = "queue|service|inline|disabled"
     )]
-    mode: String,
+    pub(crate) mode: String,
     /// Worker processes in modes queue and service; unset: 2, and 3 in a drill that disturbs workers
     #[arg(long, value_name = "COUNT")]
-    workers: Option<String>,
+    pub(crate) workers: Option<String>,
     /// Events per second, whatever the system does (open loop); unset: 1000, in a drill 2000
     #[arg(long, value_name = "RATE")]
-    rate: Option<String>,
+    pub(crate) rate: Option<String>,
     /// How long events are fired, such as 50, 10m or 2h; unset: 30, in a drill 60, with --replay
     /// once through
     #[arg(long, value_name = "TIME")]
-    seconds: Option<String>,
+    pub(crate) seconds: Option<String>,
     /// Entities in the simulated house
     #[arg(long, default_value = "300", value_name = "COUNT")]
     entities: String,
@@ -74,6 +79,10 @@ pub struct RunArgs {
     /// must exit with 0 within the grace and are started again; may be repeated
     #[arg(long, value_name = "SECOND")]
     restart_at: Vec<String>,
+    /// After a third of the run the workers are restarted one after the other by SIGTERM; no frame
+    /// that was settled may come again. With it --rate is 2000 and --workers 3 unless given
+    #[arg(long)]
+    rolling_restart: bool,
     /// The simulated Home Assistant restarts so many times, spread over the run: closed cleanly
     /// and killed by turns
     #[arg(long, default_value = "0", value_name = "COUNT")]
@@ -84,6 +93,9 @@ pub struct RunArgs {
     /// Write the report as JSON; - is standard output, which then holds nothing else
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
+    /// Write the report as one HTML page with plots, which needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Keep the logs of the started processes here; unset: kept only when the verdict is fail
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
@@ -112,6 +124,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The one that depends on most comes first.
+    pub const ALL: [Self; 4] = [Self::Queue, Self::Service, Self::Inline, Self::Disabled];
+
     /// The setting's word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -172,6 +187,8 @@ pub enum Load {
     House(Duration),
     /// A capture, once through.
     Capture(Replay),
+    /// A capture at its own pace, once through.
+    PacedCapture(Replay),
     /// A capture again and again, for so long.
     LoopedCapture(Replay, Duration),
 }
@@ -187,7 +204,9 @@ pub struct Plan {
     pub rate: f64,
     /// What is fired, and how long.
     pub load: Load,
-    /// Entities in the house.
+    /// Simulated homes, each with a producer of its own; the rate is that of all together.
+    pub homes: usize,
+    /// Entities in each house.
     pub entities: usize,
     /// Where points go.
     pub sink: SinkPlan,
@@ -197,6 +216,8 @@ pub struct Plan {
     pub tls: TlsSettings,
     /// When producer and workers are restarted, from the first event on.
     pub restarts_at: Vec<Duration>,
+    /// When the workers are restarted one after the other.
+    pub rolling_restart_at: Option<Duration>,
     /// How often the simulated Home Assistant restarts.
     pub home_restarts: u32,
     /// The longest wait until everything sent is stored.
@@ -212,7 +233,10 @@ pub struct Plan {
 impl RunArgs {
     /// Whether something is asked for that only a steady run does.
     pub(crate) fn interrupts(&self) -> bool {
-        self.replay.is_some() || !self.restart_at.is_empty() || self.home_restarts != "0"
+        self.replay.is_some()
+            || !self.restart_at.is_empty()
+            || self.rolling_restart
+            || self.home_restarts != "0"
     }
 
     /// Where the report goes.
@@ -220,12 +244,41 @@ impl RunArgs {
     pub fn output(&self) -> Output {
         Output {
             json: self.json.clone(),
+            html: self.html.clone(),
         }
     }
 
     /// Checks everything; `None` after a problem.
     pub fn resolve(&self, problems: &mut Problems) -> Option<Plan> {
-        self.resolve_with(problems, &Defaults::STEADY)
+        let defaults = if self.rolling_restart {
+            Defaults::ROLLING
+        } else {
+            Defaults::STEADY
+        };
+        let plan = self.resolve_with(problems, &defaults)?;
+        if self.rolling_restart && plan.mode != Mode::Queue {
+            problems.other(
+                "--rolling-restart is for --mode queue: what comes again is the broker's to count",
+            );
+        }
+        Some(plan)
+    }
+
+    /// The same for a scenario that does one thing of its own, to which the flags that only `run
+    /// steady` has mean nothing.
+    pub(crate) fn resolve_alone(
+        &self,
+        problems: &mut Problems,
+        scenario: &str,
+        defaults: &Defaults,
+    ) -> Option<Plan> {
+        if self.interrupts() {
+            problems.other(format!(
+                "--replay, --restart-at, --rolling-restart and --home-restarts are for `run \
+                 steady`; {scenario} has a course of its own"
+            ));
+        }
+        self.resolve_with(problems, defaults)
     }
 
     /// The same with the defaults of another scenario.
@@ -255,7 +308,10 @@ impl RunArgs {
             .seconds
             .as_ref()
             .map(|text| seconds(problems, "--seconds", text));
-        let load = match (replay(problems, self.replay.as_deref()), duration) {
+        let load = match (
+            replay(problems, "--replay", self.replay.as_deref()),
+            duration,
+        ) {
             (None, duration) => Load::House(duration.unwrap_or(defaults.duration)),
             (Some(capture), None) => Load::Capture(capture),
             (Some(capture), Some(duration)) => Load::LoopedCapture(capture.looping(), duration),
@@ -268,6 +324,14 @@ impl RunArgs {
             .iter()
             .map(|text| seconds(problems, "--restart-at", text))
             .collect();
+        let rolling_restart_at = match (&load, self.rolling_restart) {
+            (_, false) => None,
+            (Load::House(duration) | Load::LoopedCapture(_, duration), true) => Some(*duration / 3),
+            (Load::Capture(_) | Load::PacedCapture(_), true) => {
+                problems.other("--rolling-restart with --replay needs --seconds");
+                None
+            }
+        };
         let home_restarts = number(
             problems,
             "--home-restarts",
@@ -282,11 +346,13 @@ impl RunArgs {
             workers,
             rate,
             load,
+            homes: 1,
             entities,
             sink: sink?,
             broker: broker?,
             tls: tls?,
             restarts_at,
+            rolling_restart_at,
             home_restarts,
             drain_max,
             logs: self.logs.clone(),
@@ -343,11 +409,15 @@ impl RunArgs {
 }
 
 pub(crate) fn rate(problems: &mut Problems, text: &str) -> f64 {
+    rate_of(problems, "--rate", text)
+}
+
+pub(crate) fn rate_of(problems: &mut Problems, name: &str, text: &str) -> f64 {
     match text.trim().replace('_', "").parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= f64::from(RATE_MAX) => rate,
         _ => {
             problems.bad(
-                "--rate",
+                name,
                 text,
                 format_args!("events per second, up to {RATE_MAX}"),
             );
@@ -360,12 +430,12 @@ pub(crate) fn entities(problems: &mut Problems, text: &str) -> usize {
     number(problems, "--entities", text, 1..=ENTITIES_MAX)
 }
 
-pub(crate) fn replay(problems: &mut Problems, path: Option<&Path>) -> Option<Replay> {
+pub(crate) fn replay(problems: &mut Problems, name: &str, path: Option<&Path>) -> Option<Replay> {
     let path = path?;
     match Replay::read(path) {
         Ok(replay) => Some(replay),
         Err(error) => {
-            problems.bad("--replay", &path.display().to_string(), error);
+            problems.bad(name, &path.display().to_string(), error);
             None
         }
     }

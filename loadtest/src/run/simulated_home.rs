@@ -1,10 +1,11 @@
 //! The simulated Home Assistant on threads of its own: what the load tester does beside must not
 //! change when events are fired.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use ha_simulator::{HouseOptions, Simulator, SimulatorOptions};
+use ha_simulator::{HouseOptions, Ledger, Simulator, SimulatorOptions};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -17,30 +18,57 @@ const SUBSCRIBED_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct SimulatedHome {
     simulator: Simulator,
-    /// `None` only while it is dropped.
-    runtime: Option<Runtime>,
+    /// `None` only while it is dropped. All homes of a run share one.
+    runtime: Option<Arc<Runtime>>,
+}
+
+/// The ledgers of all homes.
+#[derive(Debug, Clone)]
+pub(super) struct Ledgers(Vec<Arc<Ledger>>);
+
+impl Ledgers {
+    pub(super) fn fired(&self) -> u64 {
+        self.0.iter().map(|ledger| ledger.fired()).sum()
+    }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.0.iter().map(|ledger| ledger.sent()).sum()
+    }
+}
+
+impl FromIterator<Arc<Ledger>> for Ledgers {
+    fn from_iter<T: IntoIterator<Item = Arc<Ledger>>>(ledgers: T) -> Self {
+        Self(ledgers.into_iter().collect())
+    }
 }
 
 impl SimulatedHome {
-    pub(super) async fn start(entities: usize) -> anyhow::Result<Self> {
+    /// So many homes, no two of them alike.
+    pub(super) async fn start(homes: usize, entities: usize) -> anyhow::Result<Vec<Self>> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("simulated-home")
             .enable_all()
             .build()?;
-        let options = SimulatorOptions {
-            house: HouseOptions {
-                entities,
-                ..HouseOptions::default()
-            },
-            ..SimulatorOptions::default()
-        };
-        let started = runtime.spawn(Simulator::start(options)).await;
-        let simulator = started?.context("the simulated Home Assistant cannot listen")?;
-        Ok(Self {
-            simulator,
-            runtime: Some(runtime),
-        })
+        let runtime = Arc::new(runtime);
+        let mut all = Vec::new();
+        for seed in 1..=homes {
+            let options = SimulatorOptions {
+                house: HouseOptions {
+                    entities,
+                    seed: seed as u64,
+                    ..HouseOptions::default()
+                },
+                ..SimulatorOptions::default()
+            };
+            let started = runtime.spawn(Simulator::start(options)).await;
+            let simulator = started?.context("the simulated Home Assistant cannot listen")?;
+            all.push(Self {
+                simulator,
+                runtime: Some(Arc::clone(&runtime)),
+            });
+        }
+        Ok(all)
     }
 
     pub(super) fn simulator(&self) -> &Simulator {
@@ -49,10 +77,12 @@ impl SimulatedHome {
 
     /// Fires at the rate; the handle gives the number of fired events.
     pub(super) fn fire(&self, load: Load, rate: f64) -> JoinHandle<u64> {
-        let _guard = self.runtime.as_ref().map(Runtime::enter);
+        let _guard = self.runtime.as_ref().map(|runtime| runtime.enter());
         match load {
             Load::House(duration) => self.simulator.run_rate(rate, Some(duration)),
-            Load::Capture(capture) => self.simulator.replay(capture, rate, None),
+            Load::Capture(capture) | Load::PacedCapture(capture) => {
+                self.simulator.replay(capture, rate, None)
+            }
             Load::LoopedCapture(capture, duration) => {
                 self.simulator.replay(capture, rate, Some(duration))
             }
@@ -61,7 +91,7 @@ impl SimulatedHome {
 
     /// Fires at the rate until [`Self::stop_firing`].
     pub(super) fn fire_on(&self, rate: f64) -> JoinHandle<u64> {
-        let _guard = self.runtime.as_ref().map(Runtime::enter);
+        let _guard = self.runtime.as_ref().map(|runtime| runtime.enter());
         self.simulator.run_rate(rate, None)
     }
 
@@ -115,7 +145,7 @@ impl SimulatedHome {
 impl Drop for SimulatedHome {
     fn drop(&mut self) {
         // A runtime must not be waited for inside another.
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.runtime.take().and_then(Arc::into_inner) {
             runtime.shutdown_background();
         }
     }

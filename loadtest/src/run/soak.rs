@@ -38,19 +38,13 @@ impl SoakArgs {
             Some(seed) => number(problems, "--seed", seed, 0..=u64::MAX),
             None => rand::random_range(0..1_000_000_000),
         };
-        if self.run.interrupts() {
-            problems.other(
-                "--replay, --restart-at and --home-restarts are for `run steady`; a soak has a \
-                 schedule of its own",
-            );
-        }
         let defaults = Defaults {
             workers: "3",
             rate: "1000",
             duration: Duration::from_secs(600),
             drain: "300",
         };
-        let mut run = self.run.resolve_with(problems, &defaults)?;
+        let mut run = self.run.resolve_alone(problems, "a soak", &defaults)?;
         let Load::House(duration) = run.load else {
             return None;
         };

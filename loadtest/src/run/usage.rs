@@ -20,6 +20,20 @@ pub enum Role {
     Database,
 }
 
+impl Role {
+    pub(super) const ALL: [Self; 4] = [Self::Producer, Self::Worker, Self::Broker, Self::Database];
+
+    /// Its name in reports.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Worker => "worker",
+            Self::Broker => "broker",
+            Self::Database => "database",
+        }
+    }
+}
+
 /// Processor time and memory of the watched processes, sampled until it is dropped.
 #[derive(Debug)]
 pub struct Usage {
@@ -35,7 +49,34 @@ struct Watched {
     /// Processor time that was spent before the measured time began.
     ticks_before: u64,
     ticks: u64,
+    rss_kib: u64,
     rss_kib_max: u64,
+}
+
+/// The same for another task, and for one moment.
+#[derive(Debug)]
+pub(super) struct UsageView {
+    watched: Arc<Mutex<Vec<Watched>>>,
+}
+
+impl UsageView {
+    /// Seconds of processor time of all processes of the role since [`Usage::begin`], and the
+    /// megabytes of the largest that runs; `None` if none runs.
+    pub(super) fn now(&self, role: Role) -> Option<(f64, f64)> {
+        let mut watched = lock(&self.watched);
+        sample(&mut watched);
+        let of_role = || watched.iter().filter(|one| one.role == role);
+        let rss_kib = of_role()
+            .filter(|one| one.running)
+            .map(|one| one.rss_kib)
+            .max()?;
+        let ticks: u64 = of_role().map(|one| one.ticks - one.ticks_before).sum();
+        Some((seconds(ticks), rss_kib as f64 * 1024.0 / 1e6))
+    }
+}
+
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
 /// Sum of the processor times, and the largest memory of one process.
@@ -71,6 +112,7 @@ impl Usage {
             running: true,
             ticks_before: 0,
             ticks: 0,
+            rss_kib: 0,
             rss_kib_max: 0,
         };
         lock(&self.watched).push(fresh);
@@ -99,6 +141,13 @@ impl Usage {
         sample(&mut lock(&self.watched));
     }
 
+    /// For another task.
+    pub(super) fn view(&self) -> UsageView {
+        UsageView {
+            watched: Arc::clone(&self.watched),
+        }
+    }
+
     /// What the role used since [`Usage::begin`]; `None` if it has no process.
     #[must_use]
     pub fn of(&self, role: Role) -> Option<RoleUsage> {
@@ -106,9 +155,8 @@ impl Usage {
         let of_role: Vec<&Watched> = watched.iter().filter(|one| one.role == role).collect();
         let ticks: u64 = of_role.iter().map(|one| one.ticks - one.ticks_before).sum();
         let rss_kib_max = of_role.iter().map(|one| one.rss_kib_max).max()?;
-        let ticks_per_second = rustix::param::clock_ticks_per_second();
         Some(RoleUsage {
-            cpu_s: ticks as f64 / ticks_per_second as f64,
+            cpu_s: seconds(ticks),
             rss_mb_max: rss_kib_max as f64 * 1024.0 / 1e6,
         })
     }
@@ -144,8 +192,9 @@ fn sample(watched: &mut [Watched]) {
         if let Some(stat) = stat(one.pid) {
             one.ticks = one.ticks.max(stat.ticks);
         }
-        if let Some(rss_kib) = rss_kib_peak(one.pid) {
-            one.rss_kib_max = one.rss_kib_max.max(rss_kib);
+        if let Some((rss_kib, peak_kib)) = rss_kib(one.pid) {
+            one.rss_kib = rss_kib;
+            one.rss_kib_max = one.rss_kib_max.max(peak_kib);
         }
     }
 }
@@ -172,13 +221,15 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { state, ticks })
 }
 
-/// The kernel's own record of the peak, so that nothing falls between two samples.
-fn rss_kib_peak(pid: u32) -> Option<u64> {
+/// Resident memory, and the kernel's own record of its peak, so that nothing falls between two
+/// samples.
+fn rss_kib(pid: u32) -> Option<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let kib = |name| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some((kib("VmRSS:")?, kib("VmHWM:")?))
 }
 
 #[cfg(test)]

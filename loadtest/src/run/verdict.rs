@@ -6,8 +6,8 @@ use super::drive::Drive;
 use super::harness::Harness;
 use super::process::Exit;
 use super::queues::Deliveries;
-use super::report::{ConnectionReport, Report, Verdict, rounded};
-use super::usage::Role;
+use super::report::{ConnectionReport, Fault, Report, Verdict, rounded};
+use super::usage::{Role, machine};
 use crate::progress::Progress;
 
 /// Of the events that should be sent, so many must have been.
@@ -23,7 +23,7 @@ pub async fn report(
     exits: Vec<Exit>,
     progress: &Progress,
 ) -> anyhow::Result<Report> {
-    let (plan, ledger) = (harness.plan(), harness.ledger());
+    let plan = harness.plan();
     progress.step("comparing the ledger with the database");
     let audited = !matches!(harness.database(), Database::Nowhere);
     let comparing = async {
@@ -31,14 +31,12 @@ pub async fn report(
             return Ok(None);
         }
         let on_progress = |events| progress.show(|| format!("compared {events} events"));
-        audit(
-            &ledger,
-            harness.database(),
-            Expected::Sent(&drive.killed),
-            on_progress,
-        )
-        .await
-        .map(Some)
+        let expected = Expected::Sent(&drive.killed);
+        let mut found = Audit::default();
+        for (ledger, database) in harness.books() {
+            found.add(audit(&ledger, &database, expected, on_progress).await?);
+        }
+        Ok(Some(found))
     };
     let asking_broker = async {
         let Some(queues) = harness.queues() else {
@@ -53,10 +51,9 @@ pub async fn report(
     let (found, (dead_lettered, deliveries)) = tokio::try_join!(comparing, asking_broker)?;
     let usage = |role| harness.usage().of(role);
     let cpu_s = |role| usage(role).map(|usage| rounded(usage.cpu_s));
-    let (sent, fired) = (ledger.sent(), ledger.fired());
+    let (sent, fired) = (harness.sent(), harness.fired());
+    let rss_mb_max = |role| usage(role).map(|usage| rounded(usage.rss_mb_max));
     let mut report = Report {
-        scenario,
-        mode: plan.mode.as_str(),
         events_sent: sent,
         events_stored: found.as_ref().map(|found| found.stored),
         missing: found.as_ref().map(|found| found.missing),
@@ -69,11 +66,10 @@ pub async fn report(
         worker: usage(Role::Worker).map(Into::into),
         broker_cpu_s: cpu_s(Role::Broker),
         database_cpu_s: cpu_s(Role::Database),
+        broker_rss_mb_max: rss_mb_max(Role::Broker),
+        database_rss_mb_max: rss_mb_max(Role::Database),
         queue_depth_max: harness.queues().map(|queues| queues.depth_max()),
-        recovery_s: None,
         faults: drive.faults,
-        verdict: Verdict::Pass,
-        reasons: Vec::new(),
         notes: harness.notes().to_vec(),
         redelivered: deliveries.map(|deliveries| deliveries.redelivered),
         redelivered_settled: deliveries.map(Deliveries::redelivered_settled),
@@ -81,13 +77,13 @@ pub async fn report(
         uncertain: found.as_ref().map(|found| found.uncertain),
         events_fired: fired,
         drain_s: rounded(drive.drain_s),
-        rate: plan.rate,
-        workers: plan.workers_started(),
-        sink: plan.sink.as_str(),
         home_assistant: drive.connections,
         exits,
-        drill: None,
+        extra: drive.extra,
+        series: harness.series(),
+        ..Report::empty(scenario, plan)
     };
+    report.extra.insert("machine".to_owned(), machine().into());
     if !audited {
         report
             .notes
@@ -141,6 +137,14 @@ impl Report {
             self.redelivered_settled.unwrap_or_default(),
             "frames were settled and came again",
         );
+        let rolled = |fault: &Fault| fault.fault == "rolling-restart";
+        if self.faults.iter().any(rolled) && self.redelivered_settled.is_none() {
+            reasons.push(
+                "the broker was not asked whether settled frames came again; give \
+                 --rabbitmq-management-url"
+                    .to_owned(),
+            );
+        }
         reasons.extend(found.examples);
         if (self.events_sent as f64) < SENT_SHARE_MIN * required {
             let sent = self.events_sent;
@@ -164,10 +168,11 @@ impl Report {
                  times there was a reason to"
             ));
         }
-        if (connections_open, subscriptions) != (1, 1) {
+        if (connections_open, subscriptions) != (self.homes, self.homes) {
+            let homes = self.homes;
             reasons.push(format!(
                 "{connections_open} connections with {subscriptions} subscriptions at the end, \
-                 and there should be one with one"
+                 and there should be one with one in each of {homes} homes"
             ));
         }
         self.verdict = if reasons.is_empty() {

@@ -16,6 +16,7 @@ mod ends;
 #[path = "../../../worker/tests/suite/process.rs"]
 mod process;
 mod real_home;
+mod scenarios;
 mod steady;
 #[allow(dead_code, reason = "other crates' tests use the rest")]
 #[path = "../../../worker/tests/suite/stored.rs"]

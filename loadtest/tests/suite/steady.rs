@@ -11,22 +11,20 @@ fn assert_enough_was_sent(report: &Value) {
     assert!((EVENTS * 95 / 100..=EVENTS).contains(&sent), "{report:#}");
 }
 
+/// All modes with the v2 API are in `scenarios`.
 #[tokio::test]
-async fn all_modes_store_every_event_once() {
+async fn other_sinks_store_every_event_once() {
     let place = Place::new().await;
-    for (mode, sink, api) in [
-        ("queue", "influxdb", "v2"),
-        ("service", "influxdb", "v2"),
-        ("inline", "influxdb", "v1"),
-        ("inline", "sqlite", "v1"),
-        ("disabled", "influxdb", "v2"),
-        ("disabled", "sqlite", "v1"),
+    for (mode, sink) in [
+        ("inline", "influxdb"),
+        ("inline", "sqlite"),
+        ("disabled", "sqlite"),
     ] {
         let arguments = format!("--mode {mode} --sink {sink} --rate 500 --seconds 4");
         let place = if sink == "sqlite" {
             Vec::new()
         } else {
-            place.arguments(api)
+            place.arguments("v1")
         };
         let report = pass(&arguments, &place).await;
         assert_enough_was_sent(&report);
@@ -40,25 +38,6 @@ async fn all_modes_store_every_event_once() {
             "{report:#}"
         );
         assert!(latency("p95") <= latency("p99") && latency("p99") <= latency("max"));
-        assert!(
-            report["producer"]["cpu_s"].as_f64().unwrap() > 0.0,
-            "{report:#}"
-        );
-        assert!(
-            report["producer"]["rss_mb_max"].as_f64().unwrap() > 1.0,
-            "{report:#}"
-        );
-        let queue = mode == "queue";
-        let workers = queue || mode == "service";
-        assert_eq!(report["worker"].is_object(), workers, "{report:#}");
-        assert_eq!(
-            report["dead_lettered"],
-            if queue { json!(0) } else { Value::Null }
-        );
-        assert_eq!(
-            report["redelivered_settled"],
-            if queue { json!(0) } else { Value::Null }
-        );
     }
 }
 

@@ -39,6 +39,8 @@ pub enum FaultName {
     HaSlow,
     HaBurst,
     HaClock,
+    /// A part of `run reconnect-storm`, and no drill by itself.
+    HaReset,
     NetProducerBroker,
     NetWorkerBroker,
     NetWorkerDb,
@@ -218,6 +220,10 @@ impl FaultName {
                 "ha-clock",
                 "Home Assistant's clock jumps two hours ahead and back",
             ),
+            Self::HaReset => (
+                "ha-reset",
+                "Home Assistant resets all connections and is back at once",
+            ),
             Self::NetProducerBroker => (
                 "net-producer-broker",
                 "the network between producer and broker is cut",
@@ -246,7 +252,7 @@ impl FaultName {
     }
 
     /// Connections that go through a proxy of ours in this drill.
-    pub(super) fn links(self) -> &'static [Link] {
+    pub(crate) fn links(self) -> &'static [Link] {
         match self {
             Self::Db503 | Self::Db401 | Self::DbHang | Self::NetWorkerDb => {
                 &[Link::ProducerDatabase, Link::WorkerDatabase]

@@ -90,6 +90,7 @@ impl Scene<'_> {
             FaultName::ProducerSpoolFull => exits = self.refuse_everything(lasts).await?,
             FaultName::ProducerSpoolTorn => self.tear_spool(lasts).await?,
             FaultName::HaRestart => self.harness.interrupt_home(true, lasts).await?,
+            FaultName::HaReset => self.harness.interrupt_home(false, lasts).await?,
             FaultName::HaSlow => self.stutter(lasts).await?,
             FaultName::HaBurst => self.burst(lasts).await?,
             FaultName::HaClock => self.jump_clock(lasts).await?,

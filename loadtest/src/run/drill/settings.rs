@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use ha_settings::Problems;
 
-use super::fault::{FaultName, POISON_ENTITY};
+use super::fault::{BURST, FaultName, POISON_ENTITY};
 use super::timeline::Planned;
-use crate::run::RunArgs;
 use crate::run::cluster;
 use crate::run::rig::Rig;
 use crate::run::settings::{BrokerPlan, Defaults, Load, Mode, Plan, SinkPlan};
+use crate::run::{Output, RunArgs};
 
 /// Bytes of the spool that is to overflow: the least that the producer takes.
 const SMALL_SPOOL_BYTES: u32 = 4 << 20;
@@ -70,17 +70,26 @@ impl DrillPlan {
         }
     }
 
-    /// Events that should be fired in so many seconds, less than what a restart of Home Assistant
-    /// leaves out.
+    /// Events that should be fired in so many seconds: more in a burst, and less than what a
+    /// restart of Home Assistant leaves out.
     pub(super) fn required_events(&self, seconds: f64) -> f64 {
-        let away: Duration = self
-            .schedule
-            .iter()
-            .filter(|planned| planned.fault == FaultName::HaRestart)
-            // Closing its connections takes up to three seconds.
-            .map(|planned| planned.lasts + Duration::from_secs(3))
-            .sum();
-        self.run.rate * (seconds - away.as_secs_f64()).max(0.0)
+        let lasts = |fault, more: Duration| -> f64 {
+            let planned = self
+                .schedule
+                .iter()
+                .filter(|planned| planned.fault == fault);
+            planned
+                .map(|planned| (planned.lasts + more).as_secs_f64())
+                .sum()
+        };
+        // Closing its connections takes up to three seconds.
+        let away_s = lasts(FaultName::HaRestart, Duration::from_secs(3));
+        // Of a long schedule the last ones may be left out.
+        let burst_s = match self.schedule.as_slice() {
+            [_] => lasts(FaultName::HaBurst, Duration::ZERO),
+            _ => 0.0,
+        };
+        self.run.rate * ((seconds - away_s).max(0.0) + burst_s * (BURST - 1.0))
     }
 }
 
@@ -91,23 +100,17 @@ pub struct Drills {
     pub plans: Vec<DrillPlan>,
     /// One report each goes here.
     pub folder: Option<PathBuf>,
-    /// The report of a single drill goes here; `-` is standard output.
-    pub json: Option<String>,
+    /// The report of a single drill goes here.
+    pub output: Output,
 }
 
 impl DrillArgs {
     /// Checks everything; `None` after a problem.
     pub fn resolve(&self, problems: &mut Problems) -> Option<Drills> {
         let faults = self.faults(problems);
-        if self.run.interrupts() {
-            problems.other(
-                "--replay, --restart-at and --home-restarts are for `run steady`; a drill has a \
-                 fault of its own",
-            );
-        }
-        let json = self.run.output().json;
-        if faults.len() > 1 && json.is_some() {
-            problems.other("--json is for one drill; give --folder for several");
+        let output = self.run.output();
+        if faults.len() > 1 && (output.json.is_some() || output.html.is_some()) {
+            problems.other("--json and --html are for one drill; give --folder for several");
         }
         let mut plans = Vec::new();
         for fault in faults {
@@ -122,7 +125,7 @@ impl DrillArgs {
         problems.is_empty().then(|| Drills {
             plans,
             folder: self.folder.clone(),
-            json,
+            output,
         })
     }
 
@@ -151,7 +154,7 @@ fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<Dri
         duration: Duration::from_secs(60).max(fault.run_min()),
         drain: "300",
     };
-    let mut run = args.resolve_with(problems, &defaults)?;
+    let mut run = args.resolve_alone(problems, "a drill", &defaults)?;
     let Load::House(duration) = &mut run.load else {
         return None;
     };

@@ -41,9 +41,8 @@ pub(super) async fn report(
     let usage = |role| harness.usage().of(role);
     let cpu_s = |role| usage(role).map(|usage| rounded(usage.cpu_s));
     let (run, sent) = (&plan.run, ledger.sent());
+    let rss_mb_max = |role| usage(role).map(|usage| rounded(usage.rss_mb_max));
     let mut report = Report {
-        scenario: plan.scenario,
-        mode: run.mode.as_str(),
         events_sent: sent,
         events_stored: Some(found.stored),
         missing: Some(found.missing),
@@ -56,11 +55,11 @@ pub(super) async fn report(
         worker: usage(Role::Worker).map(Into::into),
         broker_cpu_s: cpu_s(Role::Broker),
         database_cpu_s: cpu_s(Role::Database),
+        broker_rss_mb_max: rss_mb_max(Role::Broker),
+        database_rss_mb_max: rss_mb_max(Role::Database),
         queue_depth_max: harness.queues().map(|queues| queues.depth_max()),
         recovery_s: driven.recovery_s,
         faults: driven.faults,
-        verdict: Verdict::Pass,
-        reasons: Vec::new(),
         notes: harness.notes().to_vec(),
         // A broker that was started again has forgotten its counts.
         redelivered: None,
@@ -69,16 +68,9 @@ pub(super) async fn report(
         uncertain: Some(found.uncertain),
         events_fired: ledger.fired(),
         drain_s: rounded(driven.drain_s),
-        rate: run.rate,
-        workers: run.workers_started(),
-        sink: run.sink.as_str(),
         home_assistant: driven.connections,
         exits,
         drill: Some(DrillReport {
-            drill: plan.name.clone(),
-            about: plan.about.clone(),
-            command: plan.command.clone(),
-            machine: usage::machine(),
             spool_events_max: driven.peaks.spool_events,
             spool_bytes_max: driven.peaks.spool_bytes,
             late_events_max: driven.peaks.late,
@@ -86,7 +78,10 @@ pub(super) async fn report(
             requests_disturbed: harness.links().requests_disturbed(),
             revived: driven.revived,
             letters: letters.reasons.clone(),
+            ..about(plan)
         }),
+        series: harness.series(),
+        ..Report::empty(plan.scenario, run)
     };
     if driven.events_not_sent > 0 {
         report.notes.push(format!(
@@ -198,43 +193,20 @@ impl Report {
 /// The report of a drill that was not made.
 pub(super) fn not_possible(plan: &DrillPlan, reason: &str) -> Report {
     Report {
-        scenario: plan.scenario,
-        mode: plan.run.mode.as_str(),
-        events_sent: 0,
-        events_stored: None,
-        missing: None,
-        duplicates: None,
-        dead_lettered: None,
-        seconds: 0.0,
-        events_per_s: 0.0,
-        latency_ms: None,
-        producer: None,
-        worker: None,
-        broker_cpu_s: None,
-        database_cpu_s: None,
-        queue_depth_max: None,
-        recovery_s: None,
-        faults: Vec::new(),
         verdict: Verdict::NotPossible,
         reasons: vec![format!("not possible here: {reason}")],
-        notes: Vec::new(),
-        redelivered: None,
-        redelivered_settled: None,
-        unexplained: None,
-        uncertain: None,
-        events_fired: 0,
-        drain_s: 0.0,
-        rate: plan.run.rate,
-        workers: plan.run.workers_started(),
-        sink: plan.run.sink.as_str(),
-        home_assistant: ConnectionReport::default(),
-        exits: Vec::new(),
-        drill: Some(DrillReport {
-            drill: plan.name.clone(),
-            about: plan.about.clone(),
-            command: plan.command.clone(),
-            machine: usage::machine(),
-            ..DrillReport::default()
-        }),
+        drill: Some(about(plan)),
+        ..Report::empty(plan.scenario, &plan.run)
+    }
+}
+
+/// What is known before anything has happened.
+fn about(plan: &DrillPlan) -> DrillReport {
+    DrillReport {
+        drill: plan.name.clone(),
+        about: plan.about.clone(),
+        command: plan.command.clone(),
+        machine: usage::machine(),
+        ..DrillReport::default()
     }
 }

@@ -73,13 +73,14 @@ impl Harness {
     /// The measured time begins, and events are fired at the plan's rate until somebody stops it.
     #[must_use]
     pub(in crate::run) fn fire_on(&self) -> JoinHandle<u64> {
-        self.usage.begin();
-        self.home.fire_on(self.plan.rate)
+        self.begin();
+        self.home().fire_on(self.plan.rate)
     }
 
-    /// The simulated home.
+    /// The simulated home, the first one of several.
     pub(in crate::run) fn home(&self) -> &SimulatedHome {
-        &self.home
+        // A run without a home does not start.
+        &self.homes[0]
     }
 
     /// The broker's address, past any proxy.
@@ -111,7 +112,16 @@ impl Harness {
 
     /// Where the producer's spool is.
     pub(in crate::run) fn spool_path(&self) -> PathBuf {
-        self.folder.path().join("spool.db")
+        self.spool_path_of(0)
+    }
+
+    /// The same of one of several.
+    pub(super) fn spool_path_of(&self, home: usize) -> PathBuf {
+        let name = match home {
+            0 => "spool.db".to_owned(),
+            _ => format!("spool-{}.db", home + 1),
+        };
+        self.folder.path().join(name)
     }
 
     /// Names of the running processes of a role.
@@ -154,6 +164,18 @@ impl Harness {
         Ok((launch, process.terminate(&self.usage).await))
     }
 
+    /// Restarts the workers one after the other by SIGTERM; each is ready before the next one ends.
+    pub(in crate::run) async fn roll_workers(&mut self) -> anyhow::Result<Vec<Exit>> {
+        let mut exits = Vec::new();
+        for name in self.names(Role::Worker) {
+            let (launch, exit) = self.terminate_process(&name).await?;
+            exits.push(exit);
+            self.start_process(&launch)?;
+            self.await_ready(&name).await?;
+        }
+        Ok(exits)
+    }
+
     /// Starts a process; it need not become ready while a fault lasts.
     pub(in crate::run) fn start_process(&mut self, launch: &Launch) -> anyhow::Result<()> {
         self.processes.push(launch.start(&self.usage)?);
@@ -191,9 +213,9 @@ impl Harness {
         down_for: Duration,
     ) -> anyhow::Result<()> {
         if clean {
-            self.home.restart(down_for).await
+            self.home().restart(down_for).await
         } else {
-            self.home.kill(down_for).await
+            self.home().kill(down_for).await
         }
     }
 

@@ -1,0 +1,48 @@
+//! `loadtest run homes`: many simulated Home Assistants, a producer each, one broker.
+
+use std::time::Duration;
+
+use clap::Args;
+use ha_settings::{Problems, number};
+
+use super::Output;
+use super::settings::{Defaults, Mode, Plan, RunArgs};
+
+const HOMES_MAX: usize = 1_000;
+
+/// Settings of `loadtest run homes`, as given.
+#[derive(Debug, Args)]
+pub struct HomesArgs {
+    /// Simulated Home Assistants, each with a producer process of its own
+    #[arg(long, default_value = "20", value_name = "COUNT")]
+    homes: String,
+    /// Events per second of each home
+    #[arg(long, default_value = "20", value_name = "RATE")]
+    rate_per_home: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl HomesArgs {
+    /// Checks everything; `None` after a problem. With where the report goes.
+    pub fn resolve(mut self, problems: &mut Problems) -> Option<(Plan, Output)> {
+        let homes = number(problems, "--homes", &self.homes, 1..=HOMES_MAX);
+        if self.run.rate.is_some() {
+            problems.other("--rate is for one home; give --rate-per-home");
+        }
+        let rate = super::settings::rate_of(problems, "--rate-per-home", &self.rate_per_home);
+        self.run.rate = Some((rate * homes as f64).to_string());
+        let defaults = Defaults {
+            workers: "2",
+            rate: "1",
+            duration: Duration::from_secs(60),
+            drain: "120",
+        };
+        let mut plan = self.run.resolve_alone(problems, "`homes`", &defaults)?;
+        if plan.mode != Mode::Queue {
+            problems.other("`homes` is about one broker for all: --mode queue");
+        }
+        plan.homes = homes;
+        problems.is_empty().then(|| (plan, self.run.output()))
+    }
+}
