@@ -7,6 +7,7 @@ use ha_settings::Problems;
 
 use crate::home::HomeArgs;
 use crate::page::PageArgs;
+use crate::run::alerts::AlertsArgs;
 use crate::run::drill::{DrillArgs, Drills};
 use crate::run::soak::SoakArgs;
 use crate::run::{RunArgs, Verdict};
@@ -28,6 +29,11 @@ enum Command {
     Run(Scenario),
     /// Make a page of the reports that `run drill --folder` has written
     Report(PageArgs),
+    /// Make each alert's fault on a running system, see it arrive and end, and ask every panel's query
+    ///
+    /// Takes a quarter of an hour. Exit code 0 only when every rule of deploy/prometheus was seen
+    /// firing and resolved, at the right receiver, and no panel of deploy/grafana was empty.
+    Alerts(AlertsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +92,7 @@ pub fn run() -> ExitCode {
             })
         }
         Command::Report(args) => crate::page::run(&args),
+        Command::Alerts(args) => crate::run::alerts::command(args),
         Command::Run(Scenario::Steady(args)) => {
             let Some(plan) = args.resolve(&mut problems).filter(|_| problems.is_empty()) else {
                 return ha_settings::exit_with_problems(&problems);
