@@ -6,7 +6,7 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench screenshot drills soak alerts
+.PHONY: help demo test lint services-install services bench screenshot drills soak alerts compose-live
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -47,6 +47,10 @@ alerts: services-install ## every alert's fault, firing and resolved, and every 
 	$(SERVICES) install prometheus alertmanager
 	cargo build -p producer -p worker -p loadtest
 	target/debug/loadtest alerts --output docs/alerts-proven.md
+
+compose-live: ## run docker-compose.yml on an engine of its own, with stand-in images (root, Debian 12)
+	cargo build -p producer -p worker -p loadtest
+	deploy/checks/compose-live.sh target/compose-live
 
 soak: services-install ## faults by chance for SECONDS=600; the report names the seed
 	cargo build --release -p producer -p worker -p loadtest
