@@ -21,7 +21,7 @@ services: services-install ## start private services, print their addresses, sto
 
 test: services-install ## everything, against the real services
 	cargo build --workspace --bins
-	$(SERVICES) run -- cargo test --workspace
+	$(SERVICES) run -- .ci/test
 
 lint: ## what CI checks before the tests
 	cargo fmt --check

@@ -21,7 +21,8 @@ middle. The judge is the simulator's ledger: **every** event that it fired, also
 was dead or cut off, must be in the database with its state, on exactly one point of all series, or
 be in a dead letter that was read. *Missing* and *duplicates* are by that comparison; the system's
 own counters are not asked, but for the events that `producer-spool-full` says it has lost, which
-must be exactly the missing ones.
+must be exactly the missing ones (without a broker it may be up to a hundredth more: events whose
+write was given up unanswered and came through after all).
 
 *Recovery* is from the end of the fault (what was stopped answers again) to the first look, a few a
 second, that finds everything stored that was fired half a second before it or earlier, and queue

@@ -97,7 +97,8 @@ fn said(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// On one thread: at a home's rates the time of several goes into waking each other.
+#[tokio::main(flavor = "current_thread")]
 async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = ha_telemetry::install_metrics("producer")?;
     let shutdown = ha_telemetry::shutdown_token()?;

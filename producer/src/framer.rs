@@ -1,6 +1,7 @@
-//! Frames: an event travels alone while nothing is under way; while earlier frames are
-//! unconfirmed, the next one fills, for a few milliseconds at most. The busier the route, the
-//! fuller the frames.
+//! Frames: an event that comes alone leaves at once; after that the next frame fills, for a few
+//! milliseconds at most. So there are never more than some hundred frames a second that are not
+//! full, whatever the rate: what a frame costs here, in the broker and in a worker is several times
+//! what an event costs.
 
 use crate::backfill::{Backfilled, Gap};
 use crate::intake::{Intake, Numbered, Taken};
@@ -184,6 +185,7 @@ impl Framer {
         let mut aside = FuturesUnordered::new();
         let mut events_under_way = 0;
         let mut ended = false;
+        let mut last_left: Option<Instant> = None;
         let mut known = self.intake.registry.clone();
         let mut held = hold_until.is_some();
         let hold_until = hold_until.unwrap_or_default();
@@ -192,12 +194,13 @@ impl Framer {
             let full = open.is_full(&self.limits);
             let room = events_under_way < router.window_events();
             let due = match open.opened_at {
-                Some(opened) if room => Some(opened + self.limits.age_max),
+                Some(_) if room && (full || ended) => Some(now),
+                Some(_) if room => Some(last_left.map_or(now, |left| left + self.limits.age_max)),
                 Some(opened) if aside.len() < ASIDE_MAX => Some(opened + WINDOW_PATIENCE),
                 _ => None,
             };
-            let at_once = room && (full || ended || under_way.is_empty());
-            if due.is_some_and(|due| due <= now || at_once) {
+            if due.is_some_and(|due| due <= now) {
+                last_left = Some(now);
                 let (span_ns, live, received_at_ns) =
                     (open.span_ns, open.live, open.received_at_ns);
                 let frame = std::mem::take(&mut open).encode(&self.intake)?;

@@ -6,8 +6,8 @@
 //! first has stored it is not known, but the same event written twice is one point.
 //!
 //! Behind a load balancer one address may be many workers. So each target has several connections
-//! in turn, and none lives longer than a second: kept alive for ever, it would pin its sender
-//! to one worker.
+//! in turn, and none lives longer than a second or a few frames: kept alive for ever, it would pin
+//! its sender to one worker.
 
 mod resolve;
 mod target;

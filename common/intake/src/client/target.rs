@@ -16,9 +16,10 @@ use url::Url;
 /// Connections used in turn.
 const LANES: usize = 8;
 
-/// No connection is kept longer: behind one address that picks a worker for each connection, the
-/// shares are even only over many connections.
+/// No connection is kept longer, nor for more frames: behind one address that picks a worker for
+/// each connection, the shares are even only over many connections, each of about the same use.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(1);
+const CONNECTION_FRAMES_MAX: u32 = 16;
 
 /// How much of a refusal is read.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
@@ -45,7 +46,23 @@ pub(crate) struct Target {
 #[derive(Debug)]
 struct Lane {
     client: reqwest::Client,
-    opened: Mutex<Instant>,
+    used: Mutex<Used>,
+}
+
+/// Since when, and for how many frames, a lane's connection has been in use.
+#[derive(Debug)]
+struct Used {
+    since: Instant,
+    frames: u32,
+}
+
+impl Used {
+    fn not_yet() -> Self {
+        Self {
+            since: Instant::now(),
+            frames: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -71,7 +88,7 @@ impl Target {
             }
             Ok(Lane {
                 client: builder.build()?,
-                opened: Mutex::new(Instant::now()),
+                used: Mutex::new(Used::not_yet()),
             })
         };
         let lanes = (0..LANES)
@@ -156,7 +173,7 @@ impl Target {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        if lane.is_old() {
+        if lane.has_served() {
             request = request.header(CONNECTION, "close");
         }
         match request.send().await {
@@ -215,14 +232,16 @@ impl Target {
 }
 
 impl Lane {
-    /// Whether its connection has served its time; asked once a time.
-    fn is_old(&self) -> bool {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = opened.elapsed() >= CONNECTION_AGE_MAX;
-        if old {
-            *opened = Instant::now();
+    /// Whether its connection has served its time with this frame; asked once a frame.
+    fn has_served(&self) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.frames += 1;
+        let served =
+            used.frames >= CONNECTION_FRAMES_MAX || used.since.elapsed() >= CONNECTION_AGE_MAX;
+        if served {
+            *used = Used::not_yet();
         }
-        old
+        served
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which lines the database's message seems to speak of. Only a hint: it decides what is tried
-//! first, never what is rejected, because every suspect is still written by itself.
+//! first. What is rejected is a line that was refused by itself, or all lines of a part that share one
+//! conflict, when the database counts every one as dropped.
 
 use std::collections::HashMap;
 
@@ -14,6 +15,8 @@ pub(super) struct Suspects {
     pub(super) lines: Vec<usize>,
     /// Most of them are probably bad: one by one is cheaper than halving.
     pub(super) mostly_bad: bool,
+    /// They share the conflict of types that the message names.
+    pub(super) one_conflict: bool,
 }
 
 /// The suspects among the lines of a part that was not taken whole.
@@ -38,13 +41,23 @@ pub(super) fn suspects(words: &Words, part: &[usize], lines: &Lines) -> Option<S
         .find(|found| !found.is_empty())?;
     found.sort_unstable();
     found.dedup();
+    let one_conflict = found.len() > 1 && conflicting(&words.text, &found, text) == found;
     // A message may name one conflict and count all: more dropped than suspected is no doubt.
     let mostly_bad = dropped.is_none_or(|dropped| found.len() <= 2 * dropped);
     // Everything suspected and little dropped tells nothing: halving is better.
     (mostly_bad || found.len() < part.len()).then_some(Suspects {
         lines: found,
         mostly_bad,
+        one_conflict,
     })
+}
+
+/// Whether the database says of every line of the part that it dropped it, for a conflict in which
+/// each of the lines takes part as far as can be seen here. Its count alone is not enough.
+pub(super) fn all_dropped(words: &Words, part: &[usize], lines: &Lines) -> bool {
+    let text = |line: usize| lines.slice(line, line + 1).trim_ascii_end();
+    dropped(&words.text) == Some(part.len())
+        && conflicting(&words.text, part, text).len() == part.len()
 }
 
 /// `dropped=3` (1.x, 2.x) or `dropped 3 points` (2.x, retention); 0 says nothing, since lines that

@@ -2,12 +2,14 @@
 //!
 //! A part that was not taken whole is split: into the lines that the message seems to speak of and
 //! the others, or into halves. Lines that were taken already are written again, which changes
-//! nothing. Only a line that was refused by itself is rejected, with the words it was refused with.
+//! nothing. A line is rejected, with the words it was refused with, when it was refused by itself,
+//! or in a part whose lines share one conflict of types and of which the database counts every line
+//! as dropped: a thousand such points then cost one request, not a thousand.
 
 use ha_point::Lines;
 
 use super::answer::Answer;
-use super::hint::suspects;
+use super::hint::{all_dropped, suspects};
 use crate::{RejectedPoint, WriteOutcome};
 
 /// What is known of a part before it is written.
@@ -16,7 +18,9 @@ enum Known {
     Nothing,
     /// At least one line is bad: writing it whole would tell nothing new.
     HoldsBad,
-    /// Most lines are bad: each is written by itself.
+    /// Most lines are bad, by the message: written together once, to see whether all are.
+    Suspected,
+    /// Most lines are bad, but not all: each is written by itself.
     MostlyBad,
 }
 
@@ -91,14 +95,22 @@ impl<'a> Isolation<'a> {
             }
             Answer::Lines(words) => match part.lines.as_slice() {
                 [line] => self.reject(*line, words.for_point()),
+                all if all_dropped(&words, all, self.lines) => {
+                    for line in part.lines {
+                        self.reject(line, words.for_point());
+                    }
+                }
+                _ if part.known == Known::Suspected => {
+                    self.push_split([(part.lines, Known::MostlyBad)]);
+                }
                 _ => match suspects(&words, &part.lines, self.lines) {
                     Some(found) => {
                         let is_other = |line: &usize| found.lines.binary_search(line).is_err();
                         let others: Vec<_> = part.lines.into_iter().filter(is_other).collect();
-                        let known = if found.mostly_bad {
-                            Known::MostlyBad
-                        } else {
-                            Known::Nothing
+                        let known = match found.mostly_bad {
+                            true if found.one_conflict => Known::Suspected,
+                            true => Known::MostlyBad,
+                            false => Known::Nothing,
                         };
                         self.push_split([(found.lines, known), (others, Known::Nothing)]);
                     }

@@ -103,7 +103,7 @@ fn three_bad_lines_of_a_thousand_take_few_requests() {
     let buffer = buffer(1000, &bad);
     let lines = lines(&buffer);
     let (rejected, requests) = run(lines, refusing(&bad, conflict));
-    assert_eq!((rejected, requests), (bad.to_vec(), 5), "conflict");
+    assert_eq!((rejected, requests), (bad.to_vec(), 3), "conflict");
     let (rejected, requests) = run(lines, refusing(&bad, |found| unparsable(lines, found)));
     assert_eq!((rejected, requests), (bad.to_vec(), 5), "all quoted");
     let (rejected, requests) = run(
@@ -168,11 +168,30 @@ fn too_large_is_halved_and_one_line_too_large_is_rejected() {
 }
 
 #[test]
-fn all_bad_is_one_request_a_line() {
+fn all_bad_for_one_reason_is_one_request() {
     let bad: Vec<_> = (0..200).collect();
     let buffer = buffer(200, &bad);
     let (rejected, requests) = run(lines(&buffer), refusing(&bad, conflict));
-    assert_eq!((rejected, requests), (bad, 201));
+    assert_eq!((rejected, requests), (bad, 1));
+}
+
+/// Two conflicts, of which the message names one and counts both: no line gets the other's words.
+#[test]
+fn all_dropped_but_not_all_of_the_named_conflict_is_asked_line_by_line() {
+    let (bad, strange) = ([1, 2, 3], [0, 4]);
+    let buffer = buffer(5, &bad);
+    let (rejected, requests) = run(lines(&buffer), |part| {
+        let named = part.iter().any(|line| bad.contains(line));
+        match named {
+            true => said(conflict(part)),
+            false => said(format!(
+                "partial write: another conflict dropped={}",
+                part.len()
+            )),
+        }
+    });
+    assert_eq!(rejected, [0, 1, 2, 3, 4]);
+    assert!(requests > strange.len(), "{requests}");
 }
 
 #[test]
