@@ -6,7 +6,7 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench screenshot drills soak
+.PHONY: help demo test lint services-install services bench screenshot drills soak alerts compose-live
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -44,6 +44,15 @@ drills: services-install ## every drill (over an hour), and docs/reliability.md 
 	cargo build -p producer -p worker -p loadtest; \
 	target/debug/loadtest run drill --fault worker-poison --folder $(DRILLS) || failed=1; \
 	target/release/loadtest report $(DRILLS) --output docs/reliability.md && exit $$failed
+
+alerts: services-install ## every alert's fault, firing and resolved, and every dashboard panel (a quarter of an hour)
+	$(SERVICES) install prometheus alertmanager
+	cargo build -p producer -p worker -p loadtest
+	target/debug/loadtest alerts --output docs/alerts-proven.md
+
+compose-live: ## run docker-compose.yml on an engine of its own, with stand-in images (root, Debian 12)
+	cargo build -p producer -p worker -p loadtest
+	deploy/checks/compose-live.sh target/compose-live
 
 soak: services-install ## faults by chance for SECONDS=600; the report names the seed
 	cargo build --release -p producer -p worker -p loadtest

@@ -6,6 +6,14 @@
 #   deploy/make-secrets.sh [DIRECTORY]     default: deploy/secrets
 #
 # RABBITMQ_SERIES=3 leaves out the policy for RabbitMQ 4.x only (rabbitmq/README.md says why).
+# RABBITMQ_TLS=1 makes a private authority and a certificate for RabbitMQ, and amqps:// addresses. (An
+#   address that was made before is kept: delete it to have it made anew.)
+# RABBITMQ_ADDRESS=rabbitmq:5671 is where producers and workers find RabbitMQ; the port is 5672
+#   without TLS.
+# RABBITMQ_TLS_NAMES=broker.example,rabbitmq are the names in the certificate, with commas; they
+#   must hold the name that clients use (default: the host of RABBITMQ_ADDRESS, and rabbitmq).
+# HOMES="cottage flat" makes a user for each home of a fleet, producer-NAME, with its address and the
+#   definitions that RabbitMQ must import (docs/fleet.md).
 #
 # Home Assistant's token cannot be made up: put it into home_assistant_token yourself.
 # Needs bash and openssl. Kubernetes: k8s/README.md says how these files become Secrets.
@@ -41,10 +49,63 @@ hash_of() { # PASSWORD
 users=(admin monitoring operator producer worker)
 for user in "${users[@]}"; do password "$user"; done
 
-for user in producer worker operator; do
-  printf 'amqp://%s:%s@rabbitmq:5672/%%2f\n' "$user" "$(<"$directory/rabbitmq_password_$user")" \
-    | keep "${user}_amqp_url"
+scheme=amqp port=5672
+if [[ ${RABBITMQ_TLS:-} == 1 ]]; then scheme=amqps port=5671; fi
+broker=${RABBITMQ_ADDRESS:-rabbitmq:$port}
+
+address() { # USER
+  printf '%s://%s:%s@%s/%%2f\n' "$scheme" "$1" "$(<"$directory/rabbitmq_password_$1")" "$broker" \
+    | keep "$1_amqp_url"
+}
+
+for user in producer worker operator; do address "$user"; done
+
+# A user who may do for one home what `producer` may for all: hold that home's queue, and publish
+# with that home's name. Imported beside what is there: `rabbitmqctl import_definitions FILE`.
+for home in ${HOMES:-}; do
+  if [[ ! $home =~ ^[A-Za-z0-9_-]+$ ]]; then
+    printf 'HOMES: %s is no name of letters, digits, - and _\n' "$home" >&2
+    exit 2
+  fi
+  user=producer-$home
+  password "$user"
+  address "$user"
+  [[ -s $directory/rabbitmq_definitions-$home.json ]] || keep "rabbitmq_definitions-$home.json" <<DEFINITIONS
+{
+  "users": [
+    {"name": "$user", "password_hash": "$(hash_of "$(<"$directory/rabbitmq_password_$user")")", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": [], "limits": {}}
+  ],
+  "permissions": [
+    {"user": "$user", "vhost": "/", "configure": "^ha\\\\.producer\\\\.$home\$", "write": "^ha\\\\.(events|dead-letters)\$", "read": "^ha\\\\.producer\\\\.$home\$"}
+  ],
+  "topic_permissions": [
+    {"user": "$user", "vhost": "/", "exchange": "ha.events", "write": "^$home\$", "read": "^\$"}
+  ]
+}
+DEFINITIONS
 done
+
+key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 | keep "$1"; }
+
+# The authority's name must differ from the server's: Erlang takes a certificate whose issuer has its
+# own name for self-signed.
+if [[ ${RABBITMQ_TLS:-} == 1 && ! -s $directory/rabbitmq_tls.crt ]]; then
+  if [[ ! -s $directory/rabbitmq_tls_ca.crt ]]; then
+    key rabbitmq_tls_ca.key
+    # Nobody but the one who makes certificates needs it; keep it elsewhere.
+    chmod 600 "$directory/rabbitmq_tls_ca.key"
+    openssl req -x509 -new -key "$directory/rabbitmq_tls_ca.key" -days 3650 \
+      -subj '/CN=HA Ingestor private authority' -addext basicConstraints=critical,CA:TRUE \
+      -addext keyUsage=critical,keyCertSign,cRLSign | keep rabbitmq_tls_ca.crt
+  fi
+  key rabbitmq_tls.key
+  names=${RABBITMQ_TLS_NAMES:-${broker%:*},rabbitmq}
+  openssl req -new -key "$directory/rabbitmq_tls.key" -subj "/CN=${names%%,*}" \
+    | openssl x509 -req -CA "$directory/rabbitmq_tls_ca.crt" -CAkey "$directory/rabbitmq_tls_ca.key" \
+      -set_serial "0x$(openssl rand -hex 16)" -days 825 2>/dev/null \
+      -extfile <(printf 'subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n' "${names//,/,DNS:}") \
+    | keep rabbitmq_tls.crt
+fi
 
 if [[ ! -s $directory/rabbitmq_definitions.json ]]; then
   edits=()

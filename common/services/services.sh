@@ -33,6 +33,7 @@
 #   SERVICES_WAIT_S      deadline of `wait` for each service (default 90)
 #   SERVICES_STOP_S      deadline of `stop` before KILL (default 15; for `run` 1)
 #   RABBITMQ_CONSUMER_TIMEOUT_MS   consumer timeout (default: RabbitMQ's 1800000)
+#   RABBITMQ_EXTRA_CONFIG_FILE     lines to add to RabbitMQ's configuration
 #   SERVICES_RABBITMQ_NODE, SERVICES_RABBITMQ_COOKIE, SERVICES_RABBITMQ_EPMD_PORT
 #                                  for nodes that are to form a cluster: the node's name before
 #                                  the @ (default: services), one Erlang cookie for all, and the
@@ -396,6 +397,7 @@ disk_free_limit.absolute = 100MB
 collect_statistics_interval = 1000
 consumer_timeout = ${RABBITMQ_CONSUMER_TIMEOUT_MS:-1800000}
 CONFIGURATION
+  [[ -z ${RABBITMQ_EXTRA_CONFIG_FILE:-} ]] || cat "$RABBITMQ_EXTRA_CONFIG_FILE" >>"$state/rabbitmq.conf"
   # Milliseconds. Defaults, too slow for tests: a dead letter without a route is tried again after
   # 180000, a channel looks for timed out consumers every 60000, a quorum queue counts itself every 5000.
   cat >"$state/advanced.config" <<CONFIGURATION

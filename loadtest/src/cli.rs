@@ -7,6 +7,7 @@ use ha_settings::Problems;
 
 use crate::home::HomeArgs;
 use crate::page::PageArgs;
+use crate::run::alerts::AlertsArgs;
 use crate::run::backlog::BacklogArgs;
 use crate::run::disturbed::{BurstArgs, StormArgs};
 use crate::run::drill::{DrillArgs, Drills};
@@ -34,6 +35,11 @@ enum Command {
     Run(Scenario),
     /// Make a page of reports, or compare two
     Report(PageArgs),
+    /// Make each alert's fault on a running system, see it arrive and end, and ask every panel's query
+    ///
+    /// Takes a quarter of an hour. Exit code 0 only when every rule of deploy/prometheus was seen
+    /// firing and resolved, at the right receiver, and no panel of deploy/grafana was empty.
+    Alerts(AlertsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -108,6 +114,7 @@ pub fn run() -> ExitCode {
             let task = args.resolve(&mut problems);
             checked(task, &problems).map(crate::page::run)
         }
+        Command::Alerts(args) => Some(crate::run::alerts::command(args)),
         Command::Run(Scenario::Drill(args)) => {
             let drills = args.resolve(&mut problems);
             checked(drills, &problems).map(crate::run::drills)

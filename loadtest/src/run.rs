@@ -1,5 +1,6 @@
 //! `loadtest run SCENARIO`: start what is needed, drive it, stop it, compare, report.
 
+pub(crate) mod alerts;
 pub mod audit;
 mod backend;
 pub mod backlog;

@@ -11,6 +11,7 @@
 mod suite {
     mod compose;
     mod defects;
+    mod fleet;
     mod grafana;
     mod kubernetes;
     mod metrics;

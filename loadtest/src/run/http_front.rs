@@ -33,6 +33,8 @@ pub(super) enum Answer {
     Pass,
     /// This status, at once.
     Status(u16),
+    /// The database's, so much later.
+    Late(Duration),
     /// None, for as long as this lasts; then the connection ends without one.
     Hang,
 }
@@ -115,11 +117,12 @@ impl Drop for HttpFront {
 async fn serve(State(mut front): State<Front>, request: Request) -> Response {
     let answer = *front.answer.borrow_and_update();
     match answer {
-        Answer::Pass => front.pass(request).await.unwrap_or_else(|error| {
-            // As a front does whose database does not answer.
-            let text = serde_json::json!({"code": "unavailable", "message": error.to_string()});
-            (StatusCode::BAD_GATEWAY, text.to_string()).into_response()
-        }),
+        Answer::Pass => front.pass_or_say_why(request).await,
+        Answer::Late(by) => {
+            front.disturbed.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(by).await;
+            front.pass_or_say_why(request).await
+        }
         Answer::Status(status) => {
             front.disturbed.fetch_add(1, Ordering::Relaxed);
             // Read whole first: an answer in the middle of a request is another fault.
@@ -140,6 +143,14 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
 }
 
 impl Front {
+    /// As a front does whose database may not answer.
+    async fn pass_or_say_why(&self, request: Request) -> Response {
+        self.pass(request).await.unwrap_or_else(|error| {
+            let text = serde_json::json!({"code": "unavailable", "message": error.to_string()});
+            (StatusCode::BAD_GATEWAY, text.to_string()).into_response()
+        })
+    }
+
     async fn pass(&self, request: Request) -> anyhow::Result<Response> {
         let (parts, body) = request.into_parts();
         let body: Bytes = to_bytes(body, BODY_BYTES_MAX).await?;

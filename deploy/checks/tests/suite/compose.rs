@@ -29,6 +29,7 @@ fn every_profile_is_complete_and_starts_nothing_of_another() {
     for (profiles, expected) in [
         ("dev", vec!["producer-inline"]),
         ("full", vec!["influxdb", "producer", "rabbitmq", "worker"]),
+        ("home", vec!["producer-home"]),
         ("monitoring", vec!["alertmanager", "grafana", "prometheus"]),
     ] {
         // With no settings at all, too: no service may demand a variable.
@@ -55,7 +56,7 @@ fn every_profile_is_complete_and_starts_nothing_of_another() {
 
 #[test]
 fn services_are_bounded_healthy_in_order_and_fed_their_secrets_as_files() {
-    let configuration = configuration("dev,full,monitoring");
+    let configuration = configuration("dev,full,home,monitoring");
     for (name, service) in configuration["services"].as_object().unwrap() {
         let limits = &service["deploy"]["resources"]["limits"];
         assert!(

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 pub const OVERLAYS: &[&str] = &[
     "k8s/base",
     "k8s/overlays/dev",
+    "k8s/overlays/fleet",
     "k8s/overlays/production",
     "k8s/overlays/keda",
     "k8s/overlays/sidecar",

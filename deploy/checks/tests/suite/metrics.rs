@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const NOBODY: &str = "127.0.0.1:9";
 
 /// A running binary; ends with this.
-struct Running {
+pub struct Running {
     child: Child,
     address: SocketAddr,
     _files: tempfile::TempDir,
@@ -27,7 +27,7 @@ impl Drop for Running {
 }
 
 /// The binary of the same build; cargo builds it only when it is asked for it.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let of_this_test = std::env::current_exe().unwrap();
     let target = of_this_test.parent().unwrap().parent().unwrap();
     let binary = target.join(name);
@@ -39,7 +39,7 @@ fn binary(name: &str) -> PathBuf {
     binary
 }
 
-fn start(name: &str, variables: &[(&str, &str)]) -> Running {
+pub fn start(name: &str, variables: &[(&str, &str)]) -> Running {
     let files = tempfile::tempdir().unwrap();
     let log = files.path().join("log");
     let child = Command::new(binary(name))
@@ -93,7 +93,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 }
 
 /// The metrics when the first round of the parts' own counters is in them: `until` is there.
-fn metrics(running: &Running, until: &str) -> String {
+pub fn metrics(running: &Running, until: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let text = get(running.address, "/metrics");
@@ -128,7 +128,7 @@ fn promised(of: &str) -> Vec<String> {
 }
 
 /// Sums of samples by the name of the metric.
-fn sums(text: &str) -> BTreeMap<String, f64> {
+pub fn sums(text: &str) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for line in text
         .lines()

@@ -64,9 +64,10 @@ fn assert_settings(place: &str, program: &str, variables: impl IntoIterator<Item
 
 #[test]
 fn compose_and_images_set_only_what_the_programs_read() {
-    let configuration = configuration("dev,full");
+    let configuration = configuration("dev,full,home");
     for (service, program) in [
         ("producer", "producer"),
+        ("producer-home", "producer"),
         ("producer-inline", "producer"),
         ("worker", "worker"),
     ] {
@@ -115,8 +116,11 @@ fn manifests_set_only_what_the_programs_read() {
         let objects = rendered(overlay);
         for (kind, program) in [("StatefulSet", "producer"), ("Deployment", "worker")] {
             let Some(workload) = objects.iter().find(|object| object["kind"] == kind) else {
-                let without_workers = ["k8s/overlays/dev", "k8s/overlays/sidecar"];
-                assert!(without_workers.contains(overlay) && kind == "Deployment");
+                let without = match kind {
+                    "Deployment" => &["k8s/overlays/dev", "k8s/overlays/sidecar"][..],
+                    _ => &["k8s/overlays/fleet"],
+                };
+                assert!(without.contains(overlay), "{overlay} has no {kind}");
                 continue;
             };
             for container in containers(workload) {
