@@ -1,7 +1,8 @@
 //! Events a second on one core, on a real capture: parsing alone, decoding, each stage, encoding, the
 //! whole way to line protocol, and the whole with one option changed.
 //!
-//! `cargo bench -p ha-enrich` prints one table and the ratio of the whole to parsing alone. All rows
+//! `cargo bench -p ha-enrich` prints one table and the ratios of the whole to parsing alone: once only
+//! looking whether it is JSON, once making the values that enrichment needs. All rows
 //! are measured turn by turn in processor time, and the best turn of each counts, so that neighbours
 //! on the machine disturb all alike or none. Instructions, which nothing disturbs, are counted with
 //! `examples/passes.rs`.
@@ -10,6 +11,9 @@
     clippy::expect_used,
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
+
+#[path = "enrich/typed.rs"]
+mod typed;
 
 use flate2::read::GzDecoder;
 use ha_enrich::{
@@ -156,6 +160,7 @@ impl<'a> Table<'a> {
 }
 
 const ALONE: &str = "serde_json alone (IgnoredAny)";
+const TYPED: &str = "serde_json alone (typed)";
 const WHOLE: &str = "whole";
 
 fn main() {
@@ -227,6 +232,11 @@ fn main() {
             black_box(serde_json::from_slice::<IgnoredAny>(json).expect("JSON"));
         }
     });
+    table.row(TYPED, || {
+        for json in &events {
+            black_box(serde_json::from_slice::<typed::Event<'_>>(json).expect("an event"));
+        }
+    });
     table.row("serde_json alone (Value)", || {
         for json in &events {
             black_box(serde_json::from_slice::<serde_json::Value>(json).expect("JSON"));
@@ -296,8 +306,8 @@ fn main() {
         table.bytes / table.events
     );
     table.print();
-    println!(
-        "{WHOLE} / {ALONE} = {:.2} in events/s",
-        table.ns(ALONE) / table.ns(WHOLE)
-    );
+    for parsing in [ALONE, TYPED] {
+        let ratio = table.ns(parsing) / table.ns(WHOLE);
+        println!("{WHOLE} / {parsing} = {ratio:.2} in events/s");
+    }
 }
