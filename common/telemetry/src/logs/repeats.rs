@@ -156,7 +156,11 @@ struct Limited<'a>(&'a mut String);
 impl Write for Limited<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = MESSAGE_BYTES_MAX.saturating_sub(self.0.len());
-        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        let mut end = room.min(text.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.0.push_str(&text[..end]);
         Ok(())
     }
 }
