@@ -29,7 +29,7 @@ lint: ## what CI checks before the tests
 
 bench: ## benchmarks of the enrichment core and of the wire's codec, in one table at the end
 	rm -rf target/criterion
-	cargo bench -p ha-enrich -p ha-frame
+	cargo bench -p ha-enrich -p ha-frame -p ha-trace
 	cargo run -q -p loadtest -- report --bench target/criterion
 
 screenshot: services-install ## photograph the status page of a running producer into docs/images
