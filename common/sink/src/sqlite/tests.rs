@@ -1,6 +1,6 @@
 //! The embedded database, from inside where the outside cannot make the fault.
 
-use ha_point::{Format, Point, PointBuffer, Value};
+use ha_point::{Format, Point, PointBuffer, Prefix, Value};
 
 use super::*;
 
@@ -92,8 +92,16 @@ async fn a_measurement_has_a_view_with_its_columns() {
     odd.tag("time", "hides");
     odd.tag("Tag", "t");
     odd.field("tag", Value::Integer(7));
-    odd.field("a \"quote\" in it", Value::Integer(8));
-    odd.field("it's", Value::Text("line\nbreak".into()));
+    odd.prefixed(
+        Prefix::Foreign,
+        "a \"quote\" in it".into(),
+        Value::Integer(8),
+    );
+    odd.prefixed(
+        Prefix::Foreign,
+        "it's".into(),
+        Value::Text("line\nbreak".into()),
+    );
     buffer.push(odd);
     for name in ["points", "sqlite_x", "line\nbreak", "HOME_assistant_events"] {
         let mut point = Point::new(name, 1);

@@ -335,7 +335,8 @@ async fn bad_lines_are_isolated_in_few_requests() {
         points[1].error.contains("field type conflict"),
         "{points:?}"
     );
-    assert_eq!(fake.requests(), 5);
+    // All, the good ones, and the three together: the database counts every one of those.
+    assert_eq!(fake.requests(), 3);
 }
 
 #[tokio::test]
