@@ -42,6 +42,7 @@ const PREFETCH_FRAMES: u16 = 2_000;
 /// Not counted.
 const WARM_UP: Duration = Duration::from_secs(1);
 const PERSISTENT: u8 = 2;
+const CLOSING_MAX: Duration = Duration::from_secs(10);
 
 /// What went through.
 #[derive(Debug, Clone, Serialize)]
@@ -208,11 +209,16 @@ async fn chain(
         failed = publish => match failed? {},
         counted = consume => counted,
     };
-    let _ = from
-        .queue_delete(queue, QueueDeleteOptions::default())
-        .await;
-    let _ = publishing.close(200, "done".into()).await;
-    let _ = consuming.close(200, "done".into()).await;
+    // RabbitMQ may hold a publisher that has been told to wait for a queue which is gone then, and
+    // reads not even its close. What is left is closed with the process.
+    let closing = async {
+        let _ = publishing.close(200, "done".into()).await;
+        let _ = from
+            .queue_delete(queue, QueueDeleteOptions::default())
+            .await;
+        let _ = consuming.close(200, "done".into()).await;
+    };
+    let _ = tokio::time::timeout(CLOSING_MAX, closing).await;
     counted
 }
 
