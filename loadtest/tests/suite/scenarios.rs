@@ -2,15 +2,20 @@
 //! nothing.
 
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use crate::support::{CONTRACT_KEYS, Place, capture, loadtest};
+
+/// They take seconds; one that waits for what never comes must not hold up all others.
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// Runs a scenario and gives its report; it must have passed, with every event stored once.
 async fn run(arguments: &str, place: &[String]) -> Value {
     let mut command = loadtest();
     command.arg("run").args(arguments.split(' '));
-    let output = command.args(["--json", "-"]).args(place).output();
-    let output = output.await.unwrap();
+    let output = command.args(["--json", "-"]).args(place);
+    let output = tokio::time::timeout(LONGEST, output.kill_on_drop(true).output());
+    let output = output.await.expect("it does not end").unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
