@@ -22,8 +22,8 @@
 #
 # Services: rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto home-assistant
 # (nginx is the InfluxDB v2 shape in front of influxdb). No names: the first four, for
-# `stop` and `wipe` all. `install` also knows chromium; without names it installs that and
-# home-assistant, too.
+# `stop`, `wipe` and `install` all. `install` also knows chromium, and without names installs that
+# too.
 #
 # Environment
 #   SERVICES_DIR         all state (default: .services at the top of the repository)
@@ -767,7 +767,7 @@ command=${1:-}
 (($# == 0)) || shift
 case $command in
   install)
-    (($# > 0)) || set -- "${DEFAULT_SERVICES[@]}" home-assistant chromium
+    (($# > 0)) || set -- "${ALL_SERVICES[@]}" chromium
     install_services "$@"
     ;;
   start | wait | kill9 | pause | resume)
