@@ -45,20 +45,8 @@ const TARGET: Name = ("HaIngestorTargetDown", "warning");
 
 /// The queue of frames gets a limit that a run of minutes can reach.
 pub(super) async fn limit_queue(harness: &Harness) -> anyhow::Result<()> {
-    let vhost = vhost(harness)?;
-    let pattern = format!("^{}$", topology::EVENTS_QUEUE.replace('.', "\\."));
-    let limit = json!({"max-length-bytes": render::QUEUE_BYTES_MAX}).to_string();
-    let policy = [
-        "set_policy",
-        "-p",
-        &vhost,
-        "--apply-to",
-        "queues",
-        POLICY,
-        &pattern,
-        &limit,
-    ];
-    harness.own_services()?.rabbitmqctl(&policy).await?;
+    let limit = json!({"max-length-bytes": render::QUEUE_BYTES_MAX});
+    harness.limit_events_queue(POLICY, &limit).await?;
     Ok(())
 }
 
@@ -86,7 +74,7 @@ async fn dead_letters(
 ) -> anyhow::Result<(Made, Instant)> {
     let fault = "a message that is no frame is published to ha.events; `worker dlq discard` takes the letter";
     let mut made = proofs.begin(fault, &[LETTERS]).await;
-    let vhost = vhost(harness)?;
+    let vhost = harness.own_vhost()?;
     let path = format!("exchanges/{vhost}/{}/publish", topology::EVENTS_EXCHANGE);
     let message = json!({
         "properties": {}, "routing_key": "nobody", "payload": "rubbish", "payload_encoding": "string",
@@ -273,12 +261,4 @@ async fn no_broker(harness: &Harness, proofs: &mut Proofs<'_>) -> anyhow::Result
     harness.watch_service(Service::RabbitMq);
     proofs.resolved(&made, Instant::now()).await;
     Ok(())
-}
-
-/// The virtual host of this run; its name needs no encoding.
-fn vhost(harness: &Harness) -> anyhow::Result<String> {
-    let path = harness.amqp_url()?.path().trim_start_matches('/');
-    (!path.is_empty())
-        .then(|| path.to_owned())
-        .context("no virtual host of our own")
 }

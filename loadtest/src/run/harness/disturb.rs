@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use ha_broker::topology;
 use ha_services::{Service, Services};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -88,6 +90,30 @@ impl Harness {
         self.amqp_url
             .as_ref()
             .context("there is no broker in this run")
+    }
+
+    /// The virtual host of the processes, which is one of this load tester's own.
+    pub(in crate::run) fn own_vhost(&self) -> anyhow::Result<String> {
+        let path = self.amqp_url()?.path().trim_start_matches('/');
+        // Names of this load tester's own virtual hosts need no encoding.
+        (!path.is_empty())
+            .then(|| path.to_owned())
+            .context("no virtual host of our own")
+    }
+
+    /// The queue of frames gets a limit (`max-length`, `max-length-bytes`), by a policy of this name.
+    pub(in crate::run) async fn limit_events_queue(
+        &self,
+        policy: &str,
+        limit: &Value,
+    ) -> anyhow::Result<()> {
+        let vhost = self.own_vhost()?;
+        let pattern = format!("^{}$", topology::EVENTS_QUEUE.replace('.', "\\."));
+        let limit = limit.to_string();
+        let set = ["set_policy", "-p", &vhost, "--apply-to", "queues"];
+        let arguments = [&set[..], &[policy, &pattern, &limit]].concat();
+        self.own_services()?.rabbitmqctl(&arguments).await?;
+        Ok(())
     }
 
     /// The database, for another task.

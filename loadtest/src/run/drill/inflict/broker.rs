@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use ha_broker::topology;
 use ha_services::Service;
+use serde_json::json;
 
 use super::Scene;
 use crate::run::process::Exit;
@@ -69,20 +70,9 @@ impl Scene<'_> {
     }
 
     pub(super) async fn fill_queue(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
-        let vhost = self.vhost()?;
-        let pattern = format!("^{}$", topology::EVENTS_QUEUE.replace('.', "\\."));
-        let limit = format!("{{\"max-length\":{QUEUE_FRAMES_MAX}}}");
-        let policy = [
-            "set_policy",
-            "-p",
-            &vhost,
-            "--apply-to",
-            "queues",
-            POLICY,
-            &pattern,
-            &limit,
-        ];
-        self.rabbitmqctl(&policy).await?;
+        let vhost = self.harness.own_vhost()?;
+        let limit = json!({"max-length": QUEUE_FRAMES_MAX});
+        self.harness.limit_events_queue(POLICY, &limit).await?;
         // What a worker was handed does not count as in the queue, frozen or not.
         let exits = self.end_workers(lasts).await?;
         self.rabbitmqctl(&["clear_policy", "-p", &vhost, POLICY])
@@ -109,7 +99,7 @@ impl Scene<'_> {
     }
 
     pub(super) async fn take_permissions(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let vhost = self.vhost()?;
+        let vhost = self.harness.own_vhost()?;
         let user = self.harness.amqp_url()?.username().to_owned();
         self.rabbitmqctl(&["clear_permissions", "-p", &vhost, &user])
             .await?;
@@ -123,7 +113,7 @@ impl Scene<'_> {
     }
 
     pub(super) async fn kill_leader(&mut self, lasts: Duration) -> anyhow::Result<()> {
-        let vhost = self.vhost()?;
+        let vhost = self.harness.own_vhost()?;
         let queue = topology::EVENTS_QUEUE;
         let port = {
             let leader = self.harness.leading_node(&vhost, queue).await?;
@@ -143,13 +133,5 @@ impl Scene<'_> {
 
     async fn rabbitmqctl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.harness.own_services()?.rabbitmqctl(arguments).await
-    }
-
-    fn vhost(&self) -> anyhow::Result<String> {
-        let path = self.harness.amqp_url()?.path().trim_start_matches('/');
-        // Names of this load tester's own virtual hosts need no encoding.
-        (!path.is_empty())
-            .then(|| path.to_owned())
-            .context("no virtual host of our own")
     }
 }
