@@ -6,6 +6,7 @@
 use crate::backfill::{Backfilled, Gap};
 use crate::intake::{Intake, Numbered, Taken};
 use crate::low_water::LowWater;
+use crate::pace;
 use crate::record::Record;
 use crate::registry::EntityRow;
 use crate::router::Router;
@@ -330,11 +331,14 @@ impl Framer {
         gaps: &watch::Sender<Gap>,
     ) {
         match event {
-            SourceEvent::Event(event) => match self.intake.take(event) {
-                Taken::Event(event) => open.push(event),
-                Taken::Letter(letter) => letters.push(*letter),
-                Taken::Filtered => {}
-            },
+            SourceEvent::Event(event) => {
+                pace::event_taken();
+                match self.intake.take(event) {
+                    Taken::Event(event) => open.push(event),
+                    Taken::Letter(letter) => letters.push(*letter),
+                    Taken::Filtered => {}
+                }
+            }
             SourceEvent::Bad {
                 error,
                 excerpt,

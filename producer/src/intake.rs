@@ -167,12 +167,10 @@ impl Intake {
     /// Decides about one event. One whose facts cannot be read goes on: its dead letter is written
     /// where it is parsed whole, in the words of the parser.
     pub fn take(&mut self, event: ReceivedEvent) -> Taken {
-        let peek = ha_event::peek(&event.json);
-        let entity = peek
-            .as_ref()
-            .ok()
-            .and_then(|peek| peek.entity_id.as_deref());
         let json = &event.json;
+        let read = event.facts.as_ref().and_then(|facts| facts.of(json));
+        let peek = read.or_else(|| ha_event::peek(json).ok());
+        let entity = peek.as_ref().and_then(|peek| peek.entity_id.as_deref());
         if let Some(entity) = entity {
             self.home.saw(entity, json);
         }
@@ -181,7 +179,7 @@ impl Intake {
             return Taken::Filtered;
         }
         let sequence = self.metrics.totals.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        let source_time = peek.as_ref().ok().and_then(|peek| peek.source_time);
+        let source_time = peek.as_ref().and_then(|peek| peek.source_time);
         if let (Some(entity), Some(time)) = (entity, source_time) {
             self.filtering.remember(entity, time);
         }

@@ -20,6 +20,7 @@ mod import;
 mod intake;
 mod low_water;
 mod metrics;
+mod pace;
 mod quality;
 mod recent;
 mod record;

@@ -3,9 +3,11 @@
 //! removed. Bounded: an event that is forgotten is written twice, which changes nothing in the
 //! database. Pure.
 
+use foldhash::HashSet;
+use foldhash::quality::RandomState;
 use ha_event::UtcMicros;
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 /// More than a minute and a half at 1,000 events a second.
 const EVENTS_MAX: usize = 100_000;

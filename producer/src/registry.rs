@@ -16,7 +16,6 @@ use ha_enrich::{ENTITY_RECORD, EntityRecord};
 use ha_frame::EntityFacts;
 use ha_source::{ConnectionState, RequestError, Requester};
 use lists::Lists;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
@@ -73,7 +72,7 @@ impl EntityRow {
 /// What the registries say of all entities that are kept.
 #[derive(Debug, Default)]
 pub struct Registry {
-    rows: HashMap<Arc<str>, Arc<EntityRow>>,
+    rows: foldhash::HashMap<Arc<str>, Arc<EntityRow>>,
 }
 
 impl Registry {

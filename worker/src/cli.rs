@@ -115,7 +115,8 @@ fn check(worker: &WorkerArgs, management: Option<&str>) -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// On one thread: the time of several goes into waking each other, and more workers do more.
+#[tokio::main(flavor = "current_thread")]
 async fn serve(config: crate::Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
     // Every TLS library here uses the process's one crypto provider.
     let _ = rustls::crypto::ring::default_provider().install_default();

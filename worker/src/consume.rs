@@ -75,7 +75,7 @@ pub async fn consume(
     let mut deadline: Option<Instant> = None;
     let mut cancel_at: Option<Instant> = None;
     let mut changed_matters = true;
-    let mut look = tokio::time::interval(Duration::from_millis(500));
+    let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
         in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
         let full = unacknowledged.len() >= limits.prefetch_messages;

@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const NOT_ALLOWED_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often the connection is looked at: it does nothing, so nothing else tells that it is gone.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whose the name is.
 #[derive(Debug, Clone, PartialEq, Eq)]

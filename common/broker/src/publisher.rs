@@ -245,8 +245,9 @@ async fn serve(
     let mut unconfirmed = FuturesUnordered::new();
     let mut verdicts = Verdicts::default();
     let mut handles_gone = false;
-    // Connections that die without a word are noticed by the heartbeat; this only looks.
-    let mut look = tokio::time::interval(Duration::from_millis(100));
+    // A publish tells at once, and connections that die without a word are noticed by the heartbeat;
+    // this only looks while nothing is published. Seldom: it wakes an idle process.
+    let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
         if handles_gone && unconfirmed.is_empty() {
             return End::HandlesGone;

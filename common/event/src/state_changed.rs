@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use wire::{Data, Text, Wire, WireContext, WireState};
 
+pub(crate) use scan::{facts as facts_at, is_plain};
+pub(crate) use wire::STATE_CHANGED;
+
 /// An event of any type.
 #[derive(Debug, Clone)]
 pub enum Event<'a> {
@@ -418,6 +421,10 @@ mod tests {
                 // Where it answers, the general parser answers the same; it need not answer.
                 let general = general.map(|wire| shown(wire, &text));
                 prop_assert_eq!(Ok(shown(short, &text)), general, "{}", text);
+            }
+            if let Some((facts, end)) = crate::EventText::new(&text).facts_at(0) {
+                let event = &text.as_bytes()[..end];
+                prop_assert_eq!(facts.of(event), crate::peek(event).ok(), "{}", text);
             }
         }
 

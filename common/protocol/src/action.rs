@@ -1,5 +1,6 @@
 //! What a message from Home Assistant asks of whoever owns the socket.
 
+use ha_event::Facts;
 use std::fmt;
 use thiserror::Error;
 
@@ -24,6 +25,8 @@ pub enum Action<'a> {
         subscription_id: u64,
         /// The bare event object, untouched: the slice of the message under `"event"`.
         json: &'a str,
+        /// What was read of it on the way, where it is written as usual.
+        facts: Option<Facts>,
     },
     /// An event of a type that is only watched came.
     Watched {
@@ -65,6 +68,7 @@ impl fmt::Debug for Action<'_> {
             Self::Event {
                 subscription_id,
                 json,
+                ..
             } => write!(f, "Event({subscription_id}, {json})"),
             Self::Watched { place } => write!(f, "Watched({place})"),
             Self::Result { id, outcome } => write!(f, "Result({id}, {outcome:?})"),

@@ -1,11 +1,13 @@
 //! Reading a text: one message, or, coalesced, an array of them.
 
+use ha_event::{EventText, Facts};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// One message, borrowed. Only the id and the type are typed; the rest stays JSON, so that a field
 /// of an unknown message type may be anything.
@@ -50,6 +52,78 @@ pub fn read_messages<'a>(text: &'a str, mut each: impl FnMut(Result<Message<'a>,
     } else {
         each(read_one(text));
     }
+}
+
+/// An event message as Home Assistant writes it, within a text.
+#[derive(Debug, Clone)]
+pub(crate) struct EventMessage {
+    pub(crate) subscription_id: u64,
+    /// Where its event stands.
+    pub(crate) event: Range<usize>,
+    pub(crate) facts: Facts,
+}
+
+/// Reads a text of nothing but `state_changed` events, single or coalesced, as Home Assistant
+/// writes them: every one is in `events` then, checked. False for any other text, which is to be
+/// read by [`read_messages`]; what is in `events` means nothing then.
+pub(crate) fn read_usual_events(text: &str, events: &mut Vec<EventMessage>) -> bool {
+    events.clear();
+    let bytes = text.as_bytes();
+    let (mut at, end) = match (bytes.first(), bytes.last()) {
+        (Some(b'['), Some(b']')) => (1, bytes.len() - 1),
+        (Some(b'{'), Some(b'}')) => (0, bytes.len()),
+        _ => return false,
+    };
+    let seen = EventText::new(text);
+    while let Some((message, behind)) = usual_event(&seen, bytes, at) {
+        events.push(message);
+        match bytes.get(behind) {
+            _ if behind == end => return true,
+            // A single message ends the text.
+            Some(b',') if end < bytes.len() => at = behind + 1,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// The event message that begins here, and the place behind it. Home Assistant writes the id last,
+/// older versions of it wrote it first.
+fn usual_event(text: &EventText<'_>, bytes: &[u8], at: usize) -> Option<(EventMessage, usize)> {
+    let mut rest = bytes.get(at..)?.strip_prefix(b"{")?;
+    let mut id = None;
+    if let Some(behind) = rest.strip_prefix(b"\"id\":") {
+        let (first, behind) = number(behind)?;
+        (id, rest) = (Some(first), behind.strip_prefix(b",")?);
+    }
+    let rest = rest.strip_prefix(b"\"type\":\"event\",\"event\":")?;
+    let start = bytes.len() - rest.len();
+    let (facts, end) = text.facts_at(start)?;
+    let mut rest = bytes.get(end..)?;
+    if id.is_none() {
+        let (last, behind) = number(rest.strip_prefix(b",\"id\":")?)?;
+        (id, rest) = (Some(last), behind);
+    }
+    let rest = rest.strip_prefix(b"}")?;
+    let message = EventMessage {
+        subscription_id: id?,
+        event: start..end,
+        facts,
+    };
+    Some((message, bytes.len() - rest.len()))
+}
+
+/// A number without a sign that begins here, and what stands behind it.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
+    let (digits, behind) = bytes.split_at(digits.count());
+    let (b'1'..=b'9', 1..=19) = (*digits.first()?, digits.len()) else {
+        return None;
+    };
+    let number = digits
+        .iter()
+        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    Some((number, behind))
 }
 
 fn read_one(text: &str) -> Result<Message<'_>, BadMessage<'_>> {

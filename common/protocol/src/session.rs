@@ -1,8 +1,9 @@
 //! One connection's conversation: authenticate, subscribe, read, unsubscribe.
 
 use crate::action::{Action, HomeAssistantError};
-use crate::message::{BadMessage, Message, read_messages};
+use crate::message::{BadMessage, EventMessage, Message, read_messages, read_usual_events};
 use crate::token::AccessToken;
+use ha_event::Facts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -74,6 +75,8 @@ pub struct Session {
     /// The id of `supported_features`; 0 until it is sent.
     features_id: u64,
     ha_version: String,
+    /// Those of a text, while it is read.
+    events: Vec<EventMessage>,
 }
 
 impl Session {
@@ -90,6 +93,7 @@ impl Session {
             id_last: 0,
             features_id: 0,
             ha_version: String::new(),
+            events: Vec::new(),
         };
         for event_type in event_types {
             session.to(event_type.into()).is_stream = true;
@@ -143,6 +147,25 @@ impl Session {
         text: &'a str,
         mut each: impl FnMut(Action<'a>),
     ) -> Result<(), ProtocolError> {
+        let mut events = std::mem::take(&mut self.events);
+        let is_usual = read_usual_events(text, &mut events)
+            && events
+                .iter()
+                .all(|event| self.subscription(event.subscription_id).is_some());
+        if is_usual {
+            for event in events.drain(..) {
+                self.handle_event(
+                    event.subscription_id,
+                    &text[event.event],
+                    Some(event.facts),
+                    &mut each,
+                );
+            }
+        }
+        self.events = events;
+        if is_usual {
+            return Ok(());
+        }
         let mut first_error = None;
         let mut bad_messages = 0u64;
         read_messages(text, |read| {
@@ -256,20 +279,12 @@ impl Session {
         match (&*message.kind, self.phase) {
             ("event", _) => {
                 let id = message.id.unwrap_or(0);
-                let Some(subscription) = self.subscription(id) else {
-                    return bad(text, "an event of no subscription of ours");
-                };
                 match message.event.map(RawValue::get) {
+                    _ if self.subscription(id).is_none() => {
+                        return bad(text, "an event of no subscription of ours");
+                    }
                     Some(json) if json.starts_with('{') => {
-                        if let Some(place) = subscription.watched {
-                            each(Action::Watched { place });
-                        }
-                        if subscription.is_stream {
-                            each(Action::Event {
-                                subscription_id: id,
-                                json,
-                            });
-                        }
+                        self.handle_event(id, json, None, each);
                     }
                     _ => return bad(text, "an event message without an event object"),
                 }
@@ -300,6 +315,28 @@ impl Session {
             _ => {}
         }
         Ok(())
+    }
+
+    fn handle_event<'a>(
+        &self,
+        subscription_id: u64,
+        json: &'a str,
+        facts: Option<Facts>,
+        each: &mut impl FnMut(Action<'a>),
+    ) {
+        let Some(subscription) = self.subscription(subscription_id) else {
+            return;
+        };
+        if let Some(place) = subscription.watched {
+            each(Action::Watched { place });
+        }
+        if subscription.is_stream {
+            each(Action::Event {
+                subscription_id,
+                json,
+                facts,
+            });
+        }
     }
 
     fn subscribe<'a>(&mut self, each: &mut impl FnMut(Action<'a>)) {

@@ -28,7 +28,7 @@ pub struct FramingArgs {
     )]
     pub frame_bytes_max: String,
     /// Milliseconds that an event waits for company while earlier messages are unconfirmed
-    #[arg(long, env = "FRAME_AGE_MS_MAX", default_value = "5", value_name = "MS")]
+    #[arg(long, env = "FRAME_AGE_MS_MAX", default_value = "8", value_name = "MS")]
     pub frame_age_ms_max: String,
     /// Larger events become dead letters
     #[arg(
@@ -99,12 +99,7 @@ pub struct BatchArgs {
     )]
     pub batch_points_max: String,
     /// Milliseconds that a point waits for company while a write slot is free
-    #[arg(
-        long,
-        env = "BATCH_AGE_MS_MAX",
-        default_value = "10",
-        value_name = "MS"
-    )]
+    #[arg(long, env = "BATCH_AGE_MS_MAX", default_value = "5", value_name = "MS")]
     pub batch_age_ms_max: String,
     /// Events held at one time
     #[arg(

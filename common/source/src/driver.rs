@@ -221,8 +221,9 @@ impl<'s> Driver<'s> {
 impl Output<'_> {
     fn on_action(&mut self, action: Action<'_>, message: &Received) {
         match action {
-            Action::Event { json, .. } => self.tell(SourceEvent::Event(ReceivedEvent {
+            Action::Event { json, facts, .. } => self.tell(SourceEvent::Event(ReceivedEvent {
                 json: slice(message, json),
+                facts,
                 received_at_ns: message.received_at_ns,
                 permit: message.permit.clone(),
             })),

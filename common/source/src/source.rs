@@ -10,6 +10,7 @@ use crate::state::{ConnectionState, Counters, Ended, add};
 use crate::writer::Writer;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use ha_event::Facts;
 use ha_resilience::Backoff;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -56,6 +57,8 @@ pub enum SourceEvent {
 pub struct ReceivedEvent {
     /// The bare event object: a slice of the received message, not a copy.
     pub json: Bytes,
+    /// What was read of it on the way, where it is written as usual.
+    pub facts: Option<Facts>,
     /// When its message was read from the socket, in nanoseconds since 1970.
     pub received_at_ns: i64,
     /// Its share of the queue; keep it as long as `json`, so that memory stays bounded.

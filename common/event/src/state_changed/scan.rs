@@ -10,6 +10,7 @@ mod usual;
 
 use super::wire::{Data, Text, Wire, WireState};
 use crate::attributes::{Entry, text_of};
+use crate::facts::Facts;
 use std::borrow::Cow;
 use usual::Seen;
 
@@ -23,6 +24,22 @@ pub(super) fn state_changed(text: &str) -> Option<Wire<'_>> {
         usual.or_else(|| Scan::<true>::new(text).event())
     } else {
         Scan::<false>::new(text).event()
+    }
+}
+
+/// What decides about the event that begins at this place of the text, and the place behind it.
+/// None where it is none of the usual shape.
+pub(crate) fn facts(text: &str, at: usize, is_plain: bool) -> Option<(Facts, usize)> {
+    fn scanned<const PLAIN: bool>(text: &str, at: usize) -> Option<(Facts, usize)> {
+        let mut scan = Scan::<PLAIN>::new(text);
+        scan.at = at;
+        let facts = scan.facts_as_usual()?;
+        Some((facts, scan.at))
+    }
+    if is_plain {
+        scanned::<true>(text, at)
+    } else {
+        scanned::<false>(text, at)
     }
 }
 
@@ -385,7 +402,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Whether nothing in the text is escaped and no character is a control character, so that every
 /// string ends at the next quote.
-fn is_plain(text: &str) -> bool {
+pub(crate) fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Without a way out of the loop the compiler looks at many bytes at a time.
     let least = bytes.iter().fold(u8::MAX, |least, byte| least.min(*byte));

@@ -76,7 +76,7 @@ enum Key {
     Other,
 }
 
-pub(super) const STATE_CHANGED: &str = "state_changed";
+pub(crate) const STATE_CHANGED: &str = "state_changed";
 
 impl<'de: 'a, 'a> Deserialize<'de> for Wire<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

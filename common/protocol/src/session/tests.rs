@@ -406,3 +406,50 @@ proptest! {
         prop_assert_eq!(stream(&arrays), stream(&singles));
     }
 }
+
+#[test]
+fn what_was_read_on_the_way_is_what_a_second_look_finds() {
+    let event = |entity: &str| {
+        format!(
+            r#"{{"event_type":"state_changed","data":{{"entity_id":"{entity}","old_state":null,"new_state":{{"entity_id":"{entity}","state":"on","attributes":{{"a":["}}"]}},"last_changed":"1970-01-01T00:00:01+00:00","last_updated":"1970-01-01T00:00:01+00:00","context":{{"id":"c","parent_id":null,"user_id":null}}}}}},"origin":"LOCAL","time_fired":"1970-01-01T00:00:01+00:00","context":{{"id":"c","parent_id":null,"user_id":null}}}}"#
+        )
+    };
+    let first = |entity| format!(r#"{{"id":2,"type":"event","event":{}}}"#, event(entity));
+    let last = |entity| format!(r#"{{"type":"event","event":{},"id":2}}"#, event(entity));
+    let result = r#"{"id":9,"type":"result","success":true,"result":null}"#;
+    let (a, b) = (first("light.a"), last("light.b"));
+    for (text, events, is_read) in [
+        (a.clone(), 1, true),
+        (b.clone(), 1, true),
+        (format!("[{a},{b},{a}]"), 3, true),
+        (format!("[{a}, {b}]"), 2, false),
+        (format!("[{b},{result}]"), 1, false),
+        (b.replace("light.b", "light.\\u0062"), 1, false),
+        (b.replace("state_changed", "call_service"), 1, false),
+        // Cut off: what is complete is told all the same.
+        (format!("[{a},{b},"), 2, false),
+        (format!("[{a}{b}]"), 1, false),
+    ] {
+        let mut actions = Vec::new();
+        ready().on_message(&text, &mut actions).unwrap();
+        let mut found = 0;
+        for action in &actions {
+            let Action::Event { json, facts, .. } = action else {
+                continue;
+            };
+            found += 1;
+            assert_eq!(facts.is_some(), is_read, "{text}");
+            if let Some(facts) = facts {
+                assert_eq!(
+                    facts.of(json.as_bytes()),
+                    ha_event::peek(json.as_bytes()).ok()
+                );
+            }
+        }
+        assert_eq!(found, events, "{text}");
+    }
+    let mut actions = Vec::new();
+    let stranger = b.replace("\"id\":2", "\"id\":77");
+    ready().on_message(&stranger, &mut actions).unwrap();
+    assert!(matches!(&actions[..], [Action::Bad { .. }]), "{actions:?}");
+}

@@ -1,8 +1,10 @@
 //! The event as Home Assistant writes it: members in one order, no white space, nothing escaped.
 //! Names are passed instead of read, and what stands in the event twice is read once.
 
-use super::Scan;
+use super::{Quoted, Scan};
+use crate::UtcMicros;
 use crate::attributes::Entry;
+use crate::facts::Facts;
 use crate::state_changed::wire::{Data, STATE_CHANGED, Text, Wire, WireState};
 use std::borrow::Cow;
 
@@ -109,6 +111,69 @@ impl<'a> Scan<'a, true> {
             return Some((Some(seen), std::mem::take(&mut self.seen.entries)));
         }
         self.attributes()
+    }
+}
+
+impl<'a, const PLAIN: bool> Scan<'a, PLAIN> {
+    /// What [`Facts`] says of an event that begins here, as Home Assistant writes it; the scan is
+    /// left behind it.
+    pub(super) fn facts_as_usual(&mut self) -> Option<Facts> {
+        let start = self.at;
+        self.take(EVENT)?;
+        let entity_id = self.string()?;
+        self.take(OLD_STATE)?;
+        self.pass_state_as_usual()?;
+        self.take(NEW_STATE)?;
+        let updated = self.pass_state_as_usual()?;
+        self.take(ORIGIN)?;
+        self.string()?;
+        self.take(TIME_FIRED)?;
+        let fired = self.string()?;
+        self.context_as_usual()?;
+        self.take(b"}")?;
+        if entity_id.is_escaped || fired.is_escaped {
+            return None;
+        }
+        let time = |quoted: Quoted| {
+            let text = self.text.get(quoted.start + 1..quoted.end - 1)?;
+            UtcMicros::parse(text).ok()
+        };
+        let updated = match updated {
+            Some(quoted) if quoted.is_escaped => return None,
+            updated => updated.and_then(time),
+        };
+        Some(Facts {
+            entity_id: entity_id.start + 1 - start..entity_id.end - 1 - start,
+            source_time: updated.or_else(|| time(fired)),
+        })
+    }
+
+    /// Passes a state or null, and gives its `last_updated`.
+    fn pass_state_as_usual(&mut self) -> Option<Option<Quoted>> {
+        if self.is_null()? {
+            return Some(None);
+        }
+        self.take(ENTITY_ID)?;
+        self.string()?;
+        self.take(STATE)?;
+        self.string()?;
+        self.take(ATTRIBUTES)?;
+        self.at -= 1;
+        let (seen, start) = (self.seen.attributes, self.at);
+        if seen.is_empty() || self.take(seen.as_bytes()).is_none() {
+            self.value(0)?;
+            self.seen.attributes = self.text.get(start..self.at)?;
+        }
+        self.take(LAST_CHANGED)?;
+        self.string()?;
+        if self.take(LAST_REPORTED).is_some() {
+            self.string()?;
+        }
+        self.take(LAST_UPDATED)?;
+        let last_updated = self.string()?;
+        self.seen.context = self.context_as_usual()?;
+        self.take(b"}")?;
+        Some(Some(last_updated))
     }
 
     /// The member `context`: that of the last state, or another.
