@@ -5,11 +5,13 @@
 //! message of type `event`.
 
 mod attributes;
+mod fingerprint;
 mod peek;
 mod state_changed;
 mod time;
 
 pub use attributes::{Attributes, Entries, Entry, Scalar};
+pub use fingerprint::fingerprint;
 pub use peek::{Peek, peek};
 pub use state_changed::{BusEvent, Context, Event, RawContext, State, StateChanged, parse};
 pub use time::{ParseTimeError, UtcMicros};

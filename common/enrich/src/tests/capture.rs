@@ -49,13 +49,9 @@ fn line(json: &str, sequence: u64, options: &Options) -> String {
     point.to_line()
 }
 
-/// FNV-1a, 64 bits.
 pub(super) fn digest<'x>(lines: impl Iterator<Item = &'x String>) -> String {
-    let bytes = lines.flat_map(|line| line.bytes().chain([b'\n']));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    let bytes: Vec<u8> = lines.flat_map(|line| line.bytes().chain([b'\n'])).collect();
+    format!("{:016x}", ha_event::fingerprint(&bytes))
 }
 
 /// The first forty lines as they are; of all, a digest a domain, so that a change names where to
