@@ -1,32 +1,18 @@
 //! A real Home Assistant's events (2024.3.3, 3,000 state changes) through the native schema.
 
 use crate::*;
-use flate2::read::GzDecoder;
 use ha_frame::Origin;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 
-const CAPTURE: &[u8] = include_bytes!("../../fixtures/home-assistant-2024.3.3.jsonl.gz");
+#[path = "../../fixtures/capture.rs"]
+mod fixture;
 
 /// The events' own bytes.
 pub(super) fn capture() -> Vec<String> {
-    #[derive(serde::Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow)]
-        event: &'a RawValue,
-    }
-    let lines = BufReader::new(GzDecoder::new(CAPTURE))
-        .lines()
-        .map(Result::unwrap);
-    lines
-        .map(|line| {
-            serde_json::from_str::<Message<'_>>(&line)
-                .unwrap()
-                .event
-                .get()
-                .into()
-        })
+    let events = fixture::events().into_iter();
+    events
+        .map(|json| String::from_utf8(json).unwrap())
         .collect()
 }
 
