@@ -27,17 +27,11 @@ pub async fn follow_sink(sink: Arc<Sink>, mut state: watch::Receiver<SinkState>,
         () = probing => {}
         changed = state.changed() => if changed.is_err() { return },
     }
-    loop {
-        match &*state.borrow_and_update() {
-            SinkState::Available => health.ready(part),
-            SinkState::Unavailable(reason) | SinkState::Refused(reason) => {
-                health.not_ready(part, reason.as_str());
-            }
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
+    let reason = |state: &SinkState| match state {
+        SinkState::Available => None,
+        SinkState::Unavailable(reason) | SinkState::Refused(reason) => Some(reason.clone()),
+    };
+    health.follow(part, state, reason).await;
 }
 
 /// `sink` of `/status`.
