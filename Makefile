@@ -20,7 +20,7 @@ services: services-install ## start private services, print their addresses, sto
 	$(SERVICES) up
 
 test: services-install ## everything, against the real services
-	cargo build --workspace --bins
+	cargo test --workspace --no-run
 	$(SERVICES) run -- .ci/test
 
 lint: ## what CI checks before the tests

@@ -114,9 +114,6 @@ async fn run_until_stopped(config: Config, trace: Option<TraceSettings>) -> anyh
     let instance = Some(config.instance.as_str());
     let name = "ha-ingestor-producer";
     let traces = ha_assembly::traces(trace.as_ref(), name, instance, &config.tls)?;
-    tokio::spawn(ha_telemetry::report_suppressed());
-    let done = App::build(config, metrics).await?.run(shutdown).await;
-    ha_assembly::flush_traces(traces).await;
-    ha_telemetry::say_suppressed();
-    done
+    let app = Box::pin(async { App::build(config, metrics).await?.run(shutdown).await });
+    ha_assembly::reported(traces, app).await
 }

@@ -185,57 +185,38 @@ fn broker_status(state: &PublisherState) -> Value {
 
 /// Readiness by the connection to Home Assistant.
 pub async fn follow_home_assistant(
-    mut state: watch::Receiver<ConnectionState>,
+    state: watch::Receiver<ConnectionState>,
     url: Url,
     health: Health,
 ) {
-    let part = "home_assistant";
     // Scheme, host and port: whatever else stands in the URL may be a secret.
     let address = url.origin().ascii_serialization();
-    loop {
-        match &*state.borrow_and_update() {
-            ConnectionState::Connected { .. } => health.ready(part),
-            ConnectionState::Connecting => health.not_ready(part, "connecting"),
-            ConnectionState::AuthInvalid { message } => health.not_ready(
-                part,
-                format!("HOME_ASSISTANT_TOKEN is refused ({message}); make a new long-lived access token in Home Assistant"),
-            ),
-            ConnectionState::Disconnected { reason, .. } => {
-                health.not_ready(part, format!("HOME_ASSISTANT_URL {address}: {reason}; trying again for ever"));
-            }
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
+    let reason = |state: &ConnectionState| match state {
+        ConnectionState::Connected { .. } => None,
+        ConnectionState::Connecting => Some("connecting".into()),
+        ConnectionState::AuthInvalid { message } => Some(format!(
+            "HOME_ASSISTANT_TOKEN is refused ({message}); make a new long-lived access token in Home Assistant"
+        )),
+        ConnectionState::Disconnected { reason, .. } => Some(format!(
+            "HOME_ASSISTANT_URL {address}: {reason}; trying again for ever"
+        )),
+    };
+    health.follow("home_assistant", state, reason).await;
 }
 
 /// Readiness by the spool's disk.
-pub async fn follow_spool(mut stats: watch::Receiver<SpoolStats>, health: Health) {
-    let part = "spool";
-    loop {
-        if stats.borrow_and_update().disk_full {
-            health.not_ready(part, "the disk of SPOOL_PATH is full; make room there");
-        } else {
-            health.ready(part);
-        }
-        if stats.changed().await.is_err() {
-            return;
-        }
-    }
+pub async fn follow_spool(stats: watch::Receiver<SpoolStats>, health: Health) {
+    let full = "the disk of SPOOL_PATH is full; make room there";
+    let reason = |stats: &SpoolStats| stats.disk_full.then(|| full.to_owned());
+    health.follow("spool", stats, reason).await;
 }
 
 /// Readiness by the connection to the broker.
-pub async fn follow_broker(mut state: watch::Receiver<PublisherState>, health: Health) {
-    let part = "broker";
-    loop {
-        match &*state.borrow_and_update() {
-            PublisherState::Connected => health.ready(part),
-            PublisherState::Connecting => health.not_ready(part, "connecting"),
-            PublisherState::Failed(reason) => health.not_ready(part, reason.as_str()),
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
+pub async fn follow_broker(state: watch::Receiver<PublisherState>, health: Health) {
+    let reason = |state: &PublisherState| match state {
+        PublisherState::Connected => None,
+        PublisherState::Connecting => Some("connecting".into()),
+        PublisherState::Failed(reason) => Some(reason.clone()),
+    };
+    health.follow("broker", state, reason).await;
 }

@@ -89,14 +89,14 @@ pub fn watch_workers(client: IntakeClient) -> watch::Receiver<Workers> {
 pub async fn follow_workers(mut workers: watch::Receiver<Workers>, health: Health) {
     let part = "workers";
     health.not_ready(part, "asking them");
-    while workers.changed().await.is_ok() {
-        match workers.borrow_and_update().away() {
-            None => health.ready(part),
-            Some(reason) => health.not_ready(
-                part,
-                format!("ENRICHMENT_SERVICE_URL: {reason}; trying again for ever"),
-            ),
-        }
+    if workers.changed().await.is_ok() {
+        let reason = |workers: &Workers| {
+            let away = workers.away()?;
+            Some(format!(
+                "ENRICHMENT_SERVICE_URL: {away}; trying again for ever"
+            ))
+        };
+        health.follow(part, workers, reason).await;
     }
 }
 

@@ -11,7 +11,7 @@ use ha_broker::{
     Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
 };
 use ha_intake::Intake;
-use ha_pipeline::{LatencyRecorder, Pipeline, SinkState};
+use ha_pipeline::{LatencyRecorder, Pipeline, SINK_PAUSE_MAX, SinkState};
 use ha_resilience::Backoff;
 use ha_spool::Spool;
 use ha_telemetry::{Admin, Health, Rates};
@@ -320,7 +320,7 @@ impl Worker {
     /// however long, costs a message one delivery.
     async fn wait_for_sink(&self, shutdown: &CancellationToken) {
         tracing::warn!("the database is away for long; deliveries went back to the queue");
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut backoff = Backoff::new(Duration::from_secs(1), SINK_PAUSE_MAX);
         let mut state = self.pipeline.sink_state();
         while let Err(error) = self.sink.probe().await {
             tracing::debug!(%error, "the database is still away");

@@ -124,9 +124,6 @@ async fn serve(config: crate::Config, trace: Option<TraceSettings>) -> anyhow::R
     let shutdown = ha_telemetry::shutdown_token()?;
     let name = "ha-ingestor-worker";
     let traces = ha_assembly::traces(trace.as_ref(), name, None, &config.tls)?;
-    tokio::spawn(ha_telemetry::report_suppressed());
-    let done = App::build(config, metrics).await?.run(shutdown).await;
-    ha_assembly::flush_traces(traces).await;
-    ha_telemetry::say_suppressed();
-    done
+    let app = Box::pin(async { App::build(config, metrics).await?.run(shutdown).await });
+    ha_assembly::reported(traces, app).await
 }

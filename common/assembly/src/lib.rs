@@ -26,7 +26,7 @@ pub use status::{
     follow_sink, hundredths, latency_status, latest_events_status, quality_status, queues_status,
     sink_status,
 };
-pub use traces::{flush_traces, traces};
+pub use traces::{reported, traces};
 
 /// A part that cannot be made.
 #[derive(Debug, thiserror::Error)]

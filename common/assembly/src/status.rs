@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use ha_broker::{Depths, topology};
-use ha_pipeline::{LatencyRecorder, LatestEvents, QualitySummary, SinkState};
+use ha_pipeline::{LatencyRecorder, LatestEvents, QualitySummary, SINK_PAUSE_MAX, SinkState};
 use ha_resilience::Backoff;
 use ha_sink::Sink;
 use ha_telemetry::Health;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub async fn follow_sink(sink: Arc<Sink>, mut state: watch::Receiver<SinkState>, health: Health) {
     let part = "database";
     let probing = async {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut backoff = Backoff::new(Duration::from_secs(1), SINK_PAUSE_MAX);
         while let Err(error) = sink.probe().await {
             health.not_ready(part, error.to_string());
             tokio::time::sleep(backoff.next_random()).await;
@@ -27,17 +27,11 @@ pub async fn follow_sink(sink: Arc<Sink>, mut state: watch::Receiver<SinkState>,
         () = probing => {}
         changed = state.changed() => if changed.is_err() { return },
     }
-    loop {
-        match &*state.borrow_and_update() {
-            SinkState::Available => health.ready(part),
-            SinkState::Unavailable(reason) | SinkState::Refused(reason) => {
-                health.not_ready(part, reason.as_str());
-            }
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
+    let reason = |state: &SinkState| match state {
+        SinkState::Available => None,
+        SinkState::Unavailable(reason) | SinkState::Refused(reason) => Some(reason.clone()),
+    };
+    health.follow(part, state, reason).await;
 }
 
 /// `sink` of `/status`.

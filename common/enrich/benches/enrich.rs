@@ -12,61 +12,20 @@
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
+#[path = "../fixtures/capture.rs"]
+mod capture;
 #[path = "enrich/typed.rs"]
 mod typed;
 
-use flate2::read::GzDecoder;
 use ha_enrich::{
     AttributePolicy, Depth, ObservedWeather, Options, STAGE_NAMES, enrich_among,
     enrich_first_stages,
 };
-use ha_frame::{Envelope, Origin, WeatherFacts};
 use ha_point::{Format, Point, PointBuffer, encode_line};
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::time::Duration;
-
-const CAPTURE: &[u8] = include_bytes!("../fixtures/home-assistant-2024.3.3.jsonl.gz");
-
-fn events() -> Vec<Vec<u8>> {
-    #[derive(serde::Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow)]
-        event: &'a RawValue,
-    }
-    BufReader::new(GzDecoder::new(CAPTURE))
-        .lines()
-        .map(|line| line.expect("the fixture is readable"))
-        .map(|line| {
-            let message: Message<'_> = serde_json::from_str(&line).expect("a message");
-            message.event.get().as_bytes().to_vec()
-        })
-        .collect()
-}
-
-fn envelopes(events: &[Vec<u8>]) -> Vec<Envelope<'_>> {
-    let envelope = |(index, json): (usize, &'_ Vec<u8>)| Envelope {
-        id: Default::default(),
-        instance: "home".into(),
-        epoch: Some(1_795_297_000_000),
-        sequence: Some(index as u64 + 1),
-        received_at_ns: 1_795_297_400_000_000_000,
-        origin: Origin::Live,
-        json: json.clone().into(),
-    };
-    events.iter().enumerate().map(envelope).collect()
-}
-
-fn weather() -> WeatherFacts<'static> {
-    WeatherFacts {
-        observed_at_us: 1_795_297_300_000_000,
-        condition: "sunny".into(),
-        attributes: r#"{"temperature":21.6,"temperature_unit":"°C","humidity":92}"#.into(),
-    }
-}
 
 /// Turns of every row.
 const TURNS: usize = 60;
@@ -179,9 +138,9 @@ const TYPED: &str = "serde_json alone (typed)";
 const WHOLE: &str = "whole";
 
 fn main() {
-    let events = events();
-    let envelopes = envelopes(&events);
-    let weather = weather();
+    let events = capture::events();
+    let envelopes: Vec<_> = events.iter().enumerate().map(capture::envelope).collect();
+    let weather = capture::weather();
     // As the pipeline does: read once a frame.
     let observed = [ObservedWeather::of(&weather)];
     let full = Options::default();

@@ -6,12 +6,14 @@
 
 mod attributes;
 mod facts;
+mod fingerprint;
 mod peek;
 mod state_changed;
 mod time;
 
 pub use attributes::{Attributes, Entries, Entry, Scalar};
 pub use facts::{EventText, Facts};
+pub use fingerprint::fingerprint;
 pub use peek::{Peek, peek};
 pub use state_changed::{BusEvent, Context, Event, RawContext, State, StateChanged, parse};
 pub use time::{ParseTimeError, UtcMicros};

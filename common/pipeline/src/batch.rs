@@ -7,7 +7,7 @@ use crate::run::{Ticket, Work};
 use crate::weather::WeatherStage;
 use bytes::Bytes;
 use ha_enrich::{Options, Schema};
-use ha_frame::{DecodeError, Frame, Origin, Replay};
+use ha_frame::{DecodeError, Envelope, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -40,7 +40,8 @@ pub(crate) struct Stages<'a> {
 pub(crate) struct Source {
     pub frame: u32,
     pub envelope: u32,
-    /// The point's time; `None` for events whose latency says nothing (imports, backfill).
+    /// The point's time; `None` where the latency says nothing of Home Assistant's events:
+    /// imports, backfill, the producer's own records.
     pub live_time_ns: Option<i64>,
 }
 
@@ -152,7 +153,7 @@ impl<T: Ticket> Batch<T> {
                     self.sources.push(Source {
                         frame: self.frames.len() as u32,
                         envelope: index as u32,
-                        live_time_ns: (envelope.origin == Origin::Live).then_some(time_ns),
+                        live_time_ns: is_live_event(envelope).then_some(time_ns),
                     });
                 }
                 // The schema of Home Assistant's integration leaves some states out.
@@ -207,6 +208,11 @@ impl<T: Ticket> Batch<T> {
         held.ticket.became_letter(source.envelope as usize, &letter);
         Some(letter)
     }
+}
+
+/// Records go the way of live events, but have no number.
+fn is_live_event(envelope: &Envelope<'_>) -> bool {
+    envelope.origin == Origin::Live && envelope.sequence.is_some()
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

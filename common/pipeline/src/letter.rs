@@ -203,12 +203,8 @@ pub fn fingerprint(reason: &str, stage: &str, error: &str, domain: &str) -> Stri
             None => shape.push(letter),
         }
     }
-    let hash = format!("{reason}|{stage}|{shape}|{domain}")
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{hash:016x}")
+    let whole = format!("{reason}|{stage}|{shape}|{domain}");
+    format!("{:016x}", ha_event::fingerprint(whole.as_bytes()))
 }
 
 /// Where letters go: the broker's dead-letter exchange, or the spool database.

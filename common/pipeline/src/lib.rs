@@ -20,4 +20,4 @@ pub use letter::{DeadLetters, Letter, Reason, now_ns};
 pub use metrics::{Totals, describe};
 pub use quality::{QualityRecorder, QualitySummary};
 pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
-pub use write::SinkState;
+pub use write::{SINK_PAUSE_MAX, SinkState};

@@ -12,6 +12,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// A database that is away is asked again after this long at most: what it costs (a request), and
+/// what it saves (that much of every recovery).
+pub const SINK_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// Whether the database takes writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkState {
@@ -54,7 +58,7 @@ impl<D: DeadLetters> Writer<D> {
     }
 
     async fn write<T: Ticket>(&self, batch: &mut Batch<T>, mut span: ha_trace::Span) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        let mut backoff = Backoff::new(Duration::from_millis(500), SINK_PAUSE_MAX);
         // What settings must cure, nobody cures within a second.
         let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
         loop {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What a process says of itself between SIGTERM and its end.
@@ -39,6 +40,26 @@ impl Health {
     /// A part does not, and why.
     pub fn not_ready(&self, part: &'static str, reason: impl Into<String>) {
         self.lock().insert(part, reason.into());
+    }
+
+    /// Follows what is known of a part until nobody tells any more: not ready while there is a
+    /// `reason`.
+    pub async fn follow<T>(
+        self,
+        part: &'static str,
+        mut state: watch::Receiver<T>,
+        reason: impl Fn(&T) -> Option<String>,
+    ) {
+        loop {
+            let reason = reason(&state.borrow_and_update());
+            match reason {
+                None => self.ready(part),
+                Some(reason) => self.not_ready(part, reason),
+            }
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// `part: reason`, one a part; empty when ready.

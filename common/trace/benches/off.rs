@@ -12,20 +12,18 @@
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
-use flate2::read::GzDecoder;
+#[path = "../../enrich/fixtures/capture.rs"]
+mod capture;
+
 use futures_util::FutureExt;
 use ha_enrich::{Options, enrich_among};
-use ha_frame::{Envelope, Frame, Origin};
+use ha_frame::Frame;
 use ha_point::encode_line;
 use ha_trace::{Context, Sampling, TraceOptions};
-use serde_json::value::RawValue;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-
-const CAPTURE: &[u8] = include_bytes!("../../enrich/fixtures/home-assistant-2024.3.3.jsonl.gz");
 
 /// Off to absent, at least.
 const RATIO_MIN: f64 = 0.98;
@@ -35,8 +33,8 @@ const TURNS: usize = 101;
 const TURN: Duration = Duration::from_millis(30);
 
 fn main() -> ExitCode {
-    let events = events();
-    let envelopes: Vec<_> = events.iter().enumerate().map(envelope).collect();
+    let events = capture::events();
+    let envelopes: Vec<_> = events.iter().enumerate().map(capture::envelope).collect();
     let mut is_free = true;
     for events_per_frame in [100, 1] {
         let frames: Vec<_> = envelopes
@@ -157,32 +155,4 @@ fn nanoseconds(work: impl Fn()) -> f64 {
 fn cpu_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-fn events() -> Vec<Vec<u8>> {
-    #[derive(serde::Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow)]
-        event: &'a RawValue,
-    }
-    BufReader::new(GzDecoder::new(CAPTURE))
-        .lines()
-        .map(|line| line.expect("the fixture is readable"))
-        .map(|line| {
-            let message: Message<'_> = serde_json::from_str(&line).expect("a message");
-            message.event.get().as_bytes().to_vec()
-        })
-        .collect()
-}
-
-fn envelope((index, json): (usize, &Vec<u8>)) -> Envelope<'_> {
-    Envelope {
-        id: Default::default(),
-        instance: "home".into(),
-        epoch: Some(1_795_297_000_000),
-        sequence: Some(index as u64 + 1),
-        received_at_ns: 1_795_297_400_000_000_000,
-        origin: Origin::Live,
-        json: json.as_slice().into(),
-    }
 }

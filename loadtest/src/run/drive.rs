@@ -12,6 +12,9 @@ use crate::progress::Progress;
 
 /// How long a restarting Home Assistant is away.
 const HOME_DOWN: Duration = Duration::from_millis(500);
+/// What is fired while nobody is subscribed is never sent; what will be, is within this, however
+/// busy the machine.
+const QUIET: Duration = Duration::from_secs(2);
 /// Nothing more will come when the count has not moved for so long.
 const STALLED: Duration = Duration::from_secs(20);
 /// The same where a killed connection leaves open how many there are to come.
@@ -189,16 +192,15 @@ pub(super) async fn drain(
     may_fall_short: bool,
 ) -> anyhow::Result<f64> {
     let begun = Instant::now();
-    let (mut last, mut moved, mut sent_before) = ((0, 0), Instant::now(), u64::MAX);
+    let (mut last, mut moved) = ((0, 0), Instant::now());
     loop {
         let asked = Instant::now();
         let (sent, stored) = (harness.sent(), harness.stored().await?);
         progress.show(|| format!("stored {stored} of {sent}"));
-        // Twice the same number: what the home had fired is on the socket.
-        if stored >= sent && sent == sent_before {
+        let is_all = sent == harness.fired() || last == (sent, stored) && moved.elapsed() > QUIET;
+        if stored >= sent && is_all {
             break;
         }
-        sent_before = sent;
         if last != (sent, stored) {
             (last, moved) = ((sent, stored), Instant::now());
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use ha_broker::{Broker, BrokerError, topology};
 use ha_settings::TlsSettings;
+use lapin::options::BasicGetOptions;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -18,6 +19,7 @@ const STABLE_FOR: Duration = Duration::from_secs(2);
 const STABLE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// RabbitMQ's management lags up to 5 s behind a quorum queue.
 const STATISTICS_STABLE_FOR: Duration = Duration::from_secs(6);
+const STATISTICS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// RabbitMQ's management API.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub(super) struct Deliveries {
     messages: u64,
     /// With the mark "redelivered".
     pub(super) redelivered: u64,
+    /// Looks into the empty queue.
+    found_empty: u64,
 }
 
 impl Deliveries {
@@ -49,6 +53,7 @@ impl Deliveries {
             acknowledged: self.acknowledged.saturating_sub(before.acknowledged),
             messages: self.messages,
             redelivered: self.redelivered.saturating_sub(before.redelivered),
+            found_empty: self.found_empty.saturating_sub(before.found_empty),
         }
     }
 
@@ -167,9 +172,45 @@ impl Queues {
         let Some(management) = &self.management else {
             return Ok(None);
         };
+        if let Some(now) = self.deliveries_after_a_look(management, client).await?
+            && now.redelivered_settled() == 0
+        {
+            return Ok(Some(now));
+        }
         let read = || management.deliveries(client);
         let now = stable(STATISTICS_STABLE_FOR, read).await?;
         Ok(Some(now.since(self.deliveries_before)))
+    }
+
+    /// The same as soon as no acknowledgement can be missing: the broker counts a look into the
+    /// empty queue beside acknowledgements, and where it tells of the look, it tells of all that
+    /// were before it. What was published may still be short, so that they can be too many, and
+    /// never too few. `None` if the queue is not empty, or the broker does not tell.
+    async fn deliveries_after_a_look(
+        &self,
+        management: &Management,
+        client: &reqwest::Client,
+    ) -> anyhow::Result<Option<Deliveries>> {
+        let queue = topology::EVENTS_QUEUE;
+        let before = management.deliveries(client).await?;
+        // Open until the end: the counts of a closed channel may be gone before they were read.
+        let connection = self.broker.connect().await?;
+        let channel = connection.create_channel().await?;
+        if topology::depth(&self.broker, &channel, queue).await? > 0 {
+            return Ok(None);
+        }
+        let options = BasicGetOptions { no_ack: false };
+        let found = channel.basic_get(queue.into(), options).await?;
+        let deadline = Instant::now() + STATISTICS_STABLE_FOR;
+        let mut told = None;
+        while found.is_none() && told.is_none() && Instant::now() < deadline {
+            tokio::time::sleep(STATISTICS_INTERVAL).await;
+            let now = management.deliveries(client).await?;
+            told = (now.found_empty > before.found_empty).then_some(now);
+        }
+        // With it goes back what a look has found after all.
+        let _ = connection.close(200, "done".into()).await;
+        Ok(told.map(|now| now.since(self.deliveries_before)))
     }
 }
 
@@ -201,6 +242,7 @@ impl Management {
             acknowledged: count("/message_stats/ack"),
             messages: count("/messages"),
             redelivered: count("/message_stats/redeliver"),
+            found_empty: count("/message_stats/get_empty"),
         })
     }
 }
@@ -267,12 +309,14 @@ mod tests {
             acknowledged: 90,
             messages: 10,
             redelivered: 4,
+            found_empty: 0,
         };
         let marked = Deliveries {
             published: 300,
             acknowledged: 298,
             messages: 2,
             redelivered: 7,
+            found_empty: 1,
         };
         let since = marked.since(before);
         assert_eq!((since.redelivered, since.redelivered_settled()), (3, 0));

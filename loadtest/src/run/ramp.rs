@@ -128,7 +128,6 @@ pub(super) async fn run(
 }
 
 async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyhow::Result<Drive> {
-    harness.await_records().await?;
     let mut search = Search::new(ramp.plan.rate, ramp.rate_max, PRECISION);
     let (begun, mut steps, mut drain_s) = (Instant::now(), Vec::new(), 0.0);
     harness.begin();

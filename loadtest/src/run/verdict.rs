@@ -42,11 +42,9 @@ pub async fn report(
         let Some(queues) = harness.queues() else {
             return Ok((None, None));
         };
-        let dead_lettered = queues.dead_lettered().await?;
-        anyhow::Ok((
-            Some(dead_lettered),
-            queues.deliveries(harness.client()).await?,
-        ))
+        let deliveries = queues.deliveries(harness.client());
+        let (letters, deliveries) = tokio::try_join!(queues.dead_lettered(), deliveries)?;
+        anyhow::Ok((Some(letters), deliveries))
     };
     let (found, (dead_lettered, deliveries)) = tokio::try_join!(comparing, asking_broker)?;
     let usage = |role| harness.usage().of(role);

@@ -1,7 +1,7 @@
 //! A real Home Assistant, and what became of every state that its recorder kept.
 //!
-//! It is started once for all tests here: several producers, one a mode, look at the same home and
-//! write into databases of their own.
+//! It is one session, in which several producers, one a mode, look at the same home and write into
+//! databases of their own; and one test, beside which others run, instead of several that wait for it.
 
 mod house;
 mod schema;
@@ -9,12 +9,20 @@ mod session;
 mod states;
 
 use serde_json::Value;
-use session::{Compared, PASSING, is_explained, session};
+use session::{Compared, PASSING, Session, is_explained, session};
 use std::collections::BTreeSet;
 
-#[test]
-fn every_state_of_the_recorder_is_stored_and_nothing_else() {
-    let session = session();
+#[tokio::test]
+async fn what_a_real_home_keeps_is_stored_on_every_way() {
+    let session = Box::pin(session()).await;
+    every_state_of_the_recorder_is_stored_and_nothing_else(&session);
+    gap_fill_brings_what_happened_while_the_producer_was_dead_or_cut_off(&session);
+    a_restart_of_home_assistant_leaves_no_gap(&session);
+    the_audit_agrees_and_names_one_deleted_point(&session);
+    the_schema_homeassistant_is_what_its_own_integration_writes(&session);
+}
+
+fn every_state_of_the_recorder_is_stored_and_nothing_else(session: &Session) {
     for mode in &session.live {
         assert!(mode.recorded > 1_500, "{} states", mode.recorded);
         assert_eq!(mode.problems, [""; 0], "{}", mode.name);
@@ -35,9 +43,8 @@ fn assert_complete(mode: &Compared) {
     assert!(explained.len() <= 3, "{}: {explained:?}", mode.name);
 }
 
-#[test]
-fn gap_fill_brings_what_happened_while_the_producer_was_dead_or_cut_off() {
-    for mode in &session().gap {
+fn gap_fill_brings_what_happened_while_the_producer_was_dead_or_cut_off(session: &Session) {
+    for mode in &session.gap {
         let (problems, filled) = (&mode.problems, mode.backfilled);
         match mode.name {
             "queue" | "inline" => {
@@ -50,9 +57,7 @@ fn gap_fill_brings_what_happened_while_the_producer_was_dead_or_cut_off() {
     }
 }
 
-#[test]
-fn a_restart_of_home_assistant_leaves_no_gap() {
-    let session = session();
+fn a_restart_of_home_assistant_leaves_no_gap(session: &Session) {
     let mut filled = 0;
     for (mode, before) in session.restart.iter().zip(&session.gap) {
         assert_complete(mode);
@@ -63,9 +68,7 @@ fn a_restart_of_home_assistant_leaves_no_gap() {
     assert!(filled > 0);
 }
 
-#[test]
-fn the_audit_agrees_and_names_one_deleted_point() {
-    let session = session();
+fn the_audit_agrees_and_names_one_deleted_point(session: &Session) {
     for audit in &session.audits {
         assert_eq!(audit.whole.0, Some(0), "{}: {}", audit.name, audit.whole.1);
         let report = &audit.whole.1["history"];
@@ -92,9 +95,8 @@ const DIFFERENT: [(&str, &str); 2] = [
     ("supported_color_modes_str", "a list of enumerations"),
 ];
 
-#[test]
-fn the_schema_homeassistant_is_what_its_own_integration_writes() {
-    let (ours, theirs) = &session().schema;
+fn the_schema_homeassistant_is_what_its_own_integration_writes(session: &Session) {
+    let (ours, theirs) = &session.schema;
     assert!(theirs.len() > 1_500, "{} points", theirs.len());
     let only = |one: &schema::Points, other: &schema::Points| -> Vec<_> {
         let keys = one.keys().filter(|key| !other.contains_key(*key));

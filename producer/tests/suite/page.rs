@@ -71,6 +71,14 @@ async fn assert_is_alive(page: &Page) {
     }
     page.wait_until("document.querySelectorAll('#sparkline [points]').length === 2")
         .await;
+    // Of another mode than this producer's.
+    let workers = "cards({workers: [{state: 'ready'}, {state: 'away', reason: 'nobody there'}]}), \
+                   document.querySelector('#cards').innerText";
+    let text = page.evaluate(workers).await;
+    let text = text.as_str().unwrap();
+    for part in ["Workers", "1 of 2", "nobody there"] {
+        assert!(text.contains(part), "no {part}:\n{text}");
+    }
 }
 
 /// No scrolling sideways, whatever the window.

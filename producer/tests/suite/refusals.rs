@@ -1,6 +1,9 @@
 //! Settings and neighbours that are wrong: what the user is told.
 
-use crate::suite::process::free_port;
+use crate::suite::process::{
+    an_admin_address_in_use_ends_the_start, free_port, no_broker_at_the_address_is_said,
+    settings_are_refused,
+};
 use crate::suite::support::{Files, home, producer, with};
 
 const SECRET: &str = "s3cret-that-never-shows";
@@ -46,18 +49,10 @@ async fn no_home_at_the_address_is_said_with_its_setting() {
 #[tokio::test]
 async fn no_broker_at_the_address_is_said_and_never_the_password() {
     let (home, files) = (home().await, Files::new());
-    let port = free_port();
-    let url = format!("amqp://user:{SECRET}@127.0.0.1:{port}/%2f");
-    let process = producer(&with(files.variables(&home, "queue"), &[("AMQP_URL", url)]));
-    let said = process
-        .wait_until_not_ready(&["broker", &port.to_string()])
-        .await;
-    let (_, status) = process.get("/status").await;
-    let output = process.stop().await;
-    for text in [&said, &status, &output] {
-        assert!(!text.contains(SECRET), "{text}");
-    }
-    assert!(said.contains("AMQP_URL"), "{said}");
+    no_broker_at_the_address_is_said(|url| {
+        producer(&with(files.variables(&home, "queue"), &[url]))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -108,9 +103,7 @@ async fn all_bad_settings_are_said_at_once_and_no_secret() {
         ("TLS_CERT_FILE", "/nonexistent".into()),
         ("ADMIN_ADDR", "here".into()),
     ]);
-    let ended = process.ended().await;
-    assert_eq!(ended.status.code(), Some(2), "{}", ended.output);
-    for name in [
+    let names = [
         "ENRICHMENT_MODE: \"sideways\"",
         "HOME_ASSISTANT_URL:",
         "HOME_ASSISTANT_TOKEN is not set",
@@ -120,34 +113,15 @@ async fn all_bad_settings_are_said_at_once_and_no_secret() {
         "EVENT_BYTES_MAX: \"lots\"",
         "TLS_KEY_FILE",
         "ADMIN_ADDR: \"here\"",
-    ] {
-        assert!(
-            ended.output.contains(name),
-            "{name} is not in: {}",
-            ended.output
-        );
-    }
-    assert!(!ended.output.contains(SECRET), "{}", ended.output);
+    ];
+    settings_are_refused(process, &names, SECRET).await;
 }
 
 #[tokio::test]
 async fn an_admin_address_in_use_ends_the_start_with_its_cure() {
     let (home, files) = (home().await, Files::new());
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = listener.local_addr().unwrap().to_string();
-    let variables = with(
-        files.embedded(&home, "inline"),
-        &[("ADMIN_ADDR", taken.clone())],
-    );
-    let ended = producer(&variables).ended().await;
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.output);
-    for part in ["ADMIN_ADDR", &taken, "another address"] {
-        assert!(
-            ended.output.contains(part),
-            "{part} is not in: {}",
-            ended.output
-        );
-    }
+    let start = |taken| producer(&with(files.embedded(&home, "inline"), &[taken]));
+    an_admin_address_in_use_ends_the_start(start).await;
 }
 
 #[tokio::test]

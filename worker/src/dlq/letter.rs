@@ -261,7 +261,10 @@ fn contents(payload: &[u8]) -> Contents {
                 DecodeError::NewerVersion { found } => Some(found),
                 _ => None,
             };
-            let (id, subject) = (hash(payload), String::new());
+            let (id, subject) = (
+                format!("{:016x}", ha_event::fingerprint(payload)),
+                String::new(),
+            );
             return Contents {
                 id,
                 events: Vec::new(),
@@ -297,12 +300,4 @@ fn contents(payload: &[u8]) -> Contents {
         subject,
         newer_version: None,
     }
-}
-
-/// FNV-1a, 64 bits: stable, and not meant to keep anyone out.
-fn hash(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
 }

@@ -229,6 +229,51 @@ pub async fn log_level_changes_while_it_runs(
     assert_eq!(info, 2, "the address and the shutdown: {output}");
 }
 
+/// Starts a process with an `ADMIN_ADDR` that is taken: it ends, and names the cure.
+pub async fn an_admin_address_in_use_ends_the_start(
+    start: impl FnOnce((&'static str, String)) -> Process,
+) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let ended = start(("ADMIN_ADDR", taken.clone())).ended().await;
+    let output = ended.output;
+    assert_eq!(ended.status.code(), Some(1), "{output}");
+    for part in ["ADMIN_ADDR", &taken, "another address"] {
+        assert!(output.contains(part), "{part} is not in: {output}");
+    }
+}
+
+/// Starts a process with an `AMQP_URL` that leads nowhere: it goes on, and says so without the
+/// password.
+pub async fn no_broker_at_the_address_is_said(
+    start: impl FnOnce((&'static str, String)) -> Process,
+) {
+    const SECRET: &str = "s3cret-that-never-shows";
+    let port = free_port();
+    let url = format!("amqp://user:{SECRET}@127.0.0.1:{port}/%2f");
+    let process = start(("AMQP_URL", url));
+    let said = process
+        .wait_until_not_ready(&["broker", "AMQP_URL", &port.to_string()])
+        .await;
+    let (_, status) = process.get("/status").await;
+    assert_eq!(process.get("/healthz").await.0, 200);
+    let output = process.stop().await;
+    for text in [&said, &status, &output] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+/// A process ends with code 2 over its settings, names all of these, and shows no secret.
+pub async fn settings_are_refused(process: Process, names: &[&str], secret: &str) {
+    let ended = process.ended().await;
+    let output = ended.output;
+    assert_eq!(ended.status.code(), Some(2), "{output}");
+    for name in names {
+        assert!(output.contains(name), "{name} is not in: {output}");
+    }
+    assert!(!output.contains(secret), "{output}");
+}
+
 /// A port that nobody listens on, below the range that clients get theirs from; and not found
 /// twice by one process.
 pub fn free_port() -> u16 {

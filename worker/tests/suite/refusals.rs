@@ -1,7 +1,10 @@
 //! Settings and neighbours that are wrong: what is said, and that nothing is lost over it.
 
 use crate::suite::frames::{many, publish};
-use crate::suite::process::{free_port, wait_for};
+use crate::suite::process::{
+    an_admin_address_in_use_ends_the_start, free_port, no_broker_at_the_address_is_said,
+    settings_are_refused, wait_for,
+};
 use crate::suite::stored::Place;
 use crate::suite::{variables, worker};
 
@@ -97,22 +100,7 @@ async fn no_database_at_the_address_is_said_and_everything_kept() {
 #[tokio::test]
 async fn no_broker_at_the_address_is_said_and_waited_for() {
     let place = Place::new().await;
-    let port = free_port();
-    let url = format!("amqp://user:{SECRET}@127.0.0.1:{port}/%2f");
-    let process = worker(&with(variables(&place), &[("AMQP_URL", url)]));
-    let said = process
-        .wait_until_not_ready(&["broker", &port.to_string()])
-        .await;
-    let (_, status) = process.get("/status").await;
-    assert_eq!(process.get("/healthz").await.0, 200);
-    let output = process.stop().await;
-    for text in [&said, &status, &output] {
-        assert!(!text.contains(SECRET), "{text}");
-    }
-    assert!(
-        said.contains("AMQP_URL"),
-        "names no setting to look at: {said}"
-    );
+    no_broker_at_the_address_is_said(|url| worker(&with(variables(&place), &[url]))).await;
 }
 
 #[tokio::test]
@@ -172,9 +160,7 @@ async fn all_bad_settings_are_said_at_once_and_no_secret() {
         ("SHUTDOWN_GRACE_S", "-1".into()),
         ("LOG_FORMAT", "xml".into()),
     ]);
-    let ended = process.ended().await;
-    assert_eq!(ended.status.code(), Some(2), "{}", ended.output);
-    for name in [
+    let names = [
         "AMQP_URL:",
         "INFLUXDB_URL is not set",
         "INFLUXDB_API: \"v9\"",
@@ -186,14 +172,8 @@ async fn all_bad_settings_are_said_at_once_and_no_secret() {
         "SHUTDOWN_GRACE_S: \"-1\"",
         "LOG_FORMAT: \"xml\"",
         "settings must change",
-    ] {
-        assert!(
-            ended.output.contains(name),
-            "{name} is not in: {}",
-            ended.output
-        );
-    }
-    assert!(!ended.output.contains(SECRET), "{}", ended.output);
+    ];
+    settings_are_refused(process, &names, SECRET).await;
 }
 
 #[tokio::test]
@@ -208,16 +188,6 @@ async fn without_any_setting_what_is_needed_is_named() {
 #[tokio::test]
 async fn an_admin_address_in_use_ends_the_start_with_its_cure() {
     let place = Place::new().await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = listener.local_addr().unwrap().to_string();
-    let process = worker(&with(variables(&place), &[("ADMIN_ADDR", taken.clone())]));
-    let ended = process.ended().await;
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.output);
-    for part in ["ADMIN_ADDR", &taken, "another address"] {
-        assert!(
-            ended.output.contains(part),
-            "{part} is not in: {}",
-            ended.output
-        );
-    }
+    an_admin_address_in_use_ends_the_start(|taken| worker(&with(variables(&place), &[taken])))
+        .await;
 }

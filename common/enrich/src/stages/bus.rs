@@ -2,7 +2,7 @@
 
 use super::provenance::{arrival, context};
 use crate::BUS;
-use ha_event::BusEvent;
+use ha_event::{BusEvent, fingerprint};
 use ha_frame::Envelope;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 /// Its data as it came. Events of one type in one microsecond stay apart by a nanosecond that is a
 /// function of the event's bytes.
 pub(crate) fn bus<'a>(event: &BusEvent<'a>, envelope: &'a Envelope<'_>) -> Point<'a> {
-    let tie = (fnv1a(&envelope.json) % 1_000) as i64;
+    let tie = (fingerprint(&envelope.json) % 1_000) as i64;
     let mut point = Point::new(BUS, event.time_fired.as_nanos().saturating_add(tie));
     point.tag("event_type", event.event_type.clone());
     point.tag("instance", envelope.instance.as_ref());
@@ -24,11 +24,4 @@ pub(crate) fn bus<'a>(event: &BusEvent<'a>, envelope: &'a Envelope<'_>) -> Point
         envelope.sequence,
     );
     point
-}
-
-/// FNV-1a, 64 bits: small, fixed for all time, and not meant to keep anyone out.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

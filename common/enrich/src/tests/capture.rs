@@ -1,32 +1,18 @@
 //! A real Home Assistant's events (2024.3.3, 3,000 state changes) through the native schema.
 
 use crate::*;
-use flate2::read::GzDecoder;
 use ha_frame::Origin;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 
-const CAPTURE: &[u8] = include_bytes!("../../fixtures/home-assistant-2024.3.3.jsonl.gz");
+#[path = "../../fixtures/capture.rs"]
+mod fixture;
 
 /// The events' own bytes.
 pub(super) fn capture() -> Vec<String> {
-    #[derive(serde::Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow)]
-        event: &'a RawValue,
-    }
-    let lines = BufReader::new(GzDecoder::new(CAPTURE))
-        .lines()
-        .map(Result::unwrap);
-    lines
-        .map(|line| {
-            serde_json::from_str::<Message<'_>>(&line)
-                .unwrap()
-                .event
-                .get()
-                .into()
-        })
+    let events = fixture::events().into_iter();
+    events
+        .map(|json| String::from_utf8(json).unwrap())
         .collect()
 }
 
@@ -49,13 +35,9 @@ fn line(json: &str, sequence: u64, options: &Options) -> String {
     point.to_line()
 }
 
-/// FNV-1a, 64 bits.
 pub(super) fn digest<'x>(lines: impl Iterator<Item = &'x String>) -> String {
-    let bytes = lines.flat_map(|line| line.bytes().chain([b'\n']));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    let bytes: Vec<u8> = lines.flat_map(|line| line.bytes().chain([b'\n'])).collect();
+    format!("{:016x}", ha_event::fingerprint(&bytes))
 }
 
 /// The first forty lines as they are; of all, a digest a domain, so that a change names where to

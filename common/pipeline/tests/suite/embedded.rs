@@ -143,19 +143,22 @@ async fn a_lonely_frame_waits_for_company_no_longer_than_the_age() {
 }
 
 #[tokio::test]
-async fn imports_and_backfill_have_no_latency() {
+async fn imports_backfill_and_records_have_no_latency() {
     let (_dir, path, sink) = embedded().await;
     let running = Running::start(sink, options());
     let latency = std::sync::Arc::clone(&running.latency);
     let events = [
         state_changed("sensor.a", "1", 1),
         state_changed("sensor.a", "2", 2),
+        r#"{"event_type":"ha_ingestor_entity","data":{"entity_id":"sensor.a","unit":"W"},"time_fired":"2026-01-01T00:00:00.000003+00:00"}"#.to_owned(),
+        state_changed("sensor.a", "4", 4),
     ];
     let mut of = frame_of(&events);
     of.envelopes[0].origin = ha_frame::Origin::Import;
     of.envelopes[1].origin = ha_frame::Origin::Backfill;
+    of.envelopes[2].sequence = None;
     running.send(1, encoded(&of)).await;
     running.finish().await;
-    assert_eq!(stored(&path).len(), 2);
-    assert_eq!(latency.summary().0, 0);
+    assert_eq!(stored(&path).len(), 4);
+    assert_eq!(latency.summary().0, 1, "the last alone is live");
 }

@@ -164,12 +164,12 @@ pub async fn embedded() -> (tempfile::TempDir, std::path::PathBuf, Sink) {
     )
 }
 
-/// Entity and state of every stored point, in the order of time.
+/// Entity and state (empty where there is none) of every stored point, in the order of time.
 pub fn stored(path: &std::path::Path) -> Vec<(String, String)> {
     let database = rusqlite::Connection::open(path).unwrap();
     let mut statement = database
         .prepare(
-            "SELECT json_extract(tags, '$.entity_id'), json_extract(fields, '$.state') \
+            "SELECT json_extract(tags, '$.entity_id'), coalesce(json_extract(fields, '$.state'), '') \
              FROM points ORDER BY time_ns, 1",
         )
         .unwrap();

@@ -93,7 +93,7 @@ function cards(status) {
   if (latency) {
     const some = latency.count > 0;
     card('Latency, median', some ? ms(latency.p50) : '–',
-      some ? `p95 ${ms(latency.p95)} · p99 ${ms(latency.p99)}` : 'nothing stored yet');
+      some ? `p95 ${ms(latency.p95)} · p99 ${ms(latency.p99)}, since the start` : 'nothing stored yet');
   }
   if (status.route) {
     card('Route', status.route, status.route === 'passing' ? `mode ${status.mode}` : 'events go to the spool',
@@ -101,6 +101,12 @@ function cards(status) {
   }
   if (status.broker && status.broker.state) {
     card('RabbitMQ', status.broker.state, status.broker.reason, status.broker.state === 'connected' ? 'good' : 'bad');
+  }
+  if (status.workers && status.workers.length) {
+    const ready = status.workers.filter(({ state }) => state === 'ready').length;
+    const away = status.workers.find(({ state }) => state !== 'ready');
+    card('Workers', `${ready} of ${status.workers.length}`, away ? away.reason : 'take events',
+      away ? ready ? 'warn' : 'bad' : 'good');
   }
   if (status.sink) {
     card('Database', status.sink.state, status.sink.reason || 'takes every write', status.sink.state === 'available' ? 'good' : 'bad');

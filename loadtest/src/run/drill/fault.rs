@@ -158,7 +158,7 @@ impl FaultName {
             Self::DbKill => ("db-kill", "InfluxDB is killed, and started again later"),
             Self::DbLongOutage => (
                 "db-long-outage",
-                "InfluxDB is away for 120 s; SINK_HOLD_MAX and RabbitMQ's consumer timeout are a fifth of their defaults (2 and 6 minutes) or less; the backoff caps of the product, 30 s, are not longer than a fifth of the 125 s that is usual",
+                "InfluxDB is away for 120 s; SINK_HOLD_MAX and RabbitMQ's consumer timeout are a fifth of their defaults (2 and 6 minutes) or less; the product asks for the database every 5 s or more often",
             ),
             Self::Db503 => ("db-503", "the database answers 503"),
             Self::Db401 => ("db-401", "the database answers 401"),

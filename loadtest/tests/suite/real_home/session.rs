@@ -1,4 +1,4 @@
-//! The one session with Home Assistant, and what it leaves for the tests to look at.
+//! The session with Home Assistant, and what it leaves to look at.
 
 use super::house::House;
 use super::schema::{Points, both_schemas, integration};
@@ -10,7 +10,6 @@ use ha_services::{Service, Services};
 use loadtest::run::proxy::{Network, TcpProxy};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
@@ -57,26 +56,6 @@ pub struct Audited {
     pub whole: (Option<i32>, Value),
     /// The same after one point was deleted.
     pub deleted: (Option<i32>, Value),
-}
-
-/// Runs the session with the first test that asks; the others wait for it.
-pub fn session() -> &'static Session {
-    static SESSION: OnceLock<Result<Session, String>> = OnceLock::new();
-    let session = SESSION.get_or_init(|| {
-        let thread = std::thread::spawn(|| {
-            let mut runtime = tokio::runtime::Builder::new_current_thread();
-            runtime.enable_all().build().unwrap().block_on(run())
-        });
-        thread.join().map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                .unwrap_or_default()
-        })
-    });
-    match session {
-        Ok(session) => session,
-        Err(panic) => panic!("the session with Home Assistant failed: {panic}"),
-    }
 }
 
 /// A producer of the home in one mode, and what it writes to.
@@ -242,7 +221,8 @@ async fn until_recorded(home: &Services, time_us: i64) {
     .await;
 }
 
-async fn run() -> Session {
+/// Runs the session.
+pub async fn session() -> Session {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let began = std::time::Instant::now();
     let passed = |what: &str| eprintln!("{:.1} s: {what}", began.elapsed().as_secs_f64());
