@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::plot::{Band, Line, Plot};
 
+const STARTS_SHOWN: usize = 6;
 const STYLE: &str = include_str!("style.css");
-const ROLES: [&str; 4] = ["producer", "worker", "broker", "database"];
+const ROLES: [&str; 5] = ["producer", "worker", "broker", "database", "loadtest"];
 
 /// The page.
 pub(crate) fn page(report: &Value) -> String {
@@ -27,6 +28,7 @@ pub(crate) fn page(report: &Value) -> String {
     match report["cases"].as_array() {
         Some(cases) if !cases.is_empty() => {
             matrix(&mut page, cases);
+            growth(&mut page, &report["growth"]);
             for case in cases {
                 let name = text(case, "case");
                 let _ = writeln!(page, "<h2>{} {}</h2>", escape(&name), verdict(case));
@@ -134,6 +136,29 @@ fn matrix(page: &mut String, cases: &[Value]) {
     page.push_str("</tbody></table>\n");
 }
 
+/// What an event costs at one rate and at a higher one.
+fn growth(page: &mut String, growth: &Value) {
+    let Some(roles) = growth.as_object() else {
+        return;
+    };
+    page.push_str(
+        "<table><thead><tr><th>CPU s per million</th><th>first rate</th><th>second rate</th>\
+         <th>ratio</th></tr></thead><tbody>\n",
+    );
+    for (role, row) in roles {
+        let number = |path: &str| row.pointer(path).and_then(Value::as_f64);
+        let _ = writeln!(
+            page,
+            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(role),
+            figure(number("/cpu_s_per_million/0"), 1),
+            figure(number("/cpu_s_per_million/1"), 1),
+            figure(number("/ratio"), 2),
+        );
+    }
+    page.push_str("</tbody></table>\n");
+}
+
 fn body(page: &mut String, report: &Value) {
     figures(page, report);
     faults(page, report);
@@ -145,6 +170,7 @@ fn body(page: &mut String, report: &Value) {
 fn figures(page: &mut String, report: &Value) {
     let number = |path: &str| report.pointer(path).and_then(Value::as_f64);
     let sent = number("/events_sent").filter(|sent| *sent > 0.0);
+    let load_s = number("/load_s").filter(|load_s| *load_s > 0.0);
     let mut shown = Vec::new();
     for (name, path, digits) in [
         ("events sent", "/events_sent", 0),
@@ -155,6 +181,11 @@ fn figures(page: &mut String, report: &Value) {
         ("settled frames again", "/redelivered_settled", 0),
         ("events/s", "/events_per_s", 0),
         ("bare chain, events/s", "/bare_events_per_s", 0),
+        (
+            "bare chain with any delay, events/s",
+            "/bare_unbounded_events_per_s",
+            0,
+        ),
         ("of the bare chain", "/ratio", 2),
         ("p50 ms", "/latency_ms/p50", 1),
         ("p95 ms", "/latency_ms/p95", 1),
@@ -163,6 +194,12 @@ fn figures(page: &mut String, report: &Value) {
         ("recovery s", "/recovery_s", 1),
         ("drain s", "/drain_s", 2),
         ("frames queued at most", "/queue_depth_max", 0),
+        (
+            "backlog_seconds to what it took, median",
+            "/backlog/estimate/median",
+            2,
+        ),
+        ("the same, worst", "/backlog/estimate/worst", 2),
     ] {
         if let Some(value) = number(path) {
             shown.push((name.to_owned(), figure(Some(value), digits)));
@@ -172,13 +209,32 @@ fn figures(page: &mut String, report: &Value) {
         let cpu_s = number(&format!("/{role}/cpu_s")).or(number(&format!("/{role}_cpu_s")));
         let rss_mb =
             number(&format!("/{role}/rss_mb_max")).or(number(&format!("/{role}_rss_mb_max")));
-        if let (Some(cpu_s), Some(sent)) = (cpu_s, sent) {
+        let of_load = number(&format!("/{role}/cpu_s_load"));
+        let of_load = of_load.or(number(&format!("/{role}_cpu_s_load")));
+        if let (Some(cpu_s), Some(sent)) = (of_load.or(cpu_s), sent) {
             let per_million = figure(Some(cpu_s * 1e6 / sent), 1);
             shown.push((format!("{role}, CPU s per million"), per_million));
+        }
+        if let (Some(of_load), Some(load_s)) = (of_load, load_s) {
+            let percent = figure(Some(of_load * 100.0 / load_s), 1);
+            shown.push((format!("{role}, % of a core"), percent));
+        }
+        if let Some(ratio) = number(&format!("/{role}/rss_ratio")) {
+            let ratio = figure(Some(ratio), 3);
+            shown.push((format!("{role}, memory, last third to first"), ratio));
         }
         if let Some(rss_mb) = rss_mb {
             shown.push((format!("{role}, MB at most"), figure(Some(rss_mb), 0)));
         }
+    }
+    for start in report["starts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(STARTS_SHOWN)
+    {
+        let name = format!("{}, start to ready s", escape(&text(start, "process")));
+        shown.push((name, figure(start["seconds"].as_f64(), 2)));
     }
     page.push_str("<dl>");
     for (name, value) in shown {
@@ -268,10 +324,16 @@ fn line(name: &str, points: Vec<(f64, Option<f64>)>) -> Line {
 }
 
 fn steps(page: &mut String, report: &Value) {
-    let steps = report["steps"].as_array().map_or(&[][..], Vec::as_slice);
+    table_of(page, "The product", &report["steps"]);
+    table_of(page, "The bare chain", &report["bare"]["steps"]);
+}
+
+fn table_of(page: &mut String, whose: &str, steps: &Value) {
+    let steps = steps.as_array().map_or(&[][..], Vec::as_slice);
     if steps.is_empty() {
         return;
     }
+    let _ = writeln!(page, "<h3>{whose}</h3>");
     page.push_str(
         "<table><thead><tr><th>rate</th><th>sent/s</th><th>p50 ms</th><th>p99 ms</th>\
          <th>not stored at the end</th><th></th></tr></thead><tbody>\n",
@@ -441,9 +503,25 @@ mod tests {
     fn cases_stand_side_by_side() {
         let mut case = report();
         case["case"] = "1 worker".into();
+        case["bare"] = json!({"steps": [{"rate": 77.0, "holds": true, "reasons": []}]});
+        case["loadtest"] = json!({"cpu_s_load": 0.01});
+        case["starts"] = json!([{"process": "worker-1", "seconds": 0.25}]);
         case["backlog"] = json!({"events": 5, "drain_s": 2.0, "drain_events_per_s": 2.5,
             "estimates": [{"at_s": 0.5, "backlog_seconds": 2.0, "took_s": 1.5}]});
-        let page = page(&json!({"scenario": "backlog", "verdict": "pass", "cases": [case]}));
+        let growth = json!({"worker": {"cpu_s_per_million": [8.0, 4.0], "ratio": 0.5}});
+        let page = page(
+            &json!({"scenario": "backlog", "verdict": "pass", "cases": [case],
+            "growth": growth}),
+        );
+        for wanted in [
+            "The bare chain</h3>",
+            "<th>77</th>",
+            "loadtest, CPU s per million</dt><dd>500.0",
+            "worker-1, start to ready s</dt><dd>0.25",
+            "<td>8.0</td><td>4.0</td><td>0.50</td>",
+        ] {
+            assert!(page.contains(wanted), "{wanted}");
+        }
         assert!(page.contains("<th>1 worker</th>") && page.contains("<h2>1 worker"));
         assert!(page.contains("what the workers said"));
     }

@@ -2,6 +2,7 @@
 
 mod counts;
 mod disturb;
+mod rest;
 mod target;
 
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use super::backend::{Environment, broker, database, start_services, watch_servic
 use super::cluster::Cluster;
 use super::database::Database;
 use super::latency::{Latencies, LatencyMs};
-use super::process::{Exit, GRACE, Launch, Process};
+use super::process::{Exit, GRACE, Launch, Process, Start};
 use super::queues::Queues;
 use super::rig::{Link, Links};
 use super::series::{Recorder, Sample};
@@ -35,6 +36,7 @@ pub(super) use target::WriteTarget;
 /// range.
 const PORTS: std::ops::Range<u16> = 20_000..25_600;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
+const STARTED_AT_ONCE: usize = 8;
 
 /// A system that is ready to be driven. Dropping it stops it by force; [`Harness::stop`] in good
 /// order.
@@ -60,6 +62,7 @@ pub struct Harness {
     /// Stored before the first event, where that was looked at.
     records: u64,
     plan: Plan,
+    starts: Vec<Start>,
     notes: Vec<String>,
 }
 
@@ -134,6 +137,7 @@ impl Harness {
             instance,
             records: 0,
             plan,
+            starts: Vec::new(),
             notes: Vec::new(),
         };
         on_step("starting the processes");
@@ -237,6 +241,12 @@ impl Harness {
         self.recorder.begin();
     }
 
+    /// Everything that was fired is stored: what is used from now on is no part of the load. Only
+    /// the first call counts.
+    pub(super) fn end_load(&self) {
+        self.usage.end();
+    }
+
     /// Events are fired at a rate, that of all homes together; the handle gives their number.
     pub(super) fn fire_load(&self, load: &Load, rate: f64) -> JoinHandle<u64> {
         let homes = self.homes.len().max(1);
@@ -329,6 +339,11 @@ impl Harness {
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
+    /// How long the processes took to be ready.
+    pub(super) fn starts(&self) -> &[Start] {
+        &self.starts
+    }
+
     pub(super) fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -360,11 +375,17 @@ impl Harness {
     }
 
     async fn launch(&mut self, launches: &[Launch]) -> anyhow::Result<()> {
-        for launch in launches {
-            self.processes.push(launch.start(&self.usage)?);
-        }
-        for process in &mut self.processes {
-            process.ready(&self.client).await?;
+        // Not all at once: each would wait for its turn at the processors, and none be ready in time.
+        for some in launches.chunks(STARTED_AT_ONCE) {
+            let first = self.processes.len();
+            for launch in some {
+                self.processes.push(launch.start(&self.usage)?);
+            }
+            let started = self.processes[first..].iter_mut();
+            let ready = join_all(started.map(|process| process.ready(&self.client))).await;
+            for start in ready {
+                self.starts.push(start?);
+            }
         }
         for home in &self.homes {
             home.subscribed().await?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::latency::LatencyMs;
-use super::process::Exit;
+use super::process::{Exit, Start};
 use super::series::Sample;
 use super::settings::Plan;
 use super::usage::RoleUsage;
@@ -27,17 +27,24 @@ pub enum Verdict {
 /// Use of the machine by the processes of one role, while events were fired and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProcessUsage {
-    /// Seconds of processor time of all its processes.
+    /// Seconds of processor time of all its processes, from the first event until they ended.
     pub cpu_s: f64,
+    /// The same until the last event was stored.
+    pub cpu_s_load: f64,
     /// Largest resident memory of one of them, in megabytes (10^6 bytes).
     pub rss_mb_max: f64,
+    /// Mean memory of the last third of the run to that of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_ratio: Option<f64>,
 }
 
 impl From<RoleUsage> for ProcessUsage {
     fn from(usage: RoleUsage) -> Self {
         Self {
             cpu_s: rounded(usage.cpu_s),
+            cpu_s_load: rounded(usage.cpu_s_load),
             rss_mb_max: rounded(usage.rss_mb_max),
+            rss_ratio: None,
         }
     }
 }
@@ -105,10 +112,21 @@ pub struct Report {
     pub producer: Option<ProcessUsage>,
     /// All workers.
     pub worker: Option<ProcessUsage>,
+    /// This load tester, which shares the processors: simulated homes, and whoever looks.
+    pub loadtest: Option<ProcessUsage>,
+    /// From the first event until the last one was stored.
+    pub load_s: Option<f64>,
+    /// How long processes took from their start until they were ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<Start>,
     /// RabbitMQ's processor time.
     pub broker_cpu_s: Option<f64>,
     /// InfluxDB's processor time, without the nginx in front of it.
     pub database_cpu_s: Option<f64>,
+    /// RabbitMQ's processor time until the last event was stored.
+    pub broker_cpu_s_load: Option<f64>,
+    /// InfluxDB's.
+    pub database_cpu_s_load: Option<f64>,
     /// RabbitMQ's largest resident memory, in megabytes.
     pub broker_rss_mb_max: Option<f64>,
     /// InfluxDB's.
@@ -182,8 +200,13 @@ impl Report {
             latency_ms: None,
             producer: None,
             worker: None,
+            loadtest: None,
+            load_s: None,
+            starts: Vec::new(),
             broker_cpu_s: None,
             database_cpu_s: None,
+            broker_cpu_s_load: None,
+            database_cpu_s_load: None,
             broker_rss_mb_max: None,
             database_rss_mb_max: None,
             queue_depth_max: None,
@@ -306,24 +329,11 @@ impl fmt::Display for Report {
                 format!("p50 {p50:.1}, p95 {p95:.1}, p99 {p99:.1}, max {max:.1}"),
             )?;
         }
-        for (name, usage) in [("producer", self.producer), ("worker", self.worker)] {
-            if let Some(ProcessUsage { cpu_s, rss_mb_max }) = usage {
-                row(
-                    name,
-                    format!("{}, {rss_mb_max:.0} MB at most", self.cpu(cpu_s)),
-                )?;
-            }
+        for used in self.used() {
+            row(used.role, used.words(self))?;
         }
-        for (name, cpu_s, rss_mb_max) in [
-            ("broker", self.broker_cpu_s, self.broker_rss_mb_max),
-            ("database", self.database_cpu_s, self.database_rss_mb_max),
-        ] {
-            if let (Some(cpu_s), Some(rss_mb_max)) = (cpu_s, rss_mb_max) {
-                row(
-                    name,
-                    format!("{}, {rss_mb_max:.0} MB at most", self.cpu(cpu_s)),
-                )?;
-            }
+        if !self.starts.is_empty() {
+            row("ready after", super::table::starts(&self.starts))?;
         }
         if let Some(depth) = self.queue_depth_max {
             row("queue", format!("{depth} frames at most"))?;
@@ -362,13 +372,6 @@ impl fmt::Display for Report {
         self.notes
             .iter()
             .try_for_each(|note| row("note", note.clone()))
-    }
-}
-
-impl Report {
-    fn cpu(&self, cpu_s: f64) -> String {
-        let per_million = cpu_s * 1e6 / self.events_sent.max(1) as f64;
-        format!("{cpu_s:.2} s CPU ({per_million:.1} s per million events)")
     }
 }
 
