@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ha_settings::Problems;
 
+use crate::bench::BenchArgs;
 use crate::home::HomeArgs;
 use crate::page::PageArgs;
 use crate::run::alerts::AlertsArgs;
@@ -36,6 +37,12 @@ enum Command {
     Run(Scenario),
     /// Make a page of reports, or compare two
     Report(PageArgs),
+    /// Every run that the aims for speed need, and one table: aim, measured, whether it holds
+    ///
+    /// Takes about 40 minutes; --quick is a trial of some. Exit code 0 when every run passed, also
+    /// where an aim is not reached.
+    #[command(verbatim_doc_comment)]
+    Bench(BenchArgs),
     /// Make each alert's fault on a running system, see it arrive and end, and ask every panel's query
     ///
     /// Takes a quarter of an hour. Exit code 0 only when every rule of deploy/prometheus was seen
@@ -122,6 +129,10 @@ pub fn run() -> ExitCode {
         Command::Report(args) => {
             let task = args.resolve(&mut problems);
             checked(task, &problems).map(crate::page::run)
+        }
+        Command::Bench(args) => {
+            let bench = args.resolve(&mut problems);
+            checked(bench, &problems).map(crate::bench::run)
         }
         Command::Alerts(args) => Some(crate::run::alerts::command(args)),
         Command::Run(Scenario::Drill(args)) => {
