@@ -45,6 +45,8 @@ const WINDOW_EVENTS: usize = 40_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// After the time of a rate: what is not written then never counts as written.
 const LATE_MAX: Duration = Duration::from_secs(10);
+/// Before the first frame is due: publisher and consumer are there then.
+const SUBSCRIBED_IN: Duration = Duration::from_millis(200);
 const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Lines that are kept of a sample.
 const LINES_MAX: f64 = 40_000.0;
@@ -170,7 +172,7 @@ impl<'a> BareChain<'a> {
     pub(super) async fn at_rate(&mut self, rate: f64, lasts: Duration) -> anyhow::Result<Passed> {
         let mut schedule = self.schedule(Some(rate));
         let way = self.open().await?;
-        schedule.begin();
+        schedule.begin_in(SUBSCRIBED_IN);
         let end = schedule.begun() + lasts;
         let (sent, mut written, mut latencies) = (AtomicU64::new(0), 0, Histogram::new(3)?);
         let (sending, arrivals): (BoxFuture<'_, anyhow::Result<()>>, Arrivals) = match &way {

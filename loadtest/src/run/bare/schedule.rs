@@ -28,9 +28,9 @@ impl Schedule {
         }
     }
 
-    /// The time begins now.
-    pub(super) fn begin(&mut self) {
-        self.begun = Instant::now();
+    /// The time begins so much later than now.
+    pub(super) fn begin_in(&mut self, time: Duration) {
+        self.begun = Instant::now() + time;
     }
 
     pub(super) fn begun(&self) -> Instant {
