@@ -117,7 +117,11 @@ fn rows(text: &mut String, before: &Value, after: &Value) {
     for (name, path) in PROCESSORS {
         let of = |report: &Value| {
             let cpu_s = report.pointer(path).and_then(Value::as_f64)?;
-            let sent = report["events_sent"].as_f64().filter(|sent| *sent > 0.0)?;
+            let of_load = path
+                .ends_with("_load")
+                .then(|| report["load_events"].as_f64());
+            let sent = of_load.flatten().or(report["events_sent"].as_f64());
+            let sent = sent.filter(|sent| *sent > 0.0)?;
             Some(cpu_s * 1e6 / sent)
         };
         row(text, name, 1, of(before), of(after));

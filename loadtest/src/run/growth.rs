@@ -79,7 +79,7 @@ pub(super) async fn run(
 type PerMillion = Vec<(&'static str, f64)>;
 
 fn per_million(report: &Report) -> PerMillion {
-    let events = report.events_sent.max(1) as f64;
+    let events = report.load_events.unwrap_or(report.events_sent).max(1) as f64;
     let roles = report.used();
     roles
         .map(|used| (used.role, used.cpu_s_load * 1e6 / events))

@@ -242,7 +242,7 @@ impl Harness {
     /// Everything that was fired is stored: what is used from now on is no part of the load. Only
     /// the first call counts.
     pub(super) fn end_load(&self) {
-        self.usage.end();
+        self.usage.end(self.sent());
     }
 
     /// Events are fired at a rate, that of all homes together; the handle gives their number.

@@ -117,6 +117,8 @@ pub struct Report {
     pub loadtest: Option<ProcessUsage>,
     /// From the first event until the last one was stored.
     pub load_s: Option<f64>,
+    /// Events that were sent in that time.
+    pub load_events: Option<u64>,
     /// How long processes took from their start until they were ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub starts: Vec<Start>,
@@ -203,6 +205,7 @@ impl Report {
             worker: None,
             loadtest: None,
             load_s: None,
+            load_events: None,
             starts: Vec::new(),
             broker_cpu_s: None,
             database_cpu_s: None,

@@ -85,20 +85,21 @@ pub(super) struct Used {
 impl Used {
     /// In words: in the load's own time where that is known.
     pub(super) fn words(&self, report: &Report) -> String {
-        let per_million = |cpu_s: f64| cpu_s * 1e6 / report.events_sent.max(1) as f64;
+        let of = |cpu_s: f64, events: u64| cpu_s * 1e6 / events.max(1) as f64;
+        let of_load = report.load_events.unwrap_or(report.events_sent);
         let mut text = match report.load_s {
             Some(load_s) => format!(
                 "{:.2} s CPU under load ({:.1} s per million events, {:.1} % of a core), {:.2} s \
                  with the end",
                 self.cpu_s_load,
-                per_million(self.cpu_s_load),
+                of(self.cpu_s_load, of_load),
                 self.cpu_s_load * 100.0 / load_s.max(1e-3),
                 self.cpu_s,
             ),
             None => format!(
                 "{:.2} s CPU ({:.1} s per million events)",
                 self.cpu_s,
-                per_million(self.cpu_s)
+                of(self.cpu_s, report.events_sent)
             ),
         };
         let _ = write!(text, ", {:.0} MB at most", self.rss_mb_max);

@@ -56,7 +56,8 @@ pub struct Usage {
 #[derive(Debug, Default)]
 struct Load {
     begun: Option<Instant>,
-    ended: Option<Instant>,
+    /// With the events that were sent until then.
+    ended: Option<(Instant, u64)>,
 }
 
 #[derive(Debug)]
@@ -170,13 +171,13 @@ impl Usage {
         self.load().begun = Some(Instant::now());
     }
 
-    /// All events are stored; the first call counts.
-    pub fn end(&self) {
+    /// All events are stored, so many; the first call counts.
+    pub fn end(&self, events: u64) {
         let mut load = self.load();
         if load.ended.is_some() {
             return;
         }
-        load.ended = Some(Instant::now());
+        load.ended = Some((Instant::now(), events));
         let mut watched = lock(&self.watched);
         sample(&mut watched);
         watched
@@ -188,7 +189,14 @@ impl Usage {
     #[must_use]
     pub fn load_s(&self) -> Option<f64> {
         let load = self.load();
-        Some(load.ended?.duration_since(load.begun?).as_secs_f64())
+        let (ended, _) = load.ended?;
+        Some(ended.duration_since(load.begun?).as_secs_f64())
+    }
+
+    /// Events of the load; others may have been sent behind it.
+    #[must_use]
+    pub fn load_events(&self) -> Option<u64> {
+        self.load().ended.map(|(_, events)| events)
     }
 
     fn load(&self) -> MutexGuard<'_, Load> {
@@ -341,7 +349,8 @@ mod tests {
         };
         assert!(used.rss_mb_max > 1.0, "{used:?}");
         assert_eq!((used.cpu_s_load, usage.load_s()), (0.0, None), "it lasts");
-        usage.end();
+        usage.end(7);
+        assert_eq!(usage.load_events(), Some(7));
         let used = usage.of(Role::Worker).unwrap();
         assert!(used.cpu_s_load > 0.02 && usage.load_s() > Some(0.0));
         assert!(!has_ended(std::process::id()));

@@ -98,6 +98,7 @@ impl Report {
         (self.producer, self.worker) = (process(Role::Producer), process(Role::Worker));
         self.loadtest = process(Role::LoadTester);
         self.load_s = harness.usage().load_s().map(rounded);
+        self.load_events = harness.usage().load_events();
         self.starts = harness.starts().to_vec();
         let cpu_s = |role| of(role).map(|usage| rounded(usage.cpu_s));
         let cpu_s_load = |role| of(role).map(|usage| rounded(usage.cpu_s_load));

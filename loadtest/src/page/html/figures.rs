@@ -112,8 +112,9 @@ pub(super) fn figures(page: &mut String, report: &Value) {
             number(&format!("/{role}/rss_mb_max")).or(number(&format!("/{role}_rss_mb_max")));
         let of_load = number(&format!("/{role}/cpu_s_load"));
         let of_load = of_load.or(number(&format!("/{role}_cpu_s_load")));
-        if let (Some(cpu_s), Some(sent)) = (of_load.or(cpu_s), sent) {
-            let per_million = figure(Some(cpu_s * 1e6 / sent), 1);
+        let events = of_load.and(number("/load_events")).or(sent);
+        if let (Some(cpu_s), Some(events)) = (of_load.or(cpu_s), events) {
+            let per_million = figure(Some(cpu_s * 1e6 / events), 1);
             shown.push((format!("{role}, CPU s per million"), per_million));
         }
         if let (Some(of_load), Some(load_s)) = (of_load, load_s) {

@@ -173,3 +173,82 @@ fn series_of(line: &[u8]) -> &[u8] {
     });
     &line[..end.unwrap_or(line.len())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn types() -> HashMap<String, String> {
+        let types = [
+            ("available", "boolean"),
+            ("sequence", "integer"),
+            ("state", "string"),
+            ("value", "float"),
+        ];
+        let owned = |(name, kind): (&str, &str)| (name.to_owned(), kind.to_owned());
+        types.map(owned).into()
+    }
+
+    /// As InfluxDB answers `SELECT * … GROUP BY *`: all fields of the measurement, and every tag.
+    fn series() -> Series {
+        let tags = [
+            ("device_class", ""),
+            ("entity_id", "sensor.a b"),
+            ("instance", "home"),
+        ];
+        let columns = ["time", "available", "sequence", "state", "value"];
+        Series {
+            name: MEASUREMENT.to_owned(),
+            tags: tags
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            columns: columns.map(str::to_owned).into(),
+            values: vec![
+                vec![json!(5_000), json!(null), json!(7), json!("20"), json!(20)],
+                vec![
+                    json!(6_000),
+                    json!(false),
+                    json!(8),
+                    json!("a \"b\""),
+                    json!(null),
+                ],
+            ],
+        }
+    }
+
+    fn line(row: usize, instance: Option<&str>) -> (i64, String) {
+        let series = series();
+        let point = point(&series, &series.values[row], &types(), instance).unwrap();
+        let (time_ns, line) = line_of(point).unwrap();
+        (time_ns, String::from_utf8(line).unwrap())
+    }
+
+    #[test]
+    fn a_point_that_was_read_back_is_the_line_that_was_written() {
+        let head = "home_assistant_events,entity_id=sensor.a\\ b,instance=home ";
+        let first = format!("{head}sequence=7i,state=\"20\",value=20.0 ");
+        assert_eq!(line(0, None), (5_000, first));
+        let second = format!("{head}available=false,sequence=8i,state=\"a \\\"b\\\"\" ");
+        assert_eq!(line(1, None), (6_000, second.clone()));
+        let elsewhere = second.replace("instance=home", "instance=bare");
+        assert_eq!(line(1, Some("bare")), (6_000, elsewhere));
+        assert_eq!(series_of(second.as_bytes()), head.trim_end().as_bytes());
+    }
+
+    #[test]
+    fn times_rise_and_lie_in_the_past() {
+        let mut lines = Lines {
+            heads: vec![b"a x=1 ".to_vec(), b"b x=1 ".to_vec()],
+            series: 2,
+            next: 0,
+            begin_ns: 1_000,
+        };
+        let mut body = Vec::new();
+        lines.append(2, &mut body);
+        lines.append(1, &mut body);
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(text, "a x=1 1000\nb x=1 21000\na x=1 41000\n");
+        assert_eq!(lines.mean_bytes(), 26.0);
+    }
+}
