@@ -6,7 +6,7 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench screenshot drills soak alerts compose-live
+.PHONY: help demo test lint services-install services bench aims memory screenshot drills soak alerts compose-live
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -27,7 +27,15 @@ lint: ## what CI checks before the tests
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: ## benchmarks of the enrichment core and of the wire's codec, in one table at the end
+aims: services-install ## every aim for speed: aim, measured, holds or not, command (40 minutes; QUICK=1 is a trial)
+	cargo build --release -p producer -p worker -p loadtest
+	target/release/loadtest bench $(if $(QUICK),--quick)
+
+memory: services-install ## half an hour at 10,000 events/s, then the table of the aims
+	cargo build --release -p producer -p worker -p loadtest
+	target/release/loadtest bench --only memory
+
+bench: aims ## the table of the aims, and benchmarks of the enrichment core and of the wire's codec in another
 	rm -rf target/criterion
 	cargo bench -p ha-enrich -p ha-frame -p ha-trace
 	cargo run -q -p loadtest -- report --bench target/criterion

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ha_settings::Problems;
 
+use crate::bench::BenchArgs;
 use crate::home::HomeArgs;
 use crate::page::PageArgs;
 use crate::run::alerts::AlertsArgs;
 use crate::run::backlog::BacklogArgs;
 use crate::run::disturbed::{BurstArgs, StormArgs};
 use crate::run::drill::{DrillArgs, Drills};
+use crate::run::growth::GrowthArgs;
 use crate::run::homes::HomesArgs;
 use crate::run::modes::ModesArgs;
 use crate::run::ramp::RampArgs;
@@ -35,6 +37,12 @@ enum Command {
     Run(Scenario),
     /// Make a page of reports, or compare two
     Report(PageArgs),
+    /// Every run that the aims for speed need, and one table: aim, measured, whether it holds
+    ///
+    /// Takes about 40 minutes; --quick is a trial of some. Exit code 0 when every run passed, also
+    /// where an aim is not reached.
+    #[command(verbatim_doc_comment)]
+    Bench(BenchArgs),
     /// Make each alert's fault on a running system, see it arrive and end, and ask every panel's query
     ///
     /// Takes a quarter of an hour. Exit code 0 only when every rule of deploy/prometheus was seen
@@ -74,8 +82,9 @@ enum Scenario {
     /// One run for each number in --workers, and with --sink-latency once more for each with a
     /// database that answers later. Time and rate count from the start of the worker processes to
     /// the last event in the database. Beside them stands what the workers said meanwhile in
-    /// backlog_seconds (the largest of them), and what it took from then on. --rate is the rate at
-    /// which the queue is filled, 10000 unless given.
+    /// backlog_seconds (the largest of them), and what it took from then on. With one worker a bare
+    /// consumer and line writer empty a queue of as many events in the same run; the report has the
+    /// ratio. --rate is the rate at which the queue is filled, 10000 unless given.
     #[command(verbatim_doc_comment)]
     Backlog(Box<BacklogArgs>),
     /// Many simulated Home Assistants, a producer each, one broker
@@ -88,13 +97,20 @@ enum Scenario {
     /// stored, for each. --mode means nothing here.
     #[command(verbatim_doc_comment)]
     Modes(Box<ModesArgs>),
+    /// One rate, then ten times the rate: what an event costs at each
+    ///
+    /// The report's growth has the processor time per million events of each role at both rates,
+    /// counted from the first event to the last one stored, and their ratio.
+    #[command(verbatim_doc_comment)]
+    Growth(Box<GrowthArgs>),
     /// The highest rate that holds, beside broker and database with no product in between
     ///
     /// The rate is doubled from --rate (1000) on until it does not hold for --step-seconds, then
     /// sought between the last two, to 10 %. A rate holds if 95 % of the events were sent, no more
     /// than a quarter of a second's events were not stored when the step ended, and p99 is at most
     /// 250 ms. Then a bare publisher, consumer and line writer move the same bytes through the same
-    /// broker and database; the report has the ratio. --sink null shows the product alone.
+    /// broker and database, sought and judged alike; the report has the ratio of both rates. What
+    /// they move with any delay stands beside it. --sink null shows the product alone.
     #[command(verbatim_doc_comment)]
     Ramp(Box<RampArgs>),
 }
@@ -113,6 +129,10 @@ pub fn run() -> ExitCode {
         Command::Report(args) => {
             let task = args.resolve(&mut problems);
             checked(task, &problems).map(crate::page::run)
+        }
+        Command::Bench(args) => {
+            let bench = args.resolve(&mut problems);
+            checked(bench, &problems).map(crate::bench::run)
         }
         Command::Alerts(args) => Some(crate::run::alerts::command(args)),
         Command::Run(Scenario::Drill(args)) => {
@@ -169,6 +189,10 @@ impl Scenario {
             Self::Modes(args) => {
                 let (plans, output) = args.resolve(problems)?;
                 Some((Job::Modes(plans), output))
+            }
+            Self::Growth(args) => {
+                let (plans, output) = args.resolve(problems)?;
+                Some((Job::Growth(plans), output))
             }
             Self::Ramp(args) => {
                 let (ramp, output) = args.resolve(problems)?;

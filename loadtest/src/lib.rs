@@ -4,6 +4,7 @@
 //! What it reports comes from the simulator's ledger, the database, the broker and the kernel;
 //! the system under test is asked only for its latency histograms.
 
+mod bench;
 pub mod cli;
 mod home;
 pub mod page;

@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub mod audit;
 mod backend;
 pub mod backlog;
+mod bare;
 mod cases;
 mod cluster;
 mod conduct;
@@ -11,6 +12,7 @@ pub mod database;
 pub mod disturbed;
 pub mod drill;
 pub mod drive;
+pub mod growth;
 pub mod harness;
 pub mod homes;
 mod http_front;
@@ -70,6 +72,7 @@ pub(crate) enum Job {
     Disturbed(Box<DrillPlan>),
     Backlog(Backlog),
     Modes(Vec<Plan>),
+    Growth(Vec<Plan>),
     Ramp(Box<Ramp>),
 }
 
@@ -88,6 +91,7 @@ impl Job {
             }
             Self::Backlog(backlog) => Box::pin(backlog::run(backlog, progress, interrupt)).await,
             Self::Modes(plans) => Box::pin(modes::run(plans, progress, interrupt)).await,
+            Self::Growth(plans) => Box::pin(growth::run(plans, progress, interrupt)).await,
             Self::Ramp(ramp) => Box::pin(ramp::run(*ramp, progress, interrupt)).await,
         }
     }

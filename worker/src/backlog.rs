@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 /// The drain rate is that of so long a time.
 const WINDOW: Duration = Duration::from_secs(30);
+/// The broker is asked seldomer: in between, what was settled since is taken off. A figure of two
+/// seconds ago is far off when five are left.
+const REFRESH: Duration = Duration::from_millis(250);
 
 /// The estimate and what it is made of.
 ///
@@ -18,6 +21,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Backlog {
     window: VecDeque<(Instant, Drained)>,
+    /// Messages that were this worker's to settle when the broker was asked last.
+    share: f64,
     seconds: f64,
 }
 
@@ -33,12 +38,8 @@ impl Backlog {
             self.window.pop_front();
         }
         let first = self.window.front().map_or(drained, |(_, first)| *first);
-        let settled = drained.settled.saturating_sub(first.settled);
-        let estimate = if settled == 0 {
-            0.0
-        } else {
-            share * drained.busy.saturating_sub(first.busy).as_secs_f64() / settled as f64
-        };
+        let estimate = share * seconds_each(first, drained).unwrap_or_default();
+        self.share = share;
         self.seconds = if share == 0.0 {
             0.0
         } else if drained.settled > last.settled {
@@ -48,6 +49,39 @@ impl Backlog {
         };
         self.seconds
     }
+
+    /// Whether anything waited when the broker was asked last.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.share > 0.0
+    }
+
+    /// The figure between two answers of the broker, from what this worker has done since the last.
+    #[must_use]
+    pub fn between(&self, now: Instant, drained: Drained) -> f64 {
+        let Some((asked, last)) = self.window.back().copied() else {
+            return self.seconds;
+        };
+        if !self.waits() {
+            return 0.0;
+        }
+        let settled = drained.settled.saturating_sub(last.settled);
+        let first = self.window.front().map_or(last, |(_, first)| *first);
+        match seconds_each(first, drained) {
+            Some(each) if settled > 0 => {
+                let left = self.share - settled as f64;
+                left.max(drained.held as f64) * each
+            }
+            _ => self.seconds + (now - asked).as_secs_f64(),
+        }
+    }
+}
+
+/// Of a message, over the time in which any was held; `None` while none was settled.
+fn seconds_each(first: Drained, last: Drained) -> Option<f64> {
+    let settled = last.settled.saturating_sub(first.settled);
+    let busy = last.busy.saturating_sub(first.busy).as_secs_f64();
+    (settled > 0).then(|| busy / settled as f64)
 }
 
 /// Keeps the gauge and `seconds` fresh for as long as the broker is asked. While it does not
@@ -60,13 +94,35 @@ pub async fn follow(
     let gauge = metrics::gauge!("ha_ingestor_backlog_seconds");
     gauge.set(0.0);
     let mut backlog = Backlog::default();
-    while depths.changed().await.is_ok() {
-        let Some(depths) = *depths.borrow_and_update() else {
-            continue;
+    // `None` while the broker does not answer, or has never been asked.
+    let mut known = None;
+    loop {
+        // Where nothing waits there is nothing to take off, and no reason to wake.
+        let refreshing = async {
+            match backlog.waits() {
+                true => tokio::time::sleep(REFRESH).await,
+                false => std::future::pending().await,
+            }
         };
+        let asked = tokio::select! {
+            changed = depths.changed() => match changed {
+                Ok(()) => {
+                    known = *depths.borrow_and_update();
+                    known
+                }
+                Err(_) => return,
+            },
+            () = refreshing => None,
+        };
+        if known.is_none() {
+            continue;
+        }
         let now = Instant::now();
         let drained = in_flight.drained(now);
-        let found = backlog.observe(now, depths.events, depths.consumers, drained);
+        let found = match asked {
+            Some(depths) => backlog.observe(now, depths.events, depths.consumers, drained),
+            None => backlog.between(now, drained),
+        };
         gauge.set(found);
         seconds.send_replace(found);
     }
@@ -137,6 +193,22 @@ mod tests {
             before = backlog.observe(now, 500, 1, drained(0, settled, f64::from(second) - 98.0));
         }
         assert_eq!(before, 10.0, "as if there had been no outage");
+    }
+
+    #[test]
+    fn between_two_answers_what_was_settled_is_taken_off() {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        backlog.observe(began, 1_000, 1, drained(0, 0, 0.0));
+        assert_eq!(backlog.between(began, drained(0, 0, 0.0)), 0.0);
+        backlog.observe(after(began, 2.0), 800, 1, drained(100, 100, 2.0));
+        // 900 at 50 a second; 1.5 s later 75 less.
+        let found = backlog.between(after(began, 3.5), drained(100, 175, 3.5));
+        assert!((found - 16.5).abs() < 1e-9, "{found}");
+        let stuck = backlog.between(after(began, 3.5), drained(100, 100, 3.5));
+        assert_eq!(stuck, 18.0 + 1.5, "nothing was settled since");
+        backlog.observe(after(began, 4.0), 0, 1, drained(0, 1_000, 4.0));
+        let found = backlog.between(after(began, 4.5), drained(3, 1_010, 4.1));
+        assert_eq!(found, 0.0, "an empty queue is no backlog");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 /// Figures in their order: name, place in a report, digits behind the point.
-const FIGURES: [(&str, &str, usize); 21] = [
+const FIGURES: [(&str, &str, usize); 29] = [
     ("events sent", "/events_sent", 0),
     ("events stored", "/events_stored", 0),
     ("missing", "/missing", 0),
@@ -13,6 +13,11 @@ const FIGURES: [(&str, &str, usize); 21] = [
     ("dead letters", "/dead_lettered", 0),
     ("events/s", "/events_per_s", 0),
     ("bare events/s", "/bare_events_per_s", 0),
+    (
+        "bare, any delay, events/s",
+        "/bare_unbounded_events_per_s",
+        0,
+    ),
     ("of the bare chain", "/ratio", 2),
     ("latency p50, ms", "/latency_ms/p50", 1),
     ("latency p95, ms", "/latency_ms/p95", 1),
@@ -20,20 +25,32 @@ const FIGURES: [(&str, &str, usize); 21] = [
     ("latency max, ms", "/latency_ms/max", 1),
     ("producer, MB at most", "/producer/rss_mb_max", 1),
     ("worker, MB at most", "/worker/rss_mb_max", 1),
+    ("producer, last third to first", "/producer/rss_ratio", 3),
+    ("worker, last third to first", "/worker/rss_ratio", 3),
     ("queue, frames at most", "/queue_depth_max", 0),
     ("drain, s", "/drain_s", 2),
     ("recovery, s", "/recovery_s", 2),
     ("backlog drain, s", "/backlog/drain_s", 2),
     ("backlog drain, events/s", "/backlog/drain_events_per_s", 0),
+    ("backlog_seconds, median", "/backlog/estimate/median", 2),
+    ("backlog_seconds, worst", "/backlog/estimate/worst", 2),
+    ("producer, growth", "/growth/producer/ratio", 2),
+    ("worker, growth", "/growth/worker/ratio", 2),
+    ("load, s", "/load_s", 1),
     ("broker, MB at most", "/broker_rss_mb_max", 1),
     ("database, MB at most", "/database_rss_mb_max", 1),
 ];
 /// Seconds of processor time, which are compared by a million events.
-const PROCESSORS: [(&str, &str); 4] = [
+const PROCESSORS: [(&str, &str); 9] = [
     ("producer, CPU s per million", "/producer/cpu_s"),
     ("worker, CPU s per million", "/worker/cpu_s"),
     ("broker, CPU s per million", "/broker_cpu_s"),
     ("database, CPU s per million", "/database_cpu_s"),
+    ("producer, the same under load", "/producer/cpu_s_load"),
+    ("worker, the same under load", "/worker/cpu_s_load"),
+    ("broker, the same under load", "/broker_cpu_s_load"),
+    ("database, the same under load", "/database_cpu_s_load"),
+    ("load tester, the same under load", "/loadtest/cpu_s_load"),
 ];
 
 /// The table; reports of several cases case by case, those of the same name together.
@@ -83,19 +100,43 @@ fn title(letter: &str, report: &Value) -> String {
 }
 
 fn rows(text: &mut String, before: &Value, after: &Value) {
-    let _ = writeln!(text, "{:<30} {:>14} {:>14} {:>8}", "", "A", "B", "B/A");
+    let _ = writeln!(text, "{:<34} {:>14} {:>14} {:>8}", "", "A", "B", "B/A");
     for (name, path, digits) in FIGURES {
         let of = |report: &Value| report.pointer(path).and_then(Value::as_f64);
         row(text, name, digits, of(before), of(after));
     }
+    for role in ["producer", "worker"] {
+        row(
+            text,
+            &format!("{role}, start to ready, s"),
+            2,
+            start(before, role),
+            start(after, role),
+        );
+    }
     for (name, path) in PROCESSORS {
         let of = |report: &Value| {
             let cpu_s = report.pointer(path).and_then(Value::as_f64)?;
-            let sent = report["events_sent"].as_f64().filter(|sent| *sent > 0.0)?;
+            let of_load = path
+                .ends_with("_load")
+                .then(|| report["load_events"].as_f64());
+            let sent = of_load.flatten().or(report["events_sent"].as_f64());
+            let sent = sent.filter(|sent| *sent > 0.0)?;
             Some(cpu_s * 1e6 / sent)
         };
         row(text, name, 1, of(before), of(after));
     }
+}
+
+/// The slowest.
+fn start(report: &Value, role: &str) -> Option<f64> {
+    let starts = report["starts"].as_array()?.iter();
+    let of_role = starts.filter(|start| {
+        let process = start["process"].as_str();
+        process.is_some_and(|process| process.starts_with(role))
+    });
+    let seconds = of_role.filter_map(|start| start["seconds"].as_f64());
+    seconds.reduce(f64::max)
 }
 
 fn row(text: &mut String, name: &str, digits: usize, before: Option<f64>, after: Option<f64>) {
@@ -111,7 +152,7 @@ fn row(text: &mut String, name: &str, digits: usize, before: Option<f64>, after:
     };
     let _ = writeln!(
         text,
-        "{name:<30} {:>14} {:>14} {ratio:>8}",
+        "{name:<34} {:>14} {:>14} {ratio:>8}",
         number(before),
         number(after)
     );
@@ -128,6 +169,9 @@ mod tests {
             "verdict": "pass", "machine": "2 processors", "events_sent": sent, "missing": 0,
             "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": p99, "max": 9.0},
             "producer": {"cpu_s": 2.0, "rss_mb_max": 20.0}, "worker": null,
+            "loadtest": {"cpu_s_load": 1.0},
+            "starts": [{"process": "producer", "seconds": 0.2},
+                {"process": "producer-2", "seconds": 0.4}],
         })
     }
 
@@ -145,6 +189,12 @@ mod tests {
             ["2000.0", "1000.0", "0.50"]
         );
         assert_eq!(line(&table, "missing"), ["0", "0", "1.00"]);
+        assert_eq!(
+            line(&table, "load tester, the same under load"),
+            ["1000.0", "500.0", "0.50"]
+        );
+        let ready = line(&table, "producer, start to ready, s");
+        assert_eq!(ready, ["0.40", "0.40", "1.00"]);
         assert!(!table.contains("worker"), "nobody has one:\n{table}");
     }
 

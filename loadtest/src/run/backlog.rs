@@ -1,5 +1,8 @@
 //! `loadtest run backlog`: the workers are stopped while events are queued, then started; how long
-//! it takes until everything is stored, beside what `backlog_seconds` said meanwhile.
+//! it takes until everything is stored, beside what `backlog_seconds` said meanwhile. With one worker
+//! the bare chain empties a queue of as many events, too.
+
+mod estimate;
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
+use super::bare::BareChain;
 use super::conduct::conduct;
 use super::drive::{Drive, connections, show};
 use super::harness::Harness;
@@ -18,12 +22,15 @@ use super::rig::Link;
 use super::settings::{Defaults, Load, Mode, Plan, RunArgs, SinkPlan};
 use super::usage::Role;
 use crate::progress::Progress;
+use estimate::{Look, estimate, shown};
 
 const EVENTS_MAX: u64 = 100_000_000;
 const LATENCY_MS_MAX: u64 = 60_000;
 const LOOK: Duration = Duration::from_millis(250);
-/// So many of the looks are reported.
-const ESTIMATES_MAX: usize = 12;
+/// How often the workers are asked how much they have stored: what the drain time is exact to.
+const ASK: Duration = Duration::from_millis(100);
+/// The workers may have forgotten what they stored; the database has not.
+const SAID_NOTHING: Duration = Duration::from_secs(5);
 /// Nothing more will come when nothing has moved for so long.
 const STALLED: Duration = Duration::from_secs(75);
 
@@ -33,6 +40,9 @@ pub struct BacklogArgs {
     /// Events in the queue when the workers are started
     #[arg(long, default_value = "100000", value_name = "COUNT")]
     events: String,
+    /// Leave out the bare chain
+    #[arg(long)]
+    no_bare: bool,
     /// Every case once more with a database that answers so much later, such as 50ms
     #[arg(long, value_name = "TIME")]
     sink_latency: Option<String>,
@@ -51,6 +61,8 @@ pub struct Backlog {
 struct Case {
     plan: Plan,
     latency: Duration,
+    /// Whether the bare chain empties a queue, too.
+    bare: bool,
 }
 
 impl BacklogArgs {
@@ -83,13 +95,18 @@ impl BacklogArgs {
             cases.push(Case {
                 plan: plan.clone(),
                 latency: Duration::ZERO,
+                bare: plan.workers == 1 && !self.no_bare,
             });
             if let Some(latency) = latency {
                 if !matches!(plan.sink, SinkPlan::PrivateInflux(_) | SinkPlan::Influx(_)) {
                     problems.other("--sink-latency is for --sink influxdb");
                 }
                 plan.rig.links.push(Link::WorkerDatabase);
-                cases.push(Case { plan, latency });
+                cases.push(Case {
+                    plan,
+                    latency,
+                    bare: false,
+                });
             }
         }
         let output = self.run.output();
@@ -169,6 +186,7 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
     }
     let seconds = begun.elapsed().as_secs_f64();
     queued(harness, progress).await?;
+    harness.at_rest().await;
     let queue_depth = harness.queues().map(|queues| queues.depth());
     let (started, started_s) = (Instant::now(), begun.elapsed().as_secs_f64());
     for launch in &launches {
@@ -178,9 +196,9 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
         harness.await_ready(&launch.name).await?;
     }
     let ready_s = started.elapsed().as_secs_f64();
-    let looks = drain(harness, progress, started).await?;
-    let drain_s = started.elapsed().as_secs_f64();
-    let stored = harness.stored().await?;
+    let (looks, drain_s, stored) = drain(harness, progress, started).await?;
+    harness.end_load();
+    let drain_events_per_s = rounded(stored as f64 / drain_s.max(1e-3));
     let fault = Fault {
         fault: "workers-stopped",
         at_s: 0.0,
@@ -197,10 +215,26 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
         "sink_latency_ms": u64::try_from(case.latency.as_millis())?,
         "ready_s": rounded(ready_s),
         "drain_s": rounded(drain_s),
-        "drain_events_per_s": rounded(stored as f64 / drain_s.max(1e-3)),
-        "estimates": estimates(&looks, drain_s),
+        "drain_events_per_s": drain_events_per_s,
+        "estimate": estimate(&looks, drain_s),
+        "estimates": shown(&looks, drain_s),
     });
     extra.insert("backlog".to_owned(), backlog);
+    if case.bare {
+        progress.step("the bare chain, with no product in between");
+        let mut chain = BareChain::like_the_product(harness, case.plan.rate, progress).await?;
+        let passed = chain.drain(stored).await?;
+        let bare_events_per_s = passed.events_per_s();
+        let bare = json!({
+            "parts": chain.parts(),
+            "events": passed.written,
+            "seconds": rounded(passed.seconds),
+        });
+        let ratio = rounded(drain_events_per_s / bare_events_per_s.max(1.0));
+        extra.insert("bare".to_owned(), bare);
+        extra.insert("bare_events_per_s".to_owned(), bare_events_per_s.into());
+        extra.insert("ratio".to_owned(), ratio.into());
+    }
     Ok(Drive {
         seconds,
         drain_s,
@@ -242,79 +276,63 @@ async fn queued(harness: &Harness, progress: &Progress) -> anyhow::Result<()> {
     }
 }
 
-/// Seconds since the workers were started, frames in the queue, the largest `backlog_seconds`.
-type Look = (f64, u64, f64);
-
-/// Waits until everything is stored.
+/// Waits until everything is stored: the looks meanwhile, how long it took, and how many it was.
 async fn drain(
     harness: &Harness,
     progress: &Progress,
     started: Instant,
-) -> anyhow::Result<Vec<Look>> {
-    let mut looks = Vec::new();
-    let (mut moved, mut last, mut stored) = (Instant::now(), (u64::MAX, 0), 0);
+) -> anyhow::Result<(Vec<Look>, f64, u64)> {
+    let mut looks: Vec<Look> = Vec::new();
+    let (mut moved, mut last) = (Instant::now(), 0);
     loop {
-        let depth = harness.queues().map_or(0, |queues| queues.depth());
-        let mut backlog = None;
-        for name in harness.names(Role::Worker) {
-            let status = harness.status(&name).await.unwrap_or_default();
-            let seconds = status["backlog_seconds"].as_f64();
-            backlog = seconds.into_iter().chain(backlog).reduce(f64::max);
+        let asked_s = started.elapsed().as_secs_f64();
+        // One that is about to be ready cannot say.
+        let said = harness.latencies_now().await;
+        let said = said.map_or(0, |latencies| latencies.count());
+        let sent = harness.sent();
+        if last != said {
+            (last, moved) = (said, Instant::now());
         }
-        if let Some(backlog) = backlog.filter(|_| depth > 0) {
-            looks.push((started.elapsed().as_secs_f64(), depth, backlog));
-        }
-        let asked = Instant::now();
-        // Counting a million points is a load of its own: not before the queue is empty.
-        if depth == 0 {
-            stored = harness.stored().await?;
-            if stored >= harness.sent() {
-                return Ok(looks);
+        // Counting a million points is a load of its own: only when there is a reason to.
+        if said >= sent || moved.elapsed() > SAID_NOTHING {
+            let stored = harness.stored().await?;
+            if stored >= sent {
+                return Ok((looks, asked_s, stored));
+            }
+            if moved.elapsed() > STALLED || started.elapsed() > harness.plan().drain_max {
+                progress.step(&format!("no longer waiting: {stored} of {sent} stored"));
+                return Ok((looks, asked_s, stored));
             }
         }
-        progress.show(|| format!("{depth} frames wait, {stored} events stored"));
-        if last != (depth, stored) {
-            (last, moved) = ((depth, stored), Instant::now());
+        let is_time = |look: &Look| asked_s - look.at_s >= LOOK.as_secs_f64();
+        if looks.last().is_none_or(is_time) {
+            looks.extend(look(harness, asked_s).await);
         }
-        if moved.elapsed() > STALLED || started.elapsed() > harness.plan().drain_max {
-            let sent = harness.sent();
-            progress.step(&format!("no longer waiting: {stored} of {sent} stored"));
-            return Ok(looks);
-        }
-        let pause = LOOK.max(asked.elapsed() * 4).min(Duration::from_secs(2));
-        tokio::time::sleep(if depth == 0 { asked.elapsed() } else { pause }.max(LOOK / 5)).await;
+        progress.show(|| format!("{said} of {sent} events stored"));
+        tokio::time::sleep(ASK).await;
     }
 }
 
-/// Some of the looks, evenly: what was said, and what it took from then on.
-fn estimates(looks: &[Look], drain_s: f64) -> Vec<Value> {
-    let step = looks.len().div_ceil(ESTIMATES_MAX).max(1);
-    let some = looks.iter().step_by(step);
-    some.map(|(at_s, depth, backlog_seconds)| {
-        json!({
-            "at_s": rounded(*at_s),
-            "queue_depth": depth,
-            "backlog_seconds": rounded(*backlog_seconds),
-            "took_s": rounded(drain_s - at_s),
-        })
+/// `None` if nothing waits, or nobody says.
+async fn look(harness: &Harness, at_s: f64) -> Option<Look> {
+    let queue_depth = harness.queues().map_or(0, |queues| queues.depth());
+    let mut backlog = None;
+    for name in harness.names(Role::Worker) {
+        let status = harness.status(&name).await.unwrap_or_default();
+        let seconds = status["backlog_seconds"].as_f64();
+        backlog = seconds.into_iter().chain(backlog).reduce(f64::max);
+    }
+    let backlog_seconds = backlog.filter(|_| queue_depth > 0)?;
+    Some(Look {
+        at_s,
+        queue_depth,
+        backlog_seconds,
     })
-    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn estimates_stand_beside_what_it_took() {
-        let looks: Vec<Look> = (0..100).map(|at| (f64::from(at), 100, 7.0)).collect();
-        let some = estimates(&looks, 110.0);
-        assert!((10..=ESTIMATES_MAX).contains(&some.len()), "{some:?}");
-        let first =
-            json!({"at_s": 0.0, "queue_depth": 100, "backlog_seconds": 7.0, "took_s": 110.0});
-        assert_eq!(some[0], first);
-        assert!(estimates(&[], 1.0).is_empty());
-    }
 
     #[test]
     fn there_is_a_case_for_each_number_of_workers_and_each_database() {
@@ -342,6 +360,8 @@ mod tests {
         for case in &backlog.cases {
             assert_eq!(duration(&case.plan), Duration::from_secs(2));
             assert_eq!(case.plan.rig.links.is_empty(), case.latency.is_zero());
+            let alone = case.plan.workers == 1 && case.latency.is_zero();
+            assert_eq!(case.bare, alone, "what a bare consumer is beside");
         }
     }
 

@@ -12,6 +12,9 @@ impl Report {
         (all.case, all.latency_ms, all.drill) = (None, None, None);
         (all.producer, all.worker, all.recovery_s) = (None, None, None);
         (all.broker_rss_mb_max, all.database_rss_mb_max) = (None, None);
+        (all.broker_cpu_s_load, all.database_cpu_s_load) = (None, None);
+        (all.loadtest, all.load_s, all.load_events) = (None, None, None);
+        all.starts = Vec::new();
         all.extra.retain(|name, _| name == "machine");
         all.series = Vec::new();
         all.faults = Vec::new();

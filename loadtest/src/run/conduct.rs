@@ -32,6 +32,7 @@ pub(super) async fn conduct(
         driven = drive(&mut harness, progress) => driven,
         () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
+    harness.end_load();
     // In good order, whatever happened before.
     let exits = harness.stop().await;
     let drive = match driven {

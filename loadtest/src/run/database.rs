@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use serde_json::Value;
 
-const MEASUREMENT: &str = "home_assistant_events";
+pub(super) const MEASUREMENT: &str = "home_assistant_events";
 const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Where the points of a run are.
@@ -131,7 +131,7 @@ impl Database {
     }
 }
 
-fn where_clause(instances: Option<&Instances>, range: TimeRange) -> String {
+pub(super) fn where_clause(instances: Option<&Instances>, range: TimeRange) -> String {
     let conditions: Vec<String> = [
         instances.map(|instances| match instances {
             Instances::One(name) => format!("\"instance\" = '{name}'"),

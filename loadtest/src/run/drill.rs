@@ -75,6 +75,7 @@ pub async fn run(
         driven = timeline::drive(&mut harness, &plan, &prepared, progress) => driven,
         () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
+    harness.end_load();
     // In good order, whatever happened before.
     let exits = harness.stop().await;
     let driven = match driven {

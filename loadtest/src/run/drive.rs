@@ -10,6 +10,9 @@ use super::report::{ConnectionReport, Fault, rounded};
 use super::settings::{Load, Plan};
 use crate::progress::Progress;
 
+/// Runs of so long begin when what the registries say is stored and everything rests: what a start
+/// costs is not what the load costs.
+const SETTLED_FIRST: Duration = Duration::from_secs(10);
 /// How long a restarting Home Assistant is away.
 const HOME_DOWN: Duration = Duration::from_millis(500);
 /// What is fired while nobody is subscribed is never sent; what will be, is within this, however
@@ -55,6 +58,10 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         Load::Capture(capture) => Duration::from_secs_f64(capture.events() as f64 / plan.rate),
         Load::PacedCapture(capture) => capture.lasts(),
     };
+    if duration >= SETTLED_FIRST {
+        harness.await_records().await?;
+        harness.at_rest().await;
+    }
     let begun = Instant::now();
     let mut firing = harness.fire();
     let (mut faults, mut killed, mut excused) = (Vec::new(), BTreeSet::new(), 0.0);

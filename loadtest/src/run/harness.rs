@@ -2,14 +2,14 @@
 
 mod counts;
 mod disturb;
+mod launches;
+mod rest;
 mod target;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use futures_util::future::join_all;
 use ha_services::Services;
 use ha_simulator::{Ledger, SimulatorStats};
@@ -18,23 +18,23 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::backend::{Environment, broker, database, start_services, watch_services};
+use super::backend::{broker, database, start_services, watch_services};
 use super::cluster::Cluster;
 use super::database::Database;
 use super::latency::{Latencies, LatencyMs};
-use super::process::{Exit, GRACE, Launch, Process};
+use super::process::{Exit, GRACE, Launch, Process, Start};
 use super::queues::Queues;
-use super::rig::{Link, Links};
+use super::rig::Links;
 use super::series::{Recorder, Sample};
-use super::settings::{Load, Mode, Plan};
+use super::settings::{Load, Plan};
 use super::simulated_home::SimulatedHome;
 use super::usage::{Role, Usage};
+pub(super) use launches::free_port;
+use launches::{Binaries, links, numbered_instance};
 pub(super) use target::WriteTarget;
 
-/// Ports of admin addresses; the private services have theirs above, both below the ephemeral
-/// range.
-const PORTS: std::ops::Range<u16> = 20_000..25_600;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
+const STARTED_AT_ONCE: usize = 8;
 
 /// A system that is ready to be driven. Dropping it stops it by force; [`Harness::stop`] in good
 /// order.
@@ -58,6 +58,7 @@ pub struct Harness {
     /// Of the home, or of the homes before their numbers.
     instance: String,
     plan: Plan,
+    starts: Vec<Start>,
     notes: Vec<String>,
 }
 
@@ -131,6 +132,7 @@ impl Harness {
             folder,
             instance,
             plan,
+            starts: Vec::new(),
             notes: Vec::new(),
         };
         on_step("starting the processes");
@@ -234,6 +236,12 @@ impl Harness {
         self.recorder.begin();
     }
 
+    /// Everything that was fired is stored: what is used from now on is no part of the load. Only
+    /// the first call counts.
+    pub(super) fn end_load(&self) {
+        self.usage.end(self.sent());
+    }
+
     /// Events are fired at a rate, that of all homes together; the handle gives their number.
     pub(super) fn fire_load(&self, load: &Load, rate: f64) -> JoinHandle<u64> {
         let homes = self.homes.len().max(1);
@@ -325,6 +333,11 @@ impl Harness {
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
+    /// How long the processes took to be ready.
+    pub(super) fn starts(&self) -> &[Start] {
+        &self.starts
+    }
+
     pub(super) fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -356,206 +369,21 @@ impl Harness {
     }
 
     async fn launch(&mut self, launches: &[Launch]) -> anyhow::Result<()> {
-        for launch in launches {
-            self.processes.push(launch.start(&self.usage)?);
-        }
-        for process in &mut self.processes {
-            process.ready(&self.client).await?;
+        // Not all at once: each would wait for its turn at the processors, and none be ready in time.
+        for some in launches.chunks(STARTED_AT_ONCE) {
+            let first = self.processes.len();
+            for launch in some {
+                self.processes.push(launch.start(&self.usage)?);
+            }
+            let started = self.processes[first..].iter_mut();
+            let ready = join_all(started.map(|process| process.ready(&self.client))).await;
+            for start in ready {
+                self.starts.push(start?);
+            }
         }
         for home in &self.homes {
             home.subscribed().await?;
         }
         Ok(())
     }
-
-    /// Where a worker without a broker keeps its letters.
-    fn letters_path(&self, worker: &str) -> PathBuf {
-        self.folder.path().join(format!("{worker}.db"))
-    }
-
-    /// Every worker takes events over HTTP, on this machine; their addresses for the producer.
-    async fn give_intakes(&mut self, workers: &mut [Launch]) -> anyhow::Result<String> {
-        let mut urls = Vec::new();
-        for worker in workers {
-            let address = format!("127.0.0.1:{}", free_port()?);
-            let mut url: Url = format!("http://{address}").parse()?;
-            if self.plan.rig.links.contains(&Link::ProducerWorkers) {
-                url = self.links.add(Link::ProducerWorkers, &url).await?;
-            }
-            urls.push(url.to_string());
-            let letters = self.letters_path(&worker.name);
-            worker.environment.extend([
-                ("INTAKE_ADDR", address),
-                ("SPOOL_PATH", letters.display().to_string()),
-            ]);
-        }
-        Ok(urls.join(","))
-    }
-
-    /// The producer, then the workers.
-    async fn launches(
-        &mut self,
-        binaries: &Binaries,
-        environment: &Environment,
-    ) -> anyhow::Result<Vec<Launch>> {
-        let folder = self.plan.logs.as_deref().unwrap_or(self.folder.path());
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("creating {}", folder.display()))?;
-        let launch = |name: String, role, binary: &PathBuf| {
-            let admin_port = free_port()?;
-            let mut environment = environment.clone();
-            environment.push(("ADMIN_ADDR", format!("127.0.0.1:{admin_port}")));
-            let (broker, database, settings) = match role {
-                Role::Producer => (
-                    Link::ProducerBroker,
-                    Link::ProducerDatabase,
-                    &self.plan.rig.producer,
-                ),
-                _ => (
-                    Link::WorkerBroker,
-                    Link::WorkerDatabase,
-                    &self.plan.rig.worker,
-                ),
-            };
-            for (name, link) in [("AMQP_URL", broker), ("INFLUXDB_URL", database)] {
-                let url = self.links.url(link);
-                environment.extend(url.map(|url| (name, url.to_string())));
-            }
-            // The last of two of the same name counts.
-            environment.extend(settings.iter().cloned());
-            let log = folder.join(format!("{name}.log"));
-            anyhow::Ok(Launch {
-                name,
-                role,
-                binary: binary.clone(),
-                environment,
-                admin_port,
-                log,
-            })
-        };
-        let mut producers = Vec::new();
-        for (at, home) in self.homes.iter().enumerate() {
-            let name = match at {
-                0 => "producer".to_owned(),
-                _ => format!("producer-{}", at + 1),
-            };
-            let mut producer = launch(name, Role::Producer, &binaries.producer)?;
-            let simulator = home.simulator();
-            let home_url = self
-                .links
-                .url(Link::HomeProducer)
-                .map_or_else(|| simulator.url(), Url::to_string);
-            producer.environment.extend([
-                ("ENRICHMENT_MODE", self.plan.mode.as_str().to_owned()),
-                ("HOME_ASSISTANT_URL", home_url),
-                ("HOME_ASSISTANT_TOKEN", simulator.token().to_owned()),
-                ("SPOOL_PATH", self.spool_path_of(at).display().to_string()),
-            ]);
-            if self.homes.len() > 1 {
-                let instance = numbered_instance(&self.instance, at);
-                producer.environment.push(("INSTANCE_NAME", instance));
-            }
-            producers.push(producer);
-        }
-        let mut workers = Vec::new();
-        for number in 1..=self.plan.workers_started() {
-            workers.push(launch(
-                format!("worker-{number}"),
-                Role::Worker,
-                &binaries.worker,
-            )?);
-        }
-        if self.plan.mode == Mode::Service {
-            let urls = self.give_intakes(&mut workers).await?;
-            for producer in &mut producers {
-                producer
-                    .environment
-                    .push(("ENRICHMENT_SERVICE_URL", urls.clone()));
-            }
-        }
-        producers.extend(workers);
-        Ok(producers)
-    }
-}
-
-impl Plan {
-    /// Worker processes that the mode needs.
-    #[must_use]
-    pub fn workers_started(&self) -> usize {
-        match self.mode {
-            Mode::Queue | Mode::Service => self.workers,
-            Mode::Inline | Mode::Disabled => 0,
-        }
-    }
-}
-
-/// The name of one of several homes.
-fn numbered_instance(instance: &str, at: usize) -> String {
-    format!("{instance}-{}", at + 1)
-}
-
-struct Binaries {
-    producer: PathBuf,
-    worker: PathBuf,
-}
-
-impl Binaries {
-    fn find(plan: &Plan) -> anyhow::Result<Self> {
-        let folder = match &plan.binaries {
-            Some(folder) => folder.clone(),
-            None => {
-                let own = std::env::current_exe().context("finding this binary")?;
-                own.parent().map(PathBuf::from).unwrap_or_default()
-            }
-        };
-        let (producer, worker) = (folder.join("producer"), folder.join("worker"));
-        let needed = if plan.workers_started() > 0 { 2 } else { 1 };
-        for binary in [&producer, &worker].into_iter().take(needed) {
-            if !binary.is_file() {
-                bail!(
-                    "{} is not there; build the binaries beside this one: cargo build -p producer \
-                     -p worker -p loadtest (with --release if this one is a release build)",
-                    binary.display()
-                );
-            }
-        }
-        Ok(Self { producer, worker })
-    }
-}
-
-/// The proxies that the plan asks for, in front of what the processes would connect to.
-async fn links(plan: &Plan, environment: &Environment, home: &str) -> anyhow::Result<Links> {
-    let mut links = Links::default();
-    let setting = |name: &str| {
-        let found = environment.iter().rfind(|(set, _)| *set == name);
-        found.map(|(_, value)| value.as_str())
-    };
-    for link in &plan.rig.links {
-        let target = match link {
-            Link::HomeProducer => Some(home),
-            Link::ProducerBroker | Link::WorkerBroker => setting("AMQP_URL"),
-            Link::ProducerDatabase | Link::WorkerDatabase => setting("INFLUXDB_URL"),
-            // They are put in front of the workers when these have their addresses.
-            Link::ProducerWorkers => None,
-        };
-        if let Some(target) = target {
-            links.add(*link, &target.parse()?).await?;
-        }
-    }
-    Ok(links)
-}
-
-/// A port that nobody listens on; a process is never given the same one twice. The search begins at
-/// a place that depends on the process: load tests side by side seldom meet.
-pub(super) fn free_port() -> anyhow::Result<u16> {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    for _ in PORTS {
-        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id().wrapping_mul(16).wrapping_add(given);
-        let port = PORTS.start + u16::try_from(offset % PORTS.len() as u32)?;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port from {} to {}", PORTS.start, PORTS.end - 1)
 }

@@ -15,6 +15,7 @@ use super::usage::{self, Role, Usage};
 
 /// From the start of a process to its first `/readyz` with 200.
 const READY_MAX: Duration = Duration::from_secs(30);
+const READY_LOOK: Duration = Duration::from_millis(10);
 /// What `SHUTDOWN_GRACE_S` of the started processes is.
 pub const GRACE: Duration = Duration::from_secs(25);
 /// After the grace a process still closes and ends.
@@ -38,6 +39,15 @@ pub struct Launch {
     pub log: PathBuf,
 }
 
+/// How long a process took until it was ready.
+#[derive(Debug, Clone, Serialize)]
+pub struct Start {
+    /// As in [`Launch::name`].
+    pub process: String,
+    /// From its start to the first `/readyz` with 200.
+    pub seconds: f64,
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct Exit {
@@ -57,6 +67,7 @@ pub struct Process {
     launch: Launch,
     child: Child,
     pid: u32,
+    spawned: Instant,
 }
 
 impl Launch {
@@ -84,6 +95,7 @@ impl Launch {
             // A secret may come from one place only.
             command.env_remove(format!("{name}_FILE"));
         }
+        let spawned = Instant::now();
         let child = command
             .spawn()
             .with_context(|| format!("starting {}", self.binary.display()))?;
@@ -93,6 +105,7 @@ impl Launch {
             launch: self.clone(),
             child,
             pid,
+            spawned,
         })
     }
 
@@ -130,11 +143,12 @@ impl Process {
         format!("http://127.0.0.1:{}{path}", self.launch.admin_port)
     }
 
-    /// Waits until `/readyz` answers 200.
+    /// Waits until `/readyz` answers 200; how long that took from its start on, if it is waited for
+    /// from there.
     ///
     /// # Errors
     /// When the process ends instead or the deadline passes, with the end of its log.
-    pub async fn ready(&mut self, client: &reqwest::Client) -> anyhow::Result<()> {
+    pub async fn ready(&mut self, client: &reqwest::Client) -> anyhow::Result<Start> {
         let deadline = Instant::now() + READY_MAX;
         let url = self.admin_url("/readyz");
         let mut said = String::from("no answer");
@@ -150,7 +164,10 @@ impl Process {
                 let ready = response.status().is_success();
                 said = response.text().await.unwrap_or_default();
                 if ready {
-                    return Ok(());
+                    return Ok(Start {
+                        process: self.name().to_owned(),
+                        seconds: rounded(self.spawned.elapsed().as_secs_f64()),
+                    });
                 }
             }
             if Instant::now() > deadline {
@@ -161,7 +178,7 @@ impl Process {
                     self.log_tail()
                 );
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(READY_LOOK).await;
         }
     }
 

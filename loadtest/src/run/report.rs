@@ -1,13 +1,14 @@
 //! The report: JSON for machines, a table for people.
 
+mod words;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::latency::LatencyMs;
-use super::process::Exit;
+use super::process::{Exit, Start};
 use super::series::Sample;
 use super::settings::Plan;
 use super::usage::RoleUsage;
@@ -27,17 +28,24 @@ pub enum Verdict {
 /// Use of the machine by the processes of one role, while events were fired and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProcessUsage {
-    /// Seconds of processor time of all its processes.
+    /// Seconds of processor time of all its processes, from the first event until they ended.
     pub cpu_s: f64,
+    /// The same until the last event was stored.
+    pub cpu_s_load: f64,
     /// Largest resident memory of one of them, in megabytes (10^6 bytes).
     pub rss_mb_max: f64,
+    /// Mean memory of the last third of the run to that of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_ratio: Option<f64>,
 }
 
 impl From<RoleUsage> for ProcessUsage {
     fn from(usage: RoleUsage) -> Self {
         Self {
             cpu_s: rounded(usage.cpu_s),
+            cpu_s_load: rounded(usage.cpu_s_load),
             rss_mb_max: rounded(usage.rss_mb_max),
+            rss_ratio: None,
         }
     }
 }
@@ -105,10 +113,23 @@ pub struct Report {
     pub producer: Option<ProcessUsage>,
     /// All workers.
     pub worker: Option<ProcessUsage>,
+    /// This load tester, which shares the processors: simulated homes, and whoever looks.
+    pub loadtest: Option<ProcessUsage>,
+    /// From the first event until the last one was stored.
+    pub load_s: Option<f64>,
+    /// Events that were sent in that time.
+    pub load_events: Option<u64>,
+    /// How long processes took from their start until they were ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<Start>,
     /// RabbitMQ's processor time.
     pub broker_cpu_s: Option<f64>,
     /// InfluxDB's processor time, without the nginx in front of it.
     pub database_cpu_s: Option<f64>,
+    /// RabbitMQ's processor time until the last event was stored.
+    pub broker_cpu_s_load: Option<f64>,
+    /// InfluxDB's.
+    pub database_cpu_s_load: Option<f64>,
     /// RabbitMQ's largest resident memory, in megabytes.
     pub broker_rss_mb_max: Option<f64>,
     /// InfluxDB's.
@@ -182,8 +203,14 @@ impl Report {
             latency_ms: None,
             producer: None,
             worker: None,
+            loadtest: None,
+            load_s: None,
+            load_events: None,
+            starts: Vec::new(),
             broker_cpu_s: None,
             database_cpu_s: None,
+            broker_cpu_s_load: None,
+            database_cpu_s_load: None,
             broker_rss_mb_max: None,
             database_rss_mb_max: None,
             queue_depth_max: None,
@@ -242,167 +269,4 @@ pub struct DrillReport {
 /// Three digits behind the point: more are noise.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.cases.is_empty() {
-            return f.write_str(&super::table::cases(self));
-        }
-        let mut row = |name: &str, value: String| writeln!(f, "{name:<16} {value}");
-        let verdict = if self.verdict == Verdict::Pass {
-            "pass"
-        } else {
-            "FAIL"
-        };
-        let workers = if self.workers > 0 {
-            format!(", {} workers", self.workers)
-        } else {
-            String::new()
-        };
-        if let Some(case) = &self.case {
-            row("case", case.clone())?;
-        }
-        row(
-            "scenario",
-            format!(
-                "{}, mode {}{workers}, sink {}",
-                self.scenario, self.mode, self.sink
-            ),
-        )?;
-        row("verdict", verdict.to_owned())?;
-        for reason in &self.reasons {
-            row("", format!("- {reason}"))?;
-        }
-        row(
-            "events",
-            format!(
-                "{} sent in {:.1} s ({:.0}/s of {:.0}/s), {} stored, drained in {:.2} s",
-                self.events_sent,
-                self.seconds,
-                self.events_per_s,
-                self.rate,
-                number(self.events_stored),
-                self.drain_s,
-            ),
-        )?;
-        row(
-            "audit",
-            format!(
-                "missing {}, duplicates {}, unexplained {}, uncertain {}, dead letters {}, \
-                 redelivered {} (settled ones {})",
-                number(self.missing),
-                number(self.duplicates),
-                number(self.unexplained),
-                number(self.uncertain),
-                number(self.dead_lettered),
-                number(self.redelivered),
-                number(self.redelivered_settled),
-            ),
-        )?;
-        if let Some(LatencyMs { p50, p95, p99, max }) = self.latency_ms {
-            row(
-                "latency ms",
-                format!("p50 {p50:.1}, p95 {p95:.1}, p99 {p99:.1}, max {max:.1}"),
-            )?;
-        }
-        for (name, usage) in [("producer", self.producer), ("worker", self.worker)] {
-            if let Some(ProcessUsage { cpu_s, rss_mb_max }) = usage {
-                row(
-                    name,
-                    format!("{}, {rss_mb_max:.0} MB at most", self.cpu(cpu_s)),
-                )?;
-            }
-        }
-        for (name, cpu_s, rss_mb_max) in [
-            ("broker", self.broker_cpu_s, self.broker_rss_mb_max),
-            ("database", self.database_cpu_s, self.database_rss_mb_max),
-        ] {
-            if let (Some(cpu_s), Some(rss_mb_max)) = (cpu_s, rss_mb_max) {
-                row(
-                    name,
-                    format!("{}, {rss_mb_max:.0} MB at most", self.cpu(cpu_s)),
-                )?;
-            }
-        }
-        if let Some(depth) = self.queue_depth_max {
-            row("queue", format!("{depth} frames at most"))?;
-        }
-        for fault in &self.faults {
-            row("fault", fault.to_string())?;
-        }
-        if let Some(recovery_s) = self.recovery_s {
-            row("recovery", format!("{recovery_s:.1} s"))?;
-        }
-        if let Some(drill) = &self.drill {
-            row("drill", format!("{}: {}", drill.drill, drill.about))?;
-            row(
-                "spool",
-                format!(
-                    "{} events, {} bytes at most",
-                    drill.spool_events_max, drill.spool_bytes_max
-                ),
-            )?;
-            row("late", format!("{} events at most", drill.late_events_max))?;
-            if drill.lost_reported > 0 {
-                row("lost", format!("{} events reported", drill.lost_reported))?;
-            }
-            for (reason, count) in &drill.letters {
-                row("letters", format!("{count} {reason}"))?;
-            }
-            for (process, times) in &drill.revived {
-                row("ended", format!("{process} {times} times by itself"))?;
-            }
-        }
-        f.write_str(&super::table::extra(&self.extra))?;
-        let mut row = |name: &str, value: String| writeln!(f, "{name:<16} {value}");
-        if !self.exits.is_empty() {
-            row("exits", words(&self.exits))?;
-        }
-        self.notes
-            .iter()
-            .try_for_each(|note| row("note", note.clone()))
-    }
-}
-
-impl Report {
-    fn cpu(&self, cpu_s: f64) -> String {
-        let per_million = cpu_s * 1e6 / self.events_sent.max(1) as f64;
-        format!("{cpu_s:.2} s CPU ({per_million:.1} s per million events)")
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {:.1} s", self.fault, self.at_s)?;
-        if let Some(until_s) = self.until_s {
-            write!(f, ", over at {until_s:.1} s")?;
-        }
-        if let Some(subscribed_after_s) = self.subscribed_after_s {
-            write!(f, ", subscribed again after {subscribed_after_s:.2} s")?;
-        }
-        write!(f, ", {} events not sent meanwhile", self.events_not_sent)?;
-        if self.exits.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "; {}", words(&self.exits))
-        }
-    }
-}
-
-fn words(exits: &[Exit]) -> String {
-    let words: Vec<String> = exits
-        .iter()
-        .map(|exit| {
-            let code = exit
-                .exit_code
-                .map_or("killed".to_owned(), |code| format!("exit {code}"));
-            format!("{} {code} in {:.2} s", exit.process, exit.seconds)
-        })
-        .collect();
-    words.join(", ")
-}
-
-fn number(value: Option<u64>) -> String {
-    value.map_or("-".to_owned(), |value| value.to_string())
 }

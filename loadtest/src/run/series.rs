@@ -68,6 +68,19 @@ pub struct RoleSample {
     pub rss_mb: f64,
 }
 
+/// Mean memory of the role's largest process in the last third of the looks to that in the first;
+/// `None` of less than three looks.
+pub(super) fn rss_ratio(samples: &[Sample], role: Role) -> Option<f64> {
+    let third = samples.len() / 3;
+    let mean = |samples: &[Sample]| {
+        let of = |sample: &Sample| Some(sample.usage.get(role.as_str())?.rss_mb);
+        let known: Vec<f64> = samples.iter().filter_map(of).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    };
+    let first = mean(&samples[..third]).filter(|first| *first > 0.0)?;
+    Some(rounded(mean(&samples[samples.len() - third..])? / first))
+}
+
 /// Looks until it is dropped.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -250,5 +263,24 @@ impl Eye {
             }
         }
         new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_last_third_stands_beside_that_of_the_first() {
+        let sample = |rss_mb| {
+            let mut sample = Sample::default();
+            let usage = RoleSample { cpus: 0.0, rss_mb };
+            sample.usage.insert("worker", usage);
+            sample
+        };
+        let samples: Vec<Sample> = [20.0, 40.0, 90.0, 7.0, 40.0, 50.0].map(sample).into();
+        assert_eq!(rss_ratio(&samples, Role::Worker), Some(1.5));
+        assert_eq!(rss_ratio(&samples, Role::Producer), None);
+        assert_eq!(rss_ratio(&samples[..2], Role::Worker), None);
     }
 }

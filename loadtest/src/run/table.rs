@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::report::{Report, Verdict};
+use super::process::Start;
+use super::report::{ProcessUsage, Report, Verdict};
+
+/// Of more than these only the slowest are shown.
+const STARTS_SHOWN: usize = 8;
 
 /// A report of several cases: a line each, and what is wrong.
 pub(super) fn cases(report: &Report) -> String {
@@ -39,36 +43,131 @@ pub(super) fn cases(report: &Report) -> String {
                 "  latency ms", latency.p50, latency.p95, latency.p99, latency.max
             );
         }
-        let per_million = |cpu_s: f64| cpu_s * 1e6 / case.events_sent.max(1) as f64;
-        for (role, cpu_s, rss_mb) in case.roles() {
-            let _ = writeln!(
-                text,
-                "{:<16} {:.1} s CPU per million events, {rss_mb:.0} MB at most",
-                format!("  {role}"),
-                per_million(cpu_s)
-            );
+        for used in case.used() {
+            let role = format!("  {}", used.role);
+            let _ = writeln!(text, "{role:<16} {}", used.words(case));
+        }
+        if !case.starts.is_empty() {
+            let _ = writeln!(text, "{:<16} {}", "  ready after", starts(&case.starts));
         }
         text.push_str(&extra(&case.extra));
+    }
+    if let Some(growth) = report.extra.get("growth").and_then(Value::as_object) {
+        grown(&mut text, growth);
     }
     text
 }
 
+fn grown(text: &mut String, growth: &Map<String, Value>) {
+    text.push_str("\nCPU s per million events, at the first rate and at the second\n");
+    for (role, row) in growth {
+        let number = |path: &str| row.pointer(path).and_then(Value::as_f64);
+        let _ = writeln!(
+            text,
+            "{:<16} {:.1} and {:.1}, ratio {}",
+            format!("  {role}"),
+            number("/cpu_s_per_million/0").unwrap_or_default(),
+            number("/cpu_s_per_million/1").unwrap_or_default(),
+            number("/ratio").map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+        );
+    }
+}
+
+/// What a role used.
+pub(super) struct Used {
+    pub(super) role: &'static str,
+    cpu_s: f64,
+    pub(super) cpu_s_load: f64,
+    rss_mb_max: f64,
+    rss_ratio: Option<f64>,
+}
+
+impl Used {
+    /// In words: in the load's own time where that is known.
+    pub(super) fn words(&self, report: &Report) -> String {
+        let of = |cpu_s: f64, events: u64| cpu_s * 1e6 / events.max(1) as f64;
+        let of_load = report.load_events.unwrap_or(report.events_sent);
+        let mut text = match report.load_s {
+            Some(load_s) => format!(
+                "{:.2} s CPU under load ({:.1} s per million events, {:.1} % of a core), {:.2} s \
+                 with the end",
+                self.cpu_s_load,
+                of(self.cpu_s_load, of_load),
+                self.cpu_s_load * 100.0 / load_s.max(1e-3),
+                self.cpu_s,
+            ),
+            None => format!(
+                "{:.2} s CPU ({:.1} s per million events)",
+                self.cpu_s,
+                of(self.cpu_s, report.events_sent)
+            ),
+        };
+        let _ = write!(text, ", {:.0} MB at most", self.rss_mb_max);
+        if let Some(ratio) = self.rss_ratio {
+            let _ = write!(text, ", last third to first {ratio:.2}");
+        }
+        text
+    }
+}
+
 impl Report {
-    /// Seconds of processor time and the most memory in megabytes, of each role that there is.
-    fn roles(&self) -> impl Iterator<Item = (&'static str, f64, f64)> {
-        let of = |usage: super::report::ProcessUsage| (usage.cpu_s, usage.rss_mb_max);
+    /// Of each role that there is.
+    pub(super) fn used(&self) -> impl Iterator<Item = Used> {
+        let of = |usage: Option<ProcessUsage>| usage.map(|usage| (usage, usage.rss_ratio));
+        let service = |cpu_s: Option<f64>, load: Option<f64>, rss_mb_max: Option<f64>| {
+            let usage = ProcessUsage {
+                cpu_s: cpu_s?,
+                cpu_s_load: load.unwrap_or_default(),
+                rss_mb_max: rss_mb_max?,
+                rss_ratio: None,
+            };
+            Some((usage, None))
+        };
         let roles = [
-            ("producer", self.producer.map(of)),
-            ("worker", self.worker.map(of)),
-            ("broker", self.broker_cpu_s.zip(self.broker_rss_mb_max)),
+            ("producer", of(self.producer)),
+            ("worker", of(self.worker)),
+            (
+                "broker",
+                service(
+                    self.broker_cpu_s,
+                    self.broker_cpu_s_load,
+                    self.broker_rss_mb_max,
+                ),
+            ),
             (
                 "database",
-                self.database_cpu_s.zip(self.database_rss_mb_max),
+                service(
+                    self.database_cpu_s,
+                    self.database_cpu_s_load,
+                    self.database_rss_mb_max,
+                ),
             ),
+            ("loadtest", of(self.loadtest)),
         ];
-        let known = roles.into_iter();
-        known.filter_map(|(role, usage)| usage.map(|(cpu_s, rss_mb)| (role, cpu_s, rss_mb)))
+        roles.into_iter().filter_map(|(role, usage)| {
+            let (usage, rss_ratio) = usage?;
+            Some(Used {
+                role,
+                cpu_s: usage.cpu_s,
+                cpu_s_load: usage.cpu_s_load,
+                rss_mb_max: usage.rss_mb_max,
+                rss_ratio,
+            })
+        })
     }
+}
+
+/// How long the processes took until they were ready; of many the slowest.
+pub(super) fn starts(starts: &[Start]) -> String {
+    let shown = |start: &Start| format!("{} {:.2} s", start.process, start.seconds);
+    let mut slowest: Vec<&Start> = starts.iter().collect();
+    slowest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    if starts.len() > STARTS_SHOWN {
+        let slowest: Vec<String> = slowest.into_iter().take(3).map(shown).collect();
+        return format!("{} of {}", slowest.join(", "), starts.len());
+    }
+    let all: Vec<String> = starts.iter().map(shown).collect();
+    all.join(", ")
 }
 
 /// What a scenario adds: of a backlog its drain, of a ramp its steps.
@@ -78,8 +177,9 @@ pub(super) fn extra(extra: &Map<String, Value>) -> String {
         drained(&mut text, backlog);
     }
     if let Some(steps) = extra.get("steps").and_then(Value::as_array) {
-        stepped(&mut text, extra, steps);
+        stepped(&mut text, steps);
     }
+    beside_bare(&mut text, extra);
     text
 }
 
@@ -94,6 +194,17 @@ fn drained(text: &mut String, backlog: &Value) {
         number("drain_events_per_s"),
         number("ready_s"),
     );
+    let estimate = &backlog["estimate"];
+    if estimate.is_object() {
+        let number = |name: &str| estimate[name].as_f64().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{:<16} said to took: median {:.2}, worst {:.2}",
+            "  backlog",
+            number("median"),
+            number("worst"),
+        );
+    }
     for estimate in backlog["estimates"].as_array().into_iter().flatten() {
         let number = |name: &str| estimate[name].as_f64().unwrap_or_default();
         let _ = writeln!(
@@ -108,7 +219,7 @@ fn drained(text: &mut String, backlog: &Value) {
     }
 }
 
-fn stepped(text: &mut String, extra: &Map<String, Value>, steps: &[Value]) {
+fn stepped(text: &mut String, steps: &[Value]) {
     for step in steps {
         let number = |path: &str| step.pointer(path).and_then(Value::as_f64);
         let reasons = step["reasons"].as_array().into_iter().flatten();
@@ -126,12 +237,18 @@ fn stepped(text: &mut String, extra: &Map<String, Value>, steps: &[Value]) {
             number("/latency_ms/p99").unwrap_or_default(),
         );
     }
+}
+
+fn beside_bare(text: &mut String, extra: &Map<String, Value>) {
     let number = |name: &str| extra.get(name).and_then(Value::as_f64);
     if let Some(held) = number("held_events_per_s") {
         let _ = writeln!(text, "{:<16} {held:.0} events/s", "held");
     }
     if let Some(bare) = number("bare_events_per_s") {
         let _ = writeln!(text, "{:<16} {bare:.0} events/s", "bare chain");
+    }
+    if let Some(bare) = number("bare_unbounded_events_per_s") {
+        let _ = writeln!(text, "{:<16} {bare:.0} events/s, with any delay", "");
     }
     if let Some(ratio) = number("ratio") {
         let _ = writeln!(text, "{:<16} {ratio:.2} of the bare chain", "ratio");

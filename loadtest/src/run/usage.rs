@@ -1,11 +1,12 @@
 //! What processes use of the machine, from `/proc` (proc(5)).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whose use it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +19,18 @@ pub enum Role {
     Broker,
     /// InfluxDB.
     Database,
+    /// This process: the simulated homes, and whoever looks.
+    LoadTester,
 }
 
 impl Role {
-    pub(super) const ALL: [Self; 4] = [Self::Producer, Self::Worker, Self::Broker, Self::Database];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Producer,
+        Self::Worker,
+        Self::Broker,
+        Self::Database,
+        Self::LoadTester,
+    ];
 
     /// Its name in reports.
     pub(super) fn as_str(self) -> &'static str {
@@ -30,6 +39,7 @@ impl Role {
             Self::Worker => "worker",
             Self::Broker => "broker",
             Self::Database => "database",
+            Self::LoadTester => "loadtest",
         }
     }
 }
@@ -38,7 +48,16 @@ impl Role {
 #[derive(Debug)]
 pub struct Usage {
     watched: Arc<Mutex<Vec<Watched>>>,
+    load: Mutex<Load>,
     sampling: JoinHandle<()>,
+}
+
+/// When the load began, and when all of it was stored.
+#[derive(Debug, Default)]
+struct Load {
+    begun: Option<Instant>,
+    /// With the events that were sent until then.
+    ended: Option<(Instant, u64)>,
 }
 
 #[derive(Debug)]
@@ -49,6 +68,8 @@ struct Watched {
     /// Processor time that was spent before the measured time began.
     ticks_before: u64,
     ticks: u64,
+    /// When all events were stored.
+    ticks_of_load: Option<u64>,
     rss_kib: u64,
     rss_kib_max: u64,
 }
@@ -82,8 +103,10 @@ fn seconds(ticks: u64) -> f64 {
 /// Sum of the processor times, and the largest memory of one process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoleUsage {
-    /// Seconds.
+    /// Seconds since [`Usage::begin`], until the processes ended.
     pub cpu_s: f64,
+    /// Seconds since [`Usage::begin`], until [`Usage::end`].
+    pub cpu_s_load: f64,
     /// Megabytes of 10^6 bytes.
     pub rss_mb_max: f64,
 }
@@ -95,13 +118,23 @@ impl Usage {
         let watched: Arc<Mutex<Vec<Watched>>> = Arc::default();
         let sampled = Arc::clone(&watched);
         let sampling = tokio::spawn(async move {
-            let mut every = tokio::time::interval(SAMPLE_INTERVAL);
             loop {
-                every.tick().await;
-                sample(&mut lock(&sampled));
+                let looked = {
+                    let mut watched = lock(&sampled);
+                    sample(&mut watched);
+                    u32::try_from(watched.len()).unwrap_or(u32::MAX)
+                };
+                // Of many processes seldomer: looking must not become a load of its own.
+                tokio::time::sleep(SAMPLE_INTERVAL.max(LOOK_INTERVAL * looked)).await;
             }
         });
-        Self { watched, sampling }
+        let usage = Self {
+            watched,
+            load: Mutex::default(),
+            sampling,
+        };
+        usage.watch(Role::LoadTester, std::process::id());
+        usage
     }
 
     /// Counts a process from its start on, or from the next [`Usage::begin`] on.
@@ -112,6 +145,7 @@ impl Usage {
             running: true,
             ticks_before: 0,
             ticks: 0,
+            ticks_of_load: None,
             rss_kib: 0,
             rss_kib_max: 0,
         };
@@ -134,6 +168,39 @@ impl Usage {
         watched
             .iter_mut()
             .for_each(|one| one.ticks_before = one.ticks);
+        self.load().begun = Some(Instant::now());
+    }
+
+    /// All events are stored, so many; the first call counts.
+    pub fn end(&self, events: u64) {
+        let mut load = self.load();
+        if load.ended.is_some() {
+            return;
+        }
+        load.ended = Some((Instant::now(), events));
+        let mut watched = lock(&self.watched);
+        sample(&mut watched);
+        watched
+            .iter_mut()
+            .for_each(|one| one.ticks_of_load = Some(one.ticks));
+    }
+
+    /// Seconds from [`Usage::begin`] to [`Usage::end`].
+    #[must_use]
+    pub fn load_s(&self) -> Option<f64> {
+        let load = self.load();
+        let (ended, _) = load.ended?;
+        Some(ended.duration_since(load.begun?).as_secs_f64())
+    }
+
+    /// Events of the load; others may have been sent behind it.
+    #[must_use]
+    pub fn load_events(&self) -> Option<u64> {
+        self.load().ended.map(|(_, events)| events)
+    }
+
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks now.
@@ -154,9 +221,15 @@ impl Usage {
         let watched = lock(&self.watched);
         let of_role: Vec<&Watched> = watched.iter().filter(|one| one.role == role).collect();
         let ticks: u64 = of_role.iter().map(|one| one.ticks - one.ticks_before).sum();
+        let of_load = |one: &&Watched| {
+            let ticks = one.ticks_of_load.unwrap_or(one.ticks_before);
+            ticks.saturating_sub(one.ticks_before)
+        };
+        let ticks_of_load: u64 = of_role.iter().map(of_load).sum();
         let rss_kib_max = of_role.iter().map(|one| one.rss_kib_max).max()?;
         Some(RoleUsage {
             cpu_s: seconds(ticks),
+            cpu_s_load: seconds(ticks_of_load),
             rss_mb_max: rss_kib_max as f64 * 1024.0 / 1e6,
         })
     }
@@ -190,7 +263,12 @@ fn lock(watched: &Mutex<Vec<Watched>>) -> MutexGuard<'_, Vec<Watched>> {
 fn sample(watched: &mut [Watched]) {
     for one in watched.iter_mut().filter(|one| one.running) {
         if let Some(stat) = stat(one.pid) {
-            one.ticks = one.ticks.max(stat.ticks);
+            let ticks = match one.role {
+                // Its children are the others.
+                Role::LoadTester => stat.own_ticks,
+                _ => stat.ticks,
+            };
+            one.ticks = one.ticks.max(ticks);
         }
         if let Some((rss_kib, peak_kib)) = rss_kib(one.pid) {
             one.rss_kib = rss_kib;
@@ -201,7 +279,9 @@ fn sample(watched: &mut [Watched]) {
 
 struct Stat {
     state: char,
+    /// With those of its children that have ended.
     ticks: u64,
+    own_ticks: u64,
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -213,12 +293,15 @@ fn stat(pid: u32) -> Option<Stat> {
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let state = fields.first()?.chars().next()?;
-    let ticks = fields
-        .get(11..15)?
-        .iter()
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    Some(Stat { state, ticks })
+    let sum = |range: std::ops::Range<usize>| -> Option<u64> {
+        let fields = fields.get(range)?.iter();
+        Some(fields.filter_map(|field| field.parse::<u64>().ok()).sum())
+    };
+    Some(Stat {
+        state,
+        ticks: sum(11..15)?,
+        own_ticks: sum(11..13)?,
+    })
 }
 
 /// Resident memory, and the kernel's own record of its peak, so that nothing falls between two
@@ -240,7 +323,7 @@ mod tests {
     fn times_are_found_behind_any_name() {
         let text = "77 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 40 2 300 1000 20 0 4 0 999 1 2";
         let stat = parse_stat(text).unwrap();
-        assert_eq!((stat.state, stat.ticks), ('S', 1_342));
+        assert_eq!((stat.state, stat.ticks, stat.own_ticks), ('S', 1_342, 42));
         assert!(parse_stat("77 (a").is_none());
     }
 
@@ -251,7 +334,7 @@ mod tests {
         usage.watch(Role::Worker, std::process::id());
         usage.begin();
         // A busy machine gives this process little of its time.
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let mut sum = 0_u64;
         let used = loop {
             for _ in 0..1_000_000 {
@@ -265,6 +348,11 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(30), "{used:?}");
         };
         assert!(used.rss_mb_max > 1.0, "{used:?}");
+        assert_eq!((used.cpu_s_load, usage.load_s()), (0.0, None), "it lasts");
+        usage.end(7);
+        assert_eq!(usage.load_events(), Some(7));
+        let used = usage.of(Role::Worker).unwrap();
+        assert!(used.cpu_s_load > 0.02 && usage.load_s() > Some(0.0));
         assert!(!has_ended(std::process::id()));
     }
 }

@@ -6,7 +6,8 @@ use super::drive::Drive;
 use super::harness::Harness;
 use super::process::Exit;
 use super::queues::Deliveries;
-use super::report::{ConnectionReport, Fault, Report, Verdict, rounded};
+use super::report::{ConnectionReport, Fault, ProcessUsage, Report, Verdict, rounded};
+use super::series::rss_ratio;
 use super::usage::{Role, machine};
 use crate::progress::Progress;
 
@@ -47,10 +48,7 @@ pub async fn report(
         anyhow::Ok((Some(letters), deliveries))
     };
     let (found, (dead_lettered, deliveries)) = tokio::try_join!(comparing, asking_broker)?;
-    let usage = |role| harness.usage().of(role);
-    let cpu_s = |role| usage(role).map(|usage| rounded(usage.cpu_s));
     let (sent, fired) = (harness.sent(), harness.fired());
-    let rss_mb_max = |role| usage(role).map(|usage| rounded(usage.rss_mb_max));
     let mut report = Report {
         events_sent: sent,
         events_stored: found.as_ref().map(|found| found.stored),
@@ -60,12 +58,6 @@ pub async fn report(
         seconds: rounded(drive.seconds),
         events_per_s: rounded(sent as f64 / drive.seconds.max(1e-3)),
         latency_ms: harness.latency(),
-        producer: usage(Role::Producer).map(Into::into),
-        worker: usage(Role::Worker).map(Into::into),
-        broker_cpu_s: cpu_s(Role::Broker),
-        database_cpu_s: cpu_s(Role::Database),
-        broker_rss_mb_max: rss_mb_max(Role::Broker),
-        database_rss_mb_max: rss_mb_max(Role::Database),
         queue_depth_max: harness.queues().map(|queues| queues.depth_max()),
         faults: drive.faults,
         notes: harness.notes().to_vec(),
@@ -78,9 +70,9 @@ pub async fn report(
         home_assistant: drive.connections,
         exits,
         extra: drive.extra,
-        series: harness.series(),
         ..Report::empty(scenario, plan)
     };
+    report.take(harness);
     report.extra.insert("machine".to_owned(), machine().into());
     if !audited {
         report
@@ -92,6 +84,31 @@ pub async fn report(
 }
 
 impl Report {
+    /// What was measured beside: the run over time, starts, the use of the machine.
+    pub(super) fn take(&mut self, harness: &Harness) {
+        let of = |role| harness.usage().of(role);
+        self.series = harness.series();
+        let process = |role| {
+            let usage: ProcessUsage = of(role)?.into();
+            let rss_ratio = rss_ratio(&self.series, role);
+            Some(ProcessUsage { rss_ratio, ..usage })
+        };
+        (self.producer, self.worker) = (process(Role::Producer), process(Role::Worker));
+        self.loadtest = process(Role::LoadTester);
+        self.load_s = harness.usage().load_s().map(rounded);
+        self.load_events = harness.usage().load_events();
+        self.starts = harness.starts().to_vec();
+        let cpu_s = |role| of(role).map(|usage| rounded(usage.cpu_s));
+        let cpu_s_load = |role| of(role).map(|usage| rounded(usage.cpu_s_load));
+        let rss_mb_max = |role| of(role).map(|usage| rounded(usage.rss_mb_max));
+        let (broker, database) = (Role::Broker, Role::Database);
+        (self.broker_cpu_s, self.database_cpu_s) = (cpu_s(broker), cpu_s(database));
+        (self.broker_cpu_s_load, self.database_cpu_s_load) =
+            (cpu_s_load(broker), cpu_s_load(database));
+        (self.broker_rss_mb_max, self.database_rss_mb_max) =
+            (rss_mb_max(broker), rss_mb_max(database));
+    }
+
     /// All processes that got a SIGTERM.
     fn asked_to_end(&self) -> impl Iterator<Item = &Exit> {
         let by_faults = self.faults.iter().flat_map(|fault| &fault.exits);

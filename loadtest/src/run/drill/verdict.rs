@@ -10,7 +10,7 @@ use crate::run::letters::Letters;
 use crate::run::process::Exit;
 use crate::run::report::{ConnectionReport, DrillReport, Report, Verdict, rounded};
 use crate::run::settings::Mode;
-use crate::run::usage::{self, Role};
+use crate::run::usage;
 
 /// Of the events that should be fired, so many must have been.
 const FIRED_SHARE_MIN: f64 = 0.95;
@@ -38,10 +38,7 @@ pub(super) async fn report(
     let on_progress = |events| progress.show(|| format!("compared {events} events"));
     let expected = Expected::Fired(&letters);
     let found = audit(&ledger, harness.database(), expected, on_progress).await?;
-    let usage = |role| harness.usage().of(role);
-    let cpu_s = |role| usage(role).map(|usage| rounded(usage.cpu_s));
     let (run, sent) = (&plan.run, ledger.sent());
-    let rss_mb_max = |role| usage(role).map(|usage| rounded(usage.rss_mb_max));
     let mut report = Report {
         events_sent: sent,
         events_stored: Some(found.stored),
@@ -51,12 +48,6 @@ pub(super) async fn report(
         seconds: rounded(driven.seconds),
         events_per_s: rounded(sent as f64 / driven.seconds.max(1e-3)),
         latency_ms: harness.latency(),
-        producer: usage(Role::Producer).map(Into::into),
-        worker: usage(Role::Worker).map(Into::into),
-        broker_cpu_s: cpu_s(Role::Broker),
-        database_cpu_s: cpu_s(Role::Database),
-        broker_rss_mb_max: rss_mb_max(Role::Broker),
-        database_rss_mb_max: rss_mb_max(Role::Database),
         queue_depth_max: harness.queues().map(|queues| queues.depth_max()),
         recovery_s: driven.recovery_s,
         faults: driven.faults,
@@ -80,9 +71,9 @@ pub(super) async fn report(
             letters: letters.reasons.clone(),
             ..about(plan)
         }),
-        series: harness.series(),
         ..Report::empty(plan.scenario, run)
     };
+    report.take(harness);
     if driven.events_not_sent > 0 {
         report.notes.push(format!(
             "{} events were fired while the producer was not subscribed; gap fill had to bring them",

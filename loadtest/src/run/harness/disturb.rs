@@ -212,10 +212,9 @@ impl Harness {
     pub(in crate::run) async fn await_ready(&mut self, name: &str) -> anyhow::Result<()> {
         let client = self.client.clone();
         let process = self.processes.iter_mut().find(|one| one.name() == name);
-        process
-            .with_context(|| format!("{name} does not run"))?
-            .ready(&client)
-            .await
+        let process = process.with_context(|| format!("{name} does not run"))?;
+        process.ready(&client).await?;
+        Ok(())
     }
 
     /// Starts processes that have ended by themselves again; their names.

@@ -70,7 +70,7 @@ impl Harness {
         Ok(Some(WriteTarget {
             url,
             authorization: authorization.transpose()?,
-            instance: Services::unique_name("bare"),
+            instance: Services::unique_name("loadbare"),
         }))
     }
 }

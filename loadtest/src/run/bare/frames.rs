@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use futures_util::StreamExt as _;
+use ha_broker::Broker;
 use ha_broker::topology::EVENTS_EXCHANGE;
 use lapin::options::{
     BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -15,7 +16,9 @@ use crate::run::drive::drain;
 use crate::run::harness::Harness;
 use crate::run::settings::Load;
 
-const LISTEN: Duration = Duration::from_secs(2);
+/// What a sample should have; it lasts from two seconds to four.
+const SAMPLE_EVENTS: f64 = 10_000.0;
+const LISTEN_S: std::ops::RangeInclusive<f64> = 2.0..=4.0;
 /// Behind the last frame.
 const SILENCE: Duration = Duration::from_secs(1);
 const BYTES_MAX: usize = 64 << 20;
@@ -27,13 +30,31 @@ pub(super) struct SampleFrame {
     pub(super) events: u32,
 }
 
-/// Fires at the rate for a moment, and gives the frames that came of it.
-pub(super) async fn hear(
+/// How long a sample at this rate lasts.
+pub(super) fn listen(rate: f64) -> Duration {
+    let seconds = SAMPLE_EVENTS / rate;
+    Duration::from_secs_f64(seconds.clamp(*LISTEN_S.start(), *LISTEN_S.end()))
+}
+
+/// Fires at the rate for a moment, and waits until everything is stored; gives the frames that came
+/// of it, where there is a broker.
+pub(super) async fn sample(
     harness: &Harness,
     rate: f64,
     progress: &Progress,
-) -> anyhow::Result<Vec<SampleFrame>> {
-    let broker = harness.queues().context("no broker")?.broker();
+) -> anyhow::Result<Option<Vec<SampleFrame>>> {
+    let frames = match harness.queues() {
+        Some(queues) => Some(hear(harness, &queues.broker(), rate).await?),
+        None => {
+            harness.fire_load(&Load::House(listen(rate)), rate).await?;
+            None
+        }
+    };
+    drain(harness, progress, false).await?;
+    Ok(frames)
+}
+
+async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<Vec<SampleFrame>> {
     let connection = broker.connect().await?;
     let channel = connection.create_channel().await?;
     let declare = QueueDeclareOptions {
@@ -66,7 +87,7 @@ pub(super) async fn hear(
             FieldTable::default(),
         )
         .await?;
-    let firing = harness.fire_load(&Load::House(LISTEN), rate);
+    let firing = harness.fire_load(&Load::House(listen(rate)), rate);
     let (mut frames, mut bytes) = (Vec::new(), 0);
     while let Ok(Some(delivery)) = tokio::time::timeout(SILENCE, consumer.next()).await {
         let payload = delivery?.data;
@@ -85,7 +106,6 @@ pub(super) async fn hear(
         .queue_delete(queue, QueueDeleteOptions::default())
         .await?;
     let _ = connection.close(200, "done".into()).await;
-    drain(harness, progress, false).await?;
     ensure!(!frames.is_empty(), "no frame was heard at the broker");
     Ok(frames)
 }

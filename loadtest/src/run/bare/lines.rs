@@ -1,0 +1,254 @@
+//! Lines as the product wrote them, read back from the database, so that the bare writer writes the
+//! same bytes to the same number of series and does nothing but write.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+
+use anyhow::ensure;
+use ha_point::{FieldKey, Point, Prefix, Value, encode_line};
+use ha_sink::InfluxDb;
+use ha_sink::query::Series;
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+use crate::run::database::{MEASUREMENT, TimeRange, where_clause};
+
+/// The lines begin so long before now: no point lies in the future, as none of the product's does.
+const BEGIN_BEFORE_NOW_NS: i64 = 2 * 3_600 * 1_000_000_000;
+/// From a line to the next, in the microseconds that Home Assistant's times have.
+const STEP_NS: i64 = 20_000;
+/// Nanoseconds since the epoch have so many digits in this century, and a line has an end.
+const TIME_BYTES: usize = 20;
+
+/// Lines of different points for ever: the sample again and again, and times that rise.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    /// Everything before the time.
+    heads: Vec<Vec<u8>>,
+    series: usize,
+    next: u64,
+    begin_ns: i64,
+}
+
+impl Lines {
+    /// Of the points that the database holds of this time and instance (all, without one), in the
+    /// order of their times; with another instance instead, where one is given.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds none.
+    pub(super) async fn of_points(
+        database: &InfluxDb,
+        condition: &str,
+        instance: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let types = types(database).await?;
+        let mut lines: Vec<(i64, Vec<u8>)> = Vec::new();
+        let mut series = HashSet::new();
+        let statement = format!("SELECT * FROM \"{MEASUREMENT}\"{condition} GROUP BY *");
+        let on_series = |found: Series| {
+            for row in &found.values {
+                let point = point(&found, row, &types, instance);
+                let Some((time_ns, line)) = point.and_then(line_of) else {
+                    continue;
+                };
+                series.insert(series_of(&line).to_vec());
+                lines.push((time_ns, line));
+            }
+        };
+        database.query(&statement, on_series).await?;
+        ensure!(
+            !lines.is_empty(),
+            "the database holds no points of the sample to copy"
+        );
+        lines.sort_by_key(|(time_ns, _)| *time_ns);
+        let now_ns = i64::try_from(Timestamp::now().as_nanosecond())?;
+        Ok(Self {
+            heads: lines.into_iter().map(|(_, line)| line).collect(),
+            series: series.len(),
+            next: 0,
+            begin_ns: (now_ns - BEGIN_BEFORE_NOW_NS) / 1_000 * 1_000,
+        })
+    }
+
+    /// Bytes of a line, with its time and its end.
+    pub(super) fn mean_bytes(&self) -> f64 {
+        let bytes: usize = self.heads.iter().map(|head| head.len() + TIME_BYTES).sum();
+        (bytes as f64 / self.heads.len() as f64).round()
+    }
+
+    /// Series that the lines are of.
+    pub(super) fn series(&self) -> usize {
+        self.series
+    }
+
+    /// Appends the next so many lines.
+    pub(super) fn append(&mut self, count: u64, body: &mut Vec<u8>) {
+        for _ in 0..count {
+            let at = (self.next % self.heads.len() as u64) as usize;
+            let steps = i64::try_from(self.next).unwrap_or(i64::MAX);
+            let time_ns = self.begin_ns.saturating_add(steps.saturating_mul(STEP_NS));
+            self.next += 1;
+            body.extend_from_slice(&self.heads[at]);
+            // Writing to memory does not fail.
+            let _ = writeln!(body, "{time_ns}");
+        }
+    }
+}
+
+/// The condition of the points of a time.
+pub(super) fn condition(
+    instances: Option<&crate::run::database::Instances>,
+    from_ns: i64,
+    to_ns: i64,
+) -> String {
+    let range = TimeRange {
+        from_ns: Some(from_ns),
+        to_ns: Some(to_ns),
+    };
+    where_clause(instances, range)
+}
+
+/// Which type a field has: an answer in JSON does not tell 20 from 20.0.
+async fn types(database: &InfluxDb) -> anyhow::Result<HashMap<String, String>> {
+    let mut types = HashMap::new();
+    let on_series = |series: Series| {
+        for row in &series.values {
+            if let [Json::String(name), Json::String(kind)] = row.as_slice() {
+                types.insert(name.clone(), kind.clone());
+            }
+        }
+    };
+    let statement = format!("SHOW FIELD KEYS FROM \"{MEASUREMENT}\"");
+    database.query(&statement, on_series).await?;
+    Ok(types)
+}
+
+fn point<'a>(
+    series: &'a Series,
+    row: &'a [Json],
+    types: &HashMap<String, String>,
+    instance: Option<&'a str>,
+) -> Option<Point<'a>> {
+    let mut point = Point::new(MEASUREMENT, row.first()?.as_i64()?);
+    for (name, value) in &series.tags {
+        let instance = instance.filter(|_| name == "instance");
+        point.tag(name.as_str(), instance.unwrap_or(value));
+    }
+    for (name, value) in series.columns.iter().zip(row).skip(1) {
+        let value = match types.get(name).map(String::as_str) {
+            Some("float") => value.as_f64().map(Value::Float),
+            Some("integer") => value.as_i64().map(Value::Integer),
+            Some("boolean") => value.as_bool().map(Value::Boolean),
+            _ => value.as_str().map(|text| Value::Text(text.into())),
+        };
+        let key = FieldKey {
+            prefix: Prefix::Foreign,
+            name: Cow::Borrowed(name.as_str()),
+        };
+        point.fields.extend(value.map(|value| (key, value)));
+    }
+    Some(point)
+}
+
+/// Its time, and the line up to there.
+fn line_of(mut point: Point<'_>) -> Option<(i64, Vec<u8>)> {
+    if !point.seal() {
+        return None;
+    }
+    let mut line = Vec::new();
+    encode_line(&point, &mut line);
+    let space = line.iter().rposition(|byte| *byte == b' ')?;
+    line.truncate(space + 1);
+    Some((point.time_ns, line))
+}
+
+/// A line up to the first space that is none of a name.
+fn series_of(line: &[u8]) -> &[u8] {
+    let mut before = b' ';
+    let end = line.iter().position(|byte| {
+        let is_end = *byte == b' ' && before != b'\\';
+        before = *byte;
+        is_end
+    });
+    &line[..end.unwrap_or(line.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn types() -> HashMap<String, String> {
+        let types = [
+            ("available", "boolean"),
+            ("sequence", "integer"),
+            ("state", "string"),
+            ("value", "float"),
+        ];
+        let owned = |(name, kind): (&str, &str)| (name.to_owned(), kind.to_owned());
+        types.map(owned).into()
+    }
+
+    /// As InfluxDB answers `SELECT * … GROUP BY *`: all fields of the measurement, and every tag.
+    fn series() -> Series {
+        let tags = [
+            ("device_class", ""),
+            ("entity_id", "sensor.a b"),
+            ("instance", "home"),
+        ];
+        let columns = ["time", "available", "sequence", "state", "value"];
+        Series {
+            name: MEASUREMENT.to_owned(),
+            tags: tags
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            columns: columns.map(str::to_owned).into(),
+            values: vec![
+                vec![json!(5_000), json!(null), json!(7), json!("20"), json!(20)],
+                vec![
+                    json!(6_000),
+                    json!(false),
+                    json!(8),
+                    json!("a \"b\""),
+                    json!(null),
+                ],
+            ],
+        }
+    }
+
+    fn line(row: usize, instance: Option<&str>) -> (i64, String) {
+        let series = series();
+        let point = point(&series, &series.values[row], &types(), instance).unwrap();
+        let (time_ns, line) = line_of(point).unwrap();
+        (time_ns, String::from_utf8(line).unwrap())
+    }
+
+    #[test]
+    fn a_point_that_was_read_back_is_the_line_that_was_written() {
+        let head = "home_assistant_events,entity_id=sensor.a\\ b,instance=home ";
+        let first = format!("{head}sequence=7i,state=\"20\",value=20.0 ");
+        assert_eq!(line(0, None), (5_000, first));
+        let second = format!("{head}available=false,sequence=8i,state=\"a \\\"b\\\"\" ");
+        assert_eq!(line(1, None), (6_000, second.clone()));
+        let elsewhere = second.replace("instance=home", "instance=bare");
+        assert_eq!(line(1, Some("bare")), (6_000, elsewhere));
+        assert_eq!(series_of(second.as_bytes()), head.trim_end().as_bytes());
+    }
+
+    #[test]
+    fn times_rise_and_lie_in_the_past() {
+        let mut lines = Lines {
+            heads: vec![b"a x=1 ".to_vec(), b"b x=1 ".to_vec()],
+            series: 2,
+            next: 0,
+            begin_ns: 1_000,
+        };
+        let mut body = Vec::new();
+        lines.append(2, &mut body);
+        lines.append(1, &mut body);
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(text, "a x=1 1000\nb x=1 21000\na x=1 41000\n");
+        assert_eq!(lines.mean_bytes(), 26.0);
+    }
+}
