@@ -114,7 +114,10 @@ pub fn run() -> ExitCode {
             let task = args.resolve(&mut problems);
             checked(task, &problems).map(crate::page::run)
         }
-        Command::Alerts(args) => Some(crate::run::alerts::command(args)),
+        Command::Alerts(args) => {
+            let job = args.resolve(&mut problems);
+            checked(job, &problems).map(crate::run::alerts::command)
+        }
         Command::Run(Scenario::Drill(args)) => {
             let drills = args.resolve(&mut problems);
             checked(drills, &problems).map(crate::run::drills)
