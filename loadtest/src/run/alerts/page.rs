@@ -24,11 +24,14 @@ pub(super) fn page(quiet: Option<&Quiet>, proven: Option<&Proven>, problems: &[S
     let _ = write!(
         page,
         "every time in them (scrapes, `for`, windows, groups) is divided\n\
-         by {TIME_FACTOR}, with the thresholds that are times; addresses are those of the run.\n\n\
-         Faults: the simulated home fires events all the time, the limits of counts of messages are divided\n\
-         by {}, queue and spool hold {} MiB at most, and the rules about their bytes say 80 % of that.\n\n\
+         by {TIME_FACTOR}; addresses are those of the run.\n\n\
+         Faults: the simulated home fires events all the time; how long an event may wait is divided like\n\
+         the times, counts of messages by {}; queue and spool hold {} MiB at most, and the rules about\n\
+         their bytes say 80 % of that.\n\n\
          Nothing wrong: three workers, a steady load, and every worker in turn ended by SIGTERM and started\n\
-         again; the limits of counts and bytes are divided by {}, like the times.\n\n\
+         again; counts and bytes are divided by {}, like the windows in which they come together, and how\n\
+         long an event may wait is what is shipped. With every `for` so much shorter these rules fire\n\
+         sooner than the shipped ones.\n\n\
          Seconds are of the shortened run: from the fault until a web hook had the alert, at the\n\
          receiver that `routes.test` names, and from the end of the fault until it had the resolution\n\
          (which waits for the windows, for the backlog, and for Alertmanager's group interval).\n\n",

@@ -1,8 +1,8 @@
 //! Nothing wrong: three workers under a steady load are restarted one after the other by SIGTERM, as a
 //! deployment does, and nobody is to hear of it.
 //!
-//! The rules are those of the faults, and as short, but their counts are divided like their times:
-//! at one rate that is the same rule. So two minutes are half an hour of the shipped files.
+//! Windows and pauses of the rules are as short as for the faults, and so two minutes are half an hour
+//! of the shipped files; `Scale::QUIET` says what becomes of their limits.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
