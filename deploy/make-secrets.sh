@@ -10,10 +10,12 @@
 #   address that was made before is kept: delete it to have it made anew.)
 # RABBITMQ_ADDRESS=rabbitmq:5671 is where producers and workers find RabbitMQ; the port is 5672
 #   without TLS.
-# RABBITMQ_TLS_NAMES=broker.example,rabbitmq are the names in the certificate, with commas; they
-#   must hold the name that clients use (default: the host of RABBITMQ_ADDRESS, and rabbitmq).
 # HOMES="cottage flat" makes a user for each home of a fleet, producer-NAME, with its address and the
 #   definitions that RabbitMQ must import (docs/fleet.md).
+# HOMES_ADDRESS=broker.example:5671 is where homes find RabbitMQ, from outside (default:
+#   RABBITMQ_ADDRESS).
+# RABBITMQ_TLS_NAMES=broker.example,rabbitmq are the names in the certificate, with commas; they
+#   must hold every name that clients use (default: the hosts of both addresses, and rabbitmq).
 #
 # Home Assistant's token cannot be made up: put it into home_assistant_token yourself.
 # Needs bash and openssl. Kubernetes: k8s/README.md says how these files become Secrets.
@@ -52,13 +54,14 @@ for user in "${users[@]}"; do password "$user"; done
 scheme=amqp port=5672
 if [[ ${RABBITMQ_TLS:-} == 1 ]]; then scheme=amqps port=5671; fi
 broker=${RABBITMQ_ADDRESS:-rabbitmq:$port}
+broker_of_homes=${HOMES_ADDRESS:-$broker}
 
-address() { # USER
-  printf '%s://%s:%s@%s/%%2f\n' "$scheme" "$1" "$(<"$directory/rabbitmq_password_$1")" "$broker" \
+address() { # USER WHERE
+  printf '%s://%s:%s@%s/%%2f\n' "$scheme" "$1" "$(<"$directory/rabbitmq_password_$1")" "$2" \
     | keep "$1_amqp_url"
 }
 
-for user in producer worker operator; do address "$user"; done
+for user in producer worker operator; do address "$user" "$broker"; done
 
 # A user who may do for one home what `producer` may for all: hold that home's queue, and publish
 # with that home's name. Imported beside what is there: `rabbitmqctl import_definitions FILE`.
@@ -69,7 +72,7 @@ for home in ${HOMES:-}; do
   fi
   user=producer-$home
   password "$user"
-  address "$user"
+  address "$user" "$broker_of_homes"
   [[ -s $directory/rabbitmq_definitions-$home.json ]] || keep "rabbitmq_definitions-$home.json" <<DEFINITIONS
 {
   "users": [
@@ -99,7 +102,7 @@ if [[ ${RABBITMQ_TLS:-} == 1 && ! -s $directory/rabbitmq_tls.crt ]]; then
       -addext keyUsage=critical,keyCertSign,cRLSign | keep rabbitmq_tls_ca.crt
   fi
   key rabbitmq_tls.key
-  names=${RABBITMQ_TLS_NAMES:-${broker%:*},rabbitmq}
+  names=${RABBITMQ_TLS_NAMES:-${broker_of_homes%:*},${broker%:*},rabbitmq}
   openssl req -new -key "$directory/rabbitmq_tls.key" -subj "/CN=${names%%,*}" \
     | openssl x509 -req -CA "$directory/rabbitmq_tls_ca.crt" -CAkey "$directory/rabbitmq_tls_ca.key" \
       -set_serial "0x$(openssl rand -hex 16)" -days 825 2>/dev/null \

@@ -1,72 +1,59 @@
 #!/usr/bin/env bash
-# Runs docker-compose.yml for real, profile full: an event in at one end, its point out at the other,
-# four workers, and down again. Prints a line for each, and exits with 0 only if all hold.
+# Runs every profile of docker-compose.yml for real. Prints a line for each thing that holds, and exits
+# with 0 only if all do.
+#
+#   full, monitoring   an event in at one end, its point out at the other; four workers; Prometheus
+#                      reads every part, and has its rules and its Alertmanager
+#   dev                the producer alone, points in its own file
+#   home               the centre of a fleet by TLS alone (deploy/compose.tls.yml), and a home that has
+#                      nothing but the three files of docs/fleet.md; its events are points in the centre
+#
+# and down again each time, with nothing left.
 #
 # The images are STAND-INS under the names that the file uses, because no image registry can be
 # asked: one root file system of Debian's packages, with our binaries of target/debug; RabbitMQ is
 # Debian's 3.10 in the place of 4.1, InfluxDB is 1.6 behind nginx in the shape of the v2 API in the
-# place of 2.7. What is proven is the file (order, health, secrets, volumes, networks, limits as far
-# as the kernel takes them, scaling), not those images.
+# place of 2.7, Prometheus is 2.42 in the place of 3.5, Alertmanager 0.25 in the place of 0.28. Of
+# GRAFANA Debian has no package: the profile monitoring runs without it (its dashboards' queries are
+# made by `make alerts`). What is proven is the file (order, health, secrets, volumes, networks, limits
+# as far as the kernel takes them, scaling), not those images.
 #
-# The engine is Debian's, unpacked and not installed, in namespaces of its own. Needs root, Debian 12,
-# curl, docker-compose (deploy/checks/install.sh), and `cargo build -p producer -p worker -p loadtest`.
+# LIVE_IMAGES=dockerfile: our own images are those that dockerfile-live.sh built last in the same
+# directory, in the place of target/debug in a root of Debian's.
+#
+# The engine is that of engine.sh. Needs root, Debian 12, curl, docker-compose (install.sh), and
+# `cargo build -p producer -p worker -p loadtest`.
 #
 #   deploy/checks/compose-live.sh DIRECTORY      everything is kept there for the next time
-#
-# LIVE_TLS=1: with deploy/compose.tls.yml, so that nothing but amqps leads to the broker.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PATH=$(bash "$top/deploy/checks/install.sh" | paste -sd:):$PATH
 directory=${1:?a directory for engine and images}
-mkdir -p "$directory"
-directory=$(cd "$directory" && pwd)
-engine=$directory/engine
-say() { printf '%s\n' "$*" >&2; }
+# shellcheck source=deploy/checks/engine.sh
+source "$top/deploy/checks/engine.sh"
 
-# --- the engine ------------------------------------------------------------------------------------
+tag=latest
+[[ ${LIVE_IMAGES:-} != dockerfile ]] || tag=dockerfile
 
-install_engine() {
-  [[ ! -e $engine/complete ]] || return 0
-  mkdir -p "$engine/packages"
-  (cd "$engine/packages" && apt-get -qq download docker.io containerd runc iptables libip4tc2 libip6tc2 \
-    libxtables12 libnetfilter-conntrack3 libnfnetlink0 tini debootstrap)
-  for package in "$engine"/packages/*.deb; do dpkg -x "$package" "$engine/root"; done
-  ln -sf xtables-nft-multi "$engine/root/usr/sbin/iptables"
-  ln -sf xtables-nft-multi "$engine/root/usr/sbin/ip6tables"
-  touch "$engine/complete"
+# A deployment: its name, its profiles, its files and its secrets are what differs.
+deployment=ha-ingestor profiles=full,monitoring files=$top/docker-compose.yml
+secrets=$(mktemp -d)
+compose() {
+  env COMPOSE_FILE="$files" DOCKER_HOST="unix://$engine/docker.sock" COMPOSE_PROFILES="$profiles" \
+    COMPOSE_PROJECT_NAME="$deployment" SECRETS_DIR="$secrets/$deployment" HOME_ASSISTANT_URL=http://live-home:8123 \
+    INSTANCE_NAME="$deployment" PRODUCER_IMAGE="ha-ingestor/producer:$tag" WORKER_IMAGE="ha-ingestor/worker:$tag" \
+    docker-compose --project-directory "$top" --env-file "$top/.env.example" "$@"
 }
-
-# In its own namespaces of mounts, processes and networks: when the first process of it ends, all do.
-run_engine() {
-  export PATH=$engine/root/usr/sbin:$engine/root/usr/bin:$PATH
-  export LD_LIBRARY_PATH=$engine/root/usr/lib/x86_64-linux-gnu
-  export XTABLES_LIBDIR=$LD_LIBRARY_PATH/xtables
-  mount --make-rprivate /
-  mount -t proc proc /proc
-  python3 -c 'import fcntl, socket, struct
-fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 1))'
-  exec dockerd --data-root "$engine/data" --exec-root "$engine/exec" --host "unix://$engine/docker.sock" \
-    --pidfile "$engine/docker.pid" --exec-opt native.cgroupdriver=cgroupfs
-}
-if [[ ${2:-} == engine ]]; then run_engine; fi
 
 stop_all() {
   local status=$?
   trap '' INT TERM
-  docker rm --force --volumes live-home >/dev/null 2>&1 || true
-  compose down --volumes --timeout 20 >/dev/null 2>&1 || true
-  [[ -z ${engine_pid:-} ]] || kill -TERM "$(pgrep --parent "$engine_pid" --full dockerd)" 2>/dev/null || true
-  [[ -z ${engine_pid:-} ]] || wait "$engine_pid" 2>/dev/null || true
+  for container in $(docker ps --all --quiet 2>/dev/null); do
+    docker rm --force --volumes "$container" >/dev/null 2>&1 || true
+  done
+  stop_engine
   rm -rf "$secrets"
   exit "$status"
-}
-
-docker() { "$engine/root/usr/bin/docker" --host "unix://$engine/docker.sock" "$@"; }
-files=$top/docker-compose.yml
-[[ ${LIVE_TLS:-} != 1 ]] || files+=:$top/deploy/compose.tls.yml
-compose() {
-  env COMPOSE_FILE="$files" DOCKER_HOST="unix://$engine/docker.sock" COMPOSE_PROFILES=full SECRETS_DIR="$secrets" \
-    HOME_ASSISTANT_URL=http://live-home:8123 docker-compose --project-directory "$top" --env-file "$top/.env.example" "$@"
 }
 
 show_failure() {
@@ -77,36 +64,17 @@ show_failure() {
   done
 }
 
-# Until COMMAND succeeds; fails after two minutes and shows what it said last.
-until_true() { # WHAT COMMAND...
-  local what=$1 deadline=$((SECONDS + 120)) said
-  shift
-  until said=$("$@" 2>&1); do
-    if ((SECONDS > deadline)); then
-      say "FAILED: $what: $said"
-      show_failure
-      exit 1
-    fi
-    sleep 0.5
-  done
-  printf 'holds: %s\n' "$what"
-}
-
 # --- stand-in images -------------------------------------------------------------------------------
 
 make_images() {
-  local base=$directory/base
-  if [[ ! -e $directory/base.complete ]]; then
-    rm -rf "$base"
-    DEBOOTSTRAP_DIR=$engine/root/usr/share/debootstrap bash "$engine/root/usr/sbin/debootstrap" \
-      --variant=minbase --include=rabbitmq-server,influxdb,nginx-light,curl,ca-certificates,procps \
-      bookworm "$base" >"$directory/debootstrap.log" 2>&1 || {
-      tail -n 5 "$directory/debootstrap.log" >&2
-      exit 1
-    }
-    touch "$directory/base.complete"
-  fi
-  docker image inspect live-base >/dev/null 2>&1 || tar -C "$base" -c . | docker import - live-base >/dev/null
+  local base
+  base=$(debian_root base \
+    rabbitmq-server,influxdb,nginx-light,curl,wget,ca-certificates,procps,prometheus,prometheus-alertmanager)
+  # Another root is another image.
+  local base_is
+  base_is=$(cd "$directory" && echo base.*)
+  [[ $(docker image inspect --format "{{index .Config.Labels \"$stand_in\"}}" live-base 2>/dev/null) == "$base_is" ]] \
+    || tar -C "$base" -c . | docker import --change "LABEL $stand_in=$base_is" - live-base >/dev/null
   local context=$directory/context
   rm -rf "$context"
   mkdir -p "$context"
@@ -198,56 +166,94 @@ RUN chmod 755 /usr/local/bin/entrypoint /usr/local/bin/influx && mkdir -p /var/l
 ENTRYPOINT ["/usr/local/bin/entrypoint"]
 DOCKERFILE
   docker build --quiet --tag influxdb:2.7 "$context" >/dev/null
+
+  # As the official images: started by their file, as nobody, in a directory of theirs.
+  for name in prometheus alertmanager; do
+    local program=/usr/bin/prometheus image=prom/prometheus:v3.5.0
+    [[ $name != alertmanager ]] || program=/usr/bin/prometheus-alertmanager image=prom/alertmanager:v0.28.1
+    grep -q "image: $image$" "$top/docker-compose.yml" || { say "docker-compose.yml no longer names $image"; exit 1; }
+    cat >"$context/Dockerfile" <<DOCKERFILE
+FROM live-base
+RUN mkdir -p /$name && chown nobody:nogroup /$name
+USER nobody
+WORKDIR /$name
+VOLUME /$name
+ENTRYPOINT ["$program"]
+DOCKERFILE
+    docker build --quiet --tag "$image" "$context" >/dev/null
+  done
 }
 
-# --- the run ---------------------------------------------------------------------------------------
+# --- the runs --------------------------------------------------------------------------------------
 
-install_engine
-secrets=$(mktemp -d)
 trap stop_all EXIT
 trap 'exit 130' INT TERM
-rm -rf "$engine/exec" "$engine/docker.pid" "$engine/docker.sock"
-unshare --mount --net --pid --fork --kill-child bash "${BASH_SOURCE[0]}" "$directory" engine >"$engine/log" 2>&1 &
-engine_pid=$!
-until_true "the engine answers" docker info
+start_engine
 # The engine is ours alone; what an earlier run left must not count as left by this one.
+for container in $(docker ps --all --quiet); do docker rm --force --volumes "$container" >/dev/null; done
 docker volume prune --force >/dev/null
+docker network prune --force >/dev/null
 say 'making stand-in images'
 make_images
-
 chmod 755 "$secrets"
-RABBITMQ_TLS=${LIVE_TLS:-} RABBITMQ_SERIES=3 "$top/deploy/make-secrets.sh" "$secrets" 2>/dev/null
-printf live-token >"$secrets/home_assistant_token"
-compose up --detach --no-build || {
-  show_failure
-  exit 1
-}
-docker run --detach --name live-home --network ha-ingestor_default ha-ingestor/loadtest:latest \
-  home --listen 0.0.0.0:8123 --token live-token --rate 5 >/dev/null
 
+up() {
+  compose up --detach --no-build "$@" || {
+    show_failure
+    exit 1
+  }
+}
+# Home Assistant is simulated, in the deployment's own network.
+start_home() {
+  docker run --detach --name live-home --network "${deployment}_default" "ha-ingestor/loadtest:$tag" \
+    home --listen 0.0.0.0:8123 --token live-token --rate 5 >/dev/null
+}
+down() {
+  docker rm --force --volumes live-home >/dev/null 2>&1 || true
+  compose down --volumes --timeout 40
+  until_true "$profiles: down leaves no container and no volume" left
+}
+left() {
+  local found
+  found=$(compose ps --all --quiet; docker volume ls --quiet)
+  [[ -z $found ]] || { echo "left: $found"; return 1; }
+}
 healthy() { # SERVICE COUNT
   local count
   count=$(compose ps --format json "$1" | grep -o '"Health":"healthy"' | wc -l)
   [[ $count == "$2" ]] || { echo "$count of $2 are healthy"; return 1; }
 }
-for service in rabbitmq influxdb producer worker; do until_true "$service is healthy" healthy "$service" 1; done
-
-points() { # stored so far
+ask() { # URL; from beside the services
+  docker run --rm --network "${deployment}_default" --entrypoint curl live-base -sf -G "$@"
+}
+points() { # [INSTANCE] stored so far
   local token
-  token=$(<"$secrets/influxdb_token")
+  token=$(<"$secrets/$deployment/influxdb_token")
   compose exec -T influxdb curl -sf -G -H "Authorization: Token $token" http://127.0.0.1:8086/query \
     --data-urlencode db=home_assistant \
-    --data-urlencode 'q=SELECT count("state") FROM "home_assistant_events"' \
+    --data-urlencode "q=SELECT count(\"state\") FROM \"home_assistant_events\" WHERE \"instance\" = '${1:-$deployment}'" \
     | sed -n 's/.*,\([0-9]*\)\]\].*/\1/p'
 }
-more_points_than() {
+more_points_than() { # COUNT [INSTANCE]
   local now
-  now=$(points)
+  now=$(points "${2:-}")
   [[ ${now:-0} -gt $1 ]] || { echo "${now:-0} points"; return 1; }
 }
+
+# full and monitoring.
+RABBITMQ_SERIES=3 "$top/deploy/make-secrets.sh" "$secrets/$deployment" 2>/dev/null
+chmod 755 "$secrets/$deployment"
+printf live-token >"$secrets/$deployment/home_assistant_token"
+say 'grafana: no package of Debian, so it does not run here'
+services=(rabbitmq influxdb producer worker prometheus alertmanager)
+up "${services[@]}"
+start_home
+for service in "${services[@]}"; do
+  until_true "$service is healthy" healthy "$service" 1
+done
 until_true "events of Home Assistant are points in the database" more_points_than 0
 
-compose up --detach --no-build --scale worker=4
+up --scale worker=4 "${services[@]}"
 consumers() {
   local found
   found=$(compose exec -T rabbitmq rabbitmqctl -q list_queues name consumers | awk '$1 == "ha.events" { print $2 }')
@@ -255,19 +261,68 @@ consumers() {
 }
 until_true "four workers are healthy" healthy worker 4
 until_true "four workers consume ha.events" consumers 4
+until_true "events go on to be stored" more_points_than "$(points)"
+
+query() { ask http://prometheus:9090/api/v1/query --data-urlencode "query=$1" | sed -n 's/.*"value":\[[0-9.]*,"\([^"]*\)".*/\1/p'; }
+gives() { # QUERY VALUE
+  local found
+  found=$(query "$1")
+  [[ $found == "$2" ]] || { echo "$1 is ${found:-nothing}"; return 1; }
+}
+for job in producer:1 worker:4 rabbitmq:1 rabbitmq-node:1; do
+  until_true "Prometheus reads ${job#*:} of the job ha-ingestor-${job%:*}" gives "sum(up{job=\"ha-ingestor-${job%:*}\"})" "${job#*:}"
+done
+until_true "Prometheus' rules have made the queue's depth" gives 'count(ha_ingestor:events_queue_messages)' 1
+until_true "Prometheus has found Alertmanager" gives 'sum(prometheus_notifications_alertmanagers_discovered)' 1
+rules_ok() { ask http://prometheus:9090/api/v1/rules | grep -q '"HaIngestorEventsLost"' && gives 'sum(prometheus_rule_evaluation_failures_total)' 0; }
+until_true "Prometheus evaluates the alerts without a failure" rules_ok
+down
+
+# dev, with no secret but the token.
+deployment=live-dev profiles=dev
+mkdir "$secrets/$deployment"
+printf live-token >"$secrets/$deployment/home_assistant_token"
+up
+start_home
+until_true "dev: producer-inline is healthy" healthy producer-inline 1
+stores_alone() {
+  local written
+  written=$(ask http://producer-inline:8100/metrics | sed -n 's/^ha_ingestor_sink_points_written_total\( \|{.*} \)//p')
+  [[ ${written%.*} -gt 0 ]] || { echo "${written:-no} points"; return 1; }
+}
+until_true "dev: events of Home Assistant are points in its own file" stores_alone
+down
+
+# home: first the centre, as docs/fleet.md has it.
+deployment=live-centre profiles=full files=$top/docker-compose.yml:$top/deploy/compose.tls.yml
+HOMES=live-cottage RABBITMQ_TLS=1 HOMES_ADDRESS=broker.example:5671 RABBITMQ_SERIES=3 \
+  "$top/deploy/make-secrets.sh" "$secrets/$deployment" 2>/dev/null
+chmod 755 "$secrets/$deployment"
+up --scale producer=0 --scale worker=2
+until_true "home: the centre's workers are healthy" healthy worker 2
+compose exec -T rabbitmq rabbitmqctl -q import_definitions <"$secrets/$deployment/rabbitmq_definitions-live-cottage.json"
+
+deployment=live-cottage profiles=home files=$top/docker-compose.yml
+mkdir "$secrets/$deployment"
+cp "$secrets/live-centre/producer-live-cottage_amqp_url" "$secrets/$deployment/home_amqp_url"
+cp "$secrets/live-centre/rabbitmq_tls_ca.crt" "$secrets/$deployment/"
+printf live-token >"$secrets/$deployment/home_assistant_token"
+up
+start_home
+# The way from the home to the centre.
+docker network connect --alias broker.example live-cottage_default live-centre-rabbitmq-1
+until_true "home: producer-home is healthy" healthy producer-home 1
+deployment=live-centre profiles=full files=$top/docker-compose.yml:$top/deploy/compose.tls.yml
+until_true "home: its events are points in the centre, by its name" more_points_than 0 live-cottage
 encrypted() {
   local listed
   listed=$(compose exec -T rabbitmq rabbitmqctl -q list_connections ssl)
   [[ $listed == *true* && $listed != *false* ]] || { echo "$listed"; return 1; }
 }
-[[ ${LIVE_TLS:-} != 1 ]] || until_true "every connection to the broker is encrypted" encrypted
-until_true "events go on to be stored" more_points_than "$(points)"
-
-docker rm --force --volumes live-home >/dev/null
-compose down --volumes --timeout 40
-left() {
-  local found
-  found=$(compose ps --all --quiet; docker volume ls --quiet)
-  [[ -z $found ]] || { echo "left: $found"; return 1; }
-}
-until_true "down leaves no container and no volume" left
+until_true "home: every connection to the broker is encrypted" encrypted
+docker network disconnect live-cottage_default live-centre-rabbitmq-1
+centre_down() { compose down --volumes --timeout 40; }
+centre_down
+deployment=live-cottage profiles=home files=$top/docker-compose.yml
+down
+say 'not run: grafana (no package of it here)'

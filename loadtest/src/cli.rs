@@ -134,7 +134,10 @@ pub fn run() -> ExitCode {
             let bench = args.resolve(&mut problems);
             checked(bench, &problems).map(crate::bench::run)
         }
-        Command::Alerts(args) => Some(crate::run::alerts::command(args)),
+        Command::Alerts(args) => {
+            let job = args.resolve(&mut problems);
+            checked(job, &problems).map(crate::run::alerts::command)
+        }
         Command::Run(Scenario::Drill(args)) => {
             let drills = args.resolve(&mut problems);
             checked(drills, &problems).map(crate::run::drills)

@@ -1,7 +1,7 @@
 //! Traces, from the settings to the last span.
 
 use ha_settings::{TlsSettings, TraceSettings};
-use ha_trace::{Sampling, TraceError, TraceOptions, Traces};
+use ha_trace::{TraceError, TraceOptions, Traces};
 use std::sync::Arc;
 
 /// Traces as the settings say; `None` where they are off.
@@ -20,23 +20,11 @@ pub fn traces(
     let options = TraceOptions {
         endpoint: settings.endpoint.to_string(),
         tls: Arc::clone(&tls.client),
-        sampling: sampling(&settings.sampler, settings.ratio),
+        sampling: settings.sampling,
         service,
         instance: instance.map(str::to_owned),
     };
     ha_trace::install(&options).map(Some)
-}
-
-/// The settings have checked the name.
-fn sampling(name: &str, ratio: f64) -> Sampling {
-    match name {
-        "always_on" => Sampling::AlwaysOn,
-        "always_off" => Sampling::AlwaysOff,
-        "traceidratio" => Sampling::Ratio(ratio),
-        "parentbased_always_off" => Sampling::ParentBasedAlwaysOff,
-        "parentbased_traceidratio" => Sampling::ParentBasedRatio(ratio),
-        _ => Sampling::ParentBasedAlwaysOn,
-    }
 }
 
 /// Runs what a process is for. What its logs leave out is said, and its last spans are sent, however

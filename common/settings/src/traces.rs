@@ -2,17 +2,8 @@
 
 use crate::Problems;
 use clap::Args;
+use ha_trace::Sampling;
 use url::Url;
-
-/// Samplers of `OTEL_TRACES_SAMPLER` that there are.
-const SAMPLERS: [&str; 6] = [
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-];
 
 /// What the exporter speaks.
 const PROTOCOL: &str = "http/protobuf";
@@ -66,10 +57,8 @@ pub struct TraceArgs {
 pub struct TraceSettings {
     /// The whole address that spans are posted to.
     pub endpoint: Url,
-    /// One of OpenTelemetry's names.
-    pub sampler: String,
-    /// From 0 to 1.
-    pub ratio: f64,
+    /// Which of them are recorded.
+    pub sampling: Sampling,
 }
 
 impl TraceArgs {
@@ -99,21 +88,22 @@ impl TraceArgs {
             let valid = format!("{PROTOCOL}, which collectors take on port 4318");
             problems.bad("OTEL_EXPORTER_OTLP_PROTOCOL", protocol, valid);
         }
-        let sampler = &self.otel_traces_sampler;
-        if !SAMPLERS.contains(&sampler.as_str()) {
-            let valid = format!("one of {}", SAMPLERS.join(", "));
-            problems.bad("OTEL_TRACES_SAMPLER", sampler, valid);
-        }
         let share = &self.otel_traces_sampler_arg;
         let ratio = share.trim().parse::<f64>().ok();
         let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
         if ratio.is_none() {
             problems.bad("OTEL_TRACES_SAMPLER_ARG", share, "a number from 0 to 1");
         }
+        let sampler = &self.otel_traces_sampler;
+        let sampling = Sampling::named(sampler, ratio.unwrap_or_default());
+        if sampling.is_none() {
+            let valid = format!("one of {}", Sampling::NAMES.join(", "));
+            problems.bad("OTEL_TRACES_SAMPLER", sampler, valid);
+        }
+        ratio?;
         Some(TraceSettings {
             endpoint: url?,
-            sampler: sampler.clone(),
-            ratio: ratio?,
+            sampling: sampling?,
         })
     }
 }
@@ -169,7 +159,7 @@ mod tests {
             settings.endpoint.as_str(),
             "http://collector:4318/v1/traces"
         );
-        assert_eq!(settings.ratio, 0.25);
+        assert_eq!(settings.sampling, Sampling::Ratio(0.25));
         let whole = TraceArgs {
             otel_exporter_otlp_traces_endpoint: Some("http://other/spans".into()),
             ..arguments("http://collector:4318")

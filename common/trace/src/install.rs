@@ -22,8 +22,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// For one request; OpenTelemetry's default.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which traces are recorded; the names are those of `OTEL_TRACES_SAMPLER`
-/// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
+/// Which traces are recorded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
     /// `always_on`
@@ -38,6 +37,34 @@ pub enum Sampling {
     ParentBasedAlwaysOff,
     /// `parentbased_traceidratio`
     ParentBasedRatio(f64),
+}
+
+impl Sampling {
+    /// The names of `OTEL_TRACES_SAMPLER`
+    /// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>) that
+    /// there are.
+    pub const NAMES: [&str; 6] = [
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ];
+
+    /// The one of this name, with `ratio` where it takes one; `None` for another name.
+    #[must_use]
+    pub fn named(name: &str, ratio: f64) -> Option<Self> {
+        Some(match name {
+            "always_on" => Self::AlwaysOn,
+            "always_off" => Self::AlwaysOff,
+            "traceidratio" => Self::Ratio(ratio),
+            "parentbased_always_on" => Self::ParentBasedAlwaysOn,
+            "parentbased_always_off" => Self::ParentBasedAlwaysOff,
+            "parentbased_traceidratio" => Self::ParentBasedRatio(ratio),
+            _ => return None,
+        })
+    }
 }
 
 /// How traces are made and where they go.
@@ -146,4 +173,18 @@ pub fn is_on() -> bool {
 
 pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sampling;
+
+    #[test]
+    fn every_name_is_a_sampler_of_its_own() {
+        let named = Sampling::NAMES.map(|name| Sampling::named(name, 0.5).unwrap());
+        for (at, one) in named.iter().enumerate() {
+            assert!(!named[..at].contains(one), "{one:?}");
+        }
+        assert_eq!(Sampling::named("jaeger_remote", 0.5), None);
+    }
 }

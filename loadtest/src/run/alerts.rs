@@ -3,7 +3,7 @@
 //!
 //! The product, RabbitMQ, InfluxDB, Prometheus and Alertmanager are real; the files are those that
 //! are shipped, with times and limits made smaller (`render`) so that it takes minutes and not
-//! hours. For each alert its fault is made, and the alert must arrive at a web hook, at the receiver
+//! hours. First nothing is wrong (`quiet`), and no alert may come. Then for each alert its fault is made, and the alert must arrive at a web hook, at the receiver
 //! that `routes.test` names; the fault is undone, and the resolution must arrive. Then the query of
 //! every panel must have an answer.
 
@@ -12,6 +12,7 @@ mod faults;
 mod monitoring;
 mod page;
 mod proofs;
+mod quiet;
 mod receiver;
 mod render;
 
@@ -20,15 +21,17 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
-use ha_settings::{InfluxVersion, Problems, TlsArgs};
+use clap::{Args, ValueEnum};
+use ha_settings::{InfluxVersion, Problems, TlsArgs, seconds};
+use tokio_util::sync::CancellationToken;
 
 use super::harness::Harness;
 use super::rig::{Link, Rig};
-use super::settings::{BrokerPlan, Load, Mode, Plan, SinkPlan};
+use super::settings::{BrokerPlan, Load, Mode, Plan, SinkPlan, rate_of};
 use crate::progress::Progress;
 use monitoring::Monitoring;
 use proofs::Proofs;
+use quiet::Quiet;
 
 /// Events a second while nothing is wrong.
 const RATE: f64 = 60.0;
@@ -46,56 +49,127 @@ pub struct AlertsArgs {
     /// Keep the logs of the started processes here; unset: kept only when something was not seen
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
+    /// Only this part; unset: both
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+    /// Events per second while nothing is wrong and workers are restarted
+    #[arg(long, value_name = "RATE", default_value = "2000")]
+    quiet_rate: String,
+    /// How long that lasts, such as 120 or 5m
+    #[arg(long, value_name = "TIME", default_value = "120")]
+    quiet_seconds: String,
 }
 
-/// Proves the alerts, then the dashboards, and writes the page. Ctrl-C and SIGTERM stop everything
-/// that was started.
+/// What is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Nothing is wrong, and no alert comes
+    Quiet,
+    /// Every alert comes with its fault and goes with it, and every panel has an answer
+    Faults,
+}
+
+/// What is to be proven, checked.
+#[derive(Debug)]
+pub(crate) struct AlertsJob {
+    args: AlertsArgs,
+    quiet: Option<Plan>,
+    faults: Option<Plan>,
+}
+
+impl AlertsArgs {
+    /// Checks everything; `None` after a problem.
+    pub(crate) fn resolve(self, problems: &mut Problems) -> Option<AlertsJob> {
+        let rate = rate_of(problems, "--quiet-rate", &self.quiet_rate);
+        let duration = seconds(problems, "--quiet-seconds", &self.quiet_seconds);
+        let faults = plan(&self, problems)?;
+        let wanted = |part| self.part.is_none_or(|only| only == part);
+        let quiet = quiet::plan(faults.clone(), rate, duration);
+        Some(AlertsJob {
+            quiet: wanted(Part::Quiet).then_some(quiet),
+            faults: wanted(Part::Faults).then_some(faults),
+            args: self,
+        })
+    }
+}
+
+/// Proves that nothing comes when nothing is wrong, then the alerts, then the dashboards, and writes
+/// the page. Ctrl-C and SIGTERM stop everything that was started.
 ///
 /// # Errors
 /// When something cannot be started, read or written.
 #[tokio::main]
-pub(crate) async fn command(args: AlertsArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn command(job: AlertsJob) -> anyhow::Result<ExitCode> {
+    let AlertsJob {
+        args,
+        quiet,
+        faults,
+    } = job;
     let interrupt = ha_telemetry::shutdown_token()?;
     let progress = Progress::new();
-    let starting = Box::pin(Harness::start(plan(&args)?, |step| progress.step(step)));
-    let mut harness = tokio::select! {
-        harness = starting => harness?,
-        () = interrupt.cancelled() => bail!("interrupted"),
-    };
-    let proven = tokio::select! {
-        proven = Box::pin(prove(&mut harness, &args, &progress)) => proven,
-        () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
-    };
-    harness.stop().await;
-    progress.finish();
-    let proven = match proven {
-        Ok(proven) if proven.problems.is_empty() => proven,
-        result => {
-            harness.keep_folder();
-            let folder = args.logs.as_deref().unwrap_or(harness.folder());
-            eprintln!("logs are in {}", folder.display());
-            result?
+    let quiet = match quiet {
+        Some(plan) => {
+            Some(Box::pin(quiet::prove(plan, &args.deploy, &progress, &interrupt)).await?)
         }
+        None => None,
     };
+    let proven = match faults {
+        Some(plan) => Some(Box::pin(make_faults(plan, &args, &progress, &interrupt)).await?),
+        None => None,
+    };
+    progress.finish();
+    let mut problems = quiet.as_ref().map_or_else(Vec::new, Quiet::problems);
+    problems.extend(proven.iter().flat_map(|proven| proven.problems.clone()));
+    let page = page::page(quiet.as_ref(), proven.as_ref(), &problems);
     match &args.output {
-        Some(path) => std::fs::write(path, &proven.page)
-            .with_context(|| format!("writing {}", path.display()))?,
-        None => print!("{}", proven.page),
+        Some(path) => {
+            std::fs::write(path, &page).with_context(|| format!("writing {}", path.display()))?
+        }
+        None => print!("{page}"),
     }
-    for problem in &proven.problems {
+    for problem in &problems {
         eprintln!("{problem}");
     }
-    Ok(if proven.problems.is_empty() {
+    Ok(if problems.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
+/// What came of the faults.
 struct Proven {
-    page: String,
+    rows: Vec<proofs::Row>,
+    panels: Vec<dashboards::Panel>,
     /// What was not as it should be; empty is a pass.
     problems: Vec<String>,
+}
+
+async fn make_faults(
+    plan: Plan,
+    args: &AlertsArgs,
+    progress: &Progress,
+    interrupt: &CancellationToken,
+) -> anyhow::Result<Proven> {
+    let starting = Box::pin(Harness::start(plan, |step| progress.step(step)));
+    let mut harness = tokio::select! {
+        harness = starting => harness?,
+        () = interrupt.cancelled() => bail!("interrupted"),
+    };
+    let proven = tokio::select! {
+        proven = Box::pin(prove(&mut harness, args, progress)) => proven,
+        () = interrupt.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    harness.stop().await;
+    if proven
+        .as_ref()
+        .map_or(true, |proven| !proven.problems.is_empty())
+    {
+        harness.keep_folder();
+        let folder = args.logs.as_deref().unwrap_or(harness.folder());
+        eprintln!("logs are in {}", folder.display());
+    }
+    proven
 }
 
 async fn prove(
@@ -107,7 +181,13 @@ async fn prove(
     faults::limit_queue(harness).await?;
     let (arrivals, receiver) = receiver::listen().await?;
     progress.step("starting Prometheus and Alertmanager with the files of the deployment");
-    let monitoring = Monitoring::start(harness, &args.deploy, receiver.port()).await?;
+    let monitoring = Monitoring::start(
+        harness,
+        &args.deploy,
+        receiver.port(),
+        &render::Scale::FAULTS,
+    )
+    .await?;
     let routes = render::read(&args.deploy.join("alertmanager/routes.test"))?;
     let mut proofs = Proofs::new(arrivals, &routes, progress);
     let firing = harness.fire_on();
@@ -125,21 +205,21 @@ async fn prove(
     let mut problems = proofs.problems(&monitoring.alerts);
     problems.extend(panels.iter().filter_map(dashboards::Panel::problem));
     Ok(Proven {
-        page: page::page(proofs.rows(), &panels, &problems),
+        rows: proofs.rows().to_vec(),
+        panels,
         problems,
     })
 }
 
 /// Mode queue with two workers; what is between the parts can be disturbed.
-fn plan(args: &AlertsArgs) -> anyhow::Result<Plan> {
+fn plan(args: &AlertsArgs, problems: &mut Problems) -> Option<Plan> {
     let setting = |name, value: String| (name, value);
     let no_files = TlsArgs {
         tls_ca_file: None,
         tls_cert_file: None,
         tls_key_file: None,
     };
-    let tls = no_files.resolve(&mut Problems::default());
-    Ok(Plan {
+    Some(Plan {
         mode: Mode::Queue,
         homes: 1,
         workers: 2,
@@ -148,7 +228,7 @@ fn plan(args: &AlertsArgs) -> anyhow::Result<Plan> {
         entities: ENTITIES,
         sink: SinkPlan::PrivateInflux(InfluxVersion::V2),
         broker: BrokerPlan::Private,
-        tls: tls.context("TLS without files")?,
+        tls: no_files.resolve(problems)?,
         restarts_at: Vec::new(),
         rolling_restart_at: None,
         home_restarts: 0,

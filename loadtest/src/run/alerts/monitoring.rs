@@ -8,7 +8,8 @@ use ha_services::{Service, Services};
 use serde_json::Value;
 use url::Url;
 
-use super::render::{self, Places};
+use super::quiet::alerts_of;
+use super::render::{self, Places, Scale};
 use crate::run::harness::Harness;
 use crate::run::usage::Role;
 
@@ -29,6 +30,7 @@ impl Monitoring {
         harness: &Harness,
         deploy: &Path,
         receiver_port: u16,
+        scale: &Scale,
     ) -> anyhow::Result<Self> {
         let folder = harness.folder();
         let write = |name: &str, text: &str| {
@@ -39,7 +41,7 @@ impl Monitoring {
         let shipped = |name: &str| render::read(&deploy.join(name));
         let rules = shipped("prometheus/alerts.rules.yml")?;
         let alerts = render::alerts(&rules);
-        let rules = write("alerts.rules.yml", &render::rules(&rules)?)?;
+        let rules = write("alerts.rules.yml", &render::rules(&rules, scale)?)?;
 
         let routes = shipped("alertmanager/alertmanager.yml")?;
         let routes = render::alertmanager(&routes, receiver_port)?;
@@ -98,6 +100,37 @@ impl Monitoring {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Alerts that are in this state (`pending`, `firing`) now: name and severity.
+    pub(super) async fn alerts_now(
+        &self,
+        client: &reqwest::Client,
+        state: &str,
+    ) -> anyhow::Result<Vec<String>> {
+        let query = format!("ALERTS{{alertstate=\"{state}\"}}");
+        self.alerts_by(client, &query).await
+    }
+
+    /// Alerts that were in this state at some time of the run.
+    pub(super) async fn alerts_ever(
+        &self,
+        client: &reqwest::Client,
+        state: &str,
+    ) -> anyhow::Result<Vec<String>> {
+        let query = format!("max_over_time(ALERTS{{alertstate=\"{state}\"}}[1d])");
+        self.alerts_by(client, &query).await
+    }
+
+    async fn alerts_by(
+        &self,
+        client: &reqwest::Client,
+        query: &str,
+    ) -> anyhow::Result<Vec<String>> {
+        let url = format!("{}/api/v1/query", self.prometheus_url());
+        let url = Url::parse_with_params(&url, [("query", query)])?;
+        let answer = client.get(url).send().await?;
+        alerts_of(&serde_json::from_slice(&answer.bytes().await?)?)
     }
 
     pub(super) fn prometheus_url(&self) -> String {

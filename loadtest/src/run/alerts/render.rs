@@ -7,12 +7,41 @@ use anyhow::{Context as _, ensure};
 
 /// All times in the files are divided by this; 15 s between scrapes become 1 s.
 pub(super) const TIME_FACTOR: u64 = 15;
-/// Counts of messages in the rules are divided by this.
-const MESSAGES_FACTOR: u64 = 100;
-/// Of the queue of frames in this run; the shipped policy says 4 GiB.
+/// Of the queue of frames while faults are made; the shipped policy says 4 GiB.
 pub(super) const QUEUE_BYTES_MAX: u64 = 32 << 20;
-/// Of the spool in this run; the default is 1 GiB.
+/// Of the spool while faults are made; the default is 1 GiB.
 pub(super) const SPOOL_BYTES_MAX: u64 = 32 << 20;
+
+/// How the limits of the rules that are no times become smaller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    /// Counts of messages are divided by this.
+    pub(super) messages_factor: u64,
+    /// How long an event may wait is divided by this.
+    pub(super) waiting_factor: u64,
+    /// What the queue of frames holds.
+    pub(super) queue_bytes_max: u64,
+    /// What a spool holds.
+    pub(super) spool_bytes_max: u64,
+}
+
+impl Scale {
+    /// What sixty events a second can reach in minutes.
+    pub(super) const FAULTS: Self = Self {
+        messages_factor: 100,
+        waiting_factor: TIME_FACTOR,
+        queue_bytes_max: QUEUE_BYTES_MAX,
+        spool_bytes_max: SPOOL_BYTES_MAX,
+    };
+    /// Counts like the windows in which they come together, so that at one rate the rules mean the
+    /// same; how long an event may wait as it is shipped, because nothing became faster.
+    pub(super) const QUIET: Self = Self {
+        messages_factor: TIME_FACTOR,
+        waiting_factor: 1,
+        queue_bytes_max: (4 << 30) / TIME_FACTOR,
+        spool_bytes_max: (1 << 30) / TIME_FACTOR,
+    };
+}
 
 pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| {
@@ -25,22 +54,23 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
 
 /// The rules. A limit that is no longer there as it is known here is an error: it would not be
 /// scaled, and the alert not be provable.
-pub(super) fn rules(text: &str) -> anyhow::Result<String> {
-    let share = |bytes: u64| bytes / 5 * 4;
+pub(super) fn rules(text: &str, scale: &Scale) -> anyhow::Result<String> {
+    let share = |bytes: u64| format!("> {}\n", bytes / 5 * 4);
+    let messages = |count: u64| format!("> {}\n", count / scale.messages_factor);
     let limits = [
-        ("> 20000\n", format!("> {}\n", 20_000 / MESSAGES_FACTOR)),
-        ("> 1000\n", format!("> {}\n", 1_000 / MESSAGES_FACTOR)),
-        ("> 3435973836\n", format!("> {}\n", share(QUEUE_BYTES_MAX))),
-        ("> 858993459\n", format!("> {}\n", share(SPOOL_BYTES_MAX))),
+        ("> 20000\n", messages(20_000)),
+        ("> 1000\n", messages(1_000)),
+        ("> 3435973836\n", share(scale.queue_bytes_max)),
+        ("> 858993459\n", share(scale.spool_bytes_max)),
         (
             "_seconds > 60\n",
-            format!("_seconds > {}\n", 60 / TIME_FACTOR),
+            format!("_seconds > {}\n", 60 / scale.waiting_factor),
         ),
         (
             "_seconds >= 300\n",
-            format!("_seconds >= {}\n", 300 / TIME_FACTOR),
+            format!("_seconds >= {}\n", 300 / scale.waiting_factor),
         ),
-        ("300 * (\n", format!("{} * (\n", 300 / TIME_FACTOR)),
+        ("300 * (\n", format!("{} * (\n", 300 / scale.waiting_factor)),
     ];
     let mut rendered = text.to_owned();
     for (shipped, ours) in limits {
@@ -188,13 +218,15 @@ mod tests {
 
     #[test]
     fn every_limit_of_the_shipped_rules_is_known() {
-        let rendered = rules(RULES).unwrap();
+        let rendered = rules(RULES, &Scale::FAULTS).unwrap();
         for unscaled in ["5m", "15m", "1h", "3435973836", "858993459", "20000\n"] {
             let words = || rendered.split(|c: char| !c.is_ascii_alphanumeric() && c != '\n');
             assert!(!words().any(|word| word == unscaled), "{unscaled}");
         }
         assert!(rendered.contains("ha_ingestor:oldest_unwritten_event_seconds >= 20\n"));
-        assert!(rules("expr: x > 1\n").is_err());
+        assert!(rules("expr: x > 1\n", &Scale::FAULTS).is_err());
+        let quiet = rules(RULES, &Scale::QUIET).unwrap();
+        assert!(quiet.contains("> 1333\n") && quiet.contains("_seconds > 60\n"));
     }
 
     #[test]
