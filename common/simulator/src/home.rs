@@ -135,24 +135,6 @@ impl Home {
         self.commit(core, batch);
     }
 
-    /// The texts of so many events, which are not fired.
-    pub(crate) fn sample(&self, count: u64) -> Vec<String> {
-        let mut core = self.core();
-        let core = &mut *core;
-        let mut batch = Batch::default();
-        for _ in 0..count {
-            core.house
-                .step(&mut core.machine, core.clock.tick_us(), &mut batch);
-        }
-        let mut begin = 0;
-        let ends = batch.ends.iter().map(|end| {
-            let text = batch.text[begin..*end].to_owned();
-            begin = *end;
-            text
-        });
-        ends.collect()
-    }
-
     /// Fires up to `count` captured events, at most `SLICE_EVENTS`; fewer when the replay ends.
     pub(crate) fn replay(&self, replay: &mut Replay, count: u64) -> u64 {
         let mut core = self.core();

@@ -149,13 +149,6 @@ impl Simulator {
         self.run(Feed::Replay(replay), rate, duration)
     }
 
-    /// Events as the house of these options would fire them, each a bare event's JSON, without
-    /// anybody there to hear: material for those who measure what its bytes cost.
-    #[must_use]
-    pub fn sample(options: SimulatorOptions, count: u64) -> Vec<String> {
-        Home::new(options).sample(count)
-    }
-
     /// Changes the rate (events per second) of what runs, from now on.
     pub fn set_rate(&self, rate: f64) {
         self.inner.rate.store(rate.to_bits(), Ordering::Release);

@@ -225,11 +225,9 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
         let mut chain = BareChain::like_the_product(harness, case.plan.rate, progress).await?;
         let passed = chain.drain(stored).await?;
         let bare_events_per_s = passed.events_per_s();
-        let bare = json!({
-            "parts": chain.parts(),
-            "events": passed.written,
-            "seconds": rounded(passed.seconds),
-        });
+        let mut bare = serde_json::to_value(chain.parts())?;
+        bare["events"] = passed.written.into();
+        bare["seconds"] = rounded(passed.seconds).into();
         let ratio = rounded(drain_events_per_s / bare_events_per_s.max(1.0));
         extra.insert("bare".to_owned(), bare);
         extra.insert("bare_events_per_s".to_owned(), bare_events_per_s.into());
