@@ -6,7 +6,7 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench aims memory screenshot drills soak alerts compose-live
+.PHONY: help demo test lint services-install services bench aims memory screenshot drills soak alerts compose-live images-live
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -58,9 +58,12 @@ alerts: services-install ## every alert's fault, firing and resolved, and every 
 	cargo build -p producer -p worker -p loadtest
 	target/debug/loadtest alerts --output docs/alerts-proven.md
 
-compose-live: ## run docker-compose.yml on an engine of its own, with stand-in images (root, Debian 12)
+compose-live: ## run every profile of docker-compose.yml on an engine of its own, with stand-in images (root, Debian 12)
 	cargo build -p producer -p worker -p loadtest
 	deploy/checks/compose-live.sh target/compose-live
+
+images-live: ## build deploy/Dockerfile on that engine, on stand-ins of what it starts from, and look at the images
+	deploy/checks/dockerfile-live.sh target/compose-live
 
 soak: services-install ## faults by chance for SECONDS=600; the report names the seed
 	cargo build --release -p producer -p worker -p loadtest
