@@ -16,14 +16,26 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// The estimate and what it is made of.
 ///
 /// A worker knows how many messages are ready, how many workers share them, and how fast it is
-/// itself; it takes the others for as fast. Its rate is what it settled over the time in which it
-/// held anything: a worker that waits for events is not slow.
+/// itself; it takes the others for as fast, but the queue for no slower than it was seen to shrink:
+/// a slow worker among fast ones would speak of its own share only. Its rate is what it settled over
+/// the time in which it held anything: a worker that waits for events is not slow.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    window: VecDeque<(Instant, Drained)>,
+    window: VecDeque<Seen>,
     /// Messages that were this worker's to settle when the broker was asked last.
     share: f64,
+    /// Seconds a message of this worker's share, by how the queue shrank.
+    seen_each: Option<f64>,
     seconds: f64,
+}
+
+/// What was known when the broker answered.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Instant,
+    /// Messages ready or held, if every worker holds as many as this one.
+    waiting: f64,
+    drained: Drained,
 }
 
 impl Backlog {
@@ -31,23 +43,47 @@ impl Backlog {
     /// nothing is settled and something waits, the figure rises by at least a second a second: no
     /// rate says when, and it will not have been sooner.
     pub fn observe(&mut self, now: Instant, ready: u32, consumers: u32, drained: Drained) -> f64 {
-        let share = f64::from(ready) / f64::from(consumers.max(1)) + drained.held as f64;
-        let (before, last) = self.window.back().copied().unwrap_or((now, drained));
-        self.window.push_back((now, drained));
-        while self.window.len() > 2 && now - self.window[1].0 >= WINDOW {
+        let consumers = f64::from(consumers.max(1));
+        let share = f64::from(ready) / consumers + drained.held as f64;
+        let seen = Seen {
+            at: now,
+            waiting: share * consumers,
+            drained,
+        };
+        let last = self.window.back().copied().unwrap_or(seen);
+        self.window.push_back(seen);
+        while self.window.len() > 2 && now - self.window[1].at >= WINDOW {
             self.window.pop_front();
         }
-        let first = self.window.front().map_or(drained, |(_, first)| *first);
-        let estimate = share * seconds_each(first, drained).unwrap_or_default();
+        self.seen_each = self.shrinking().map(|rate| consumers / rate);
+        let estimate = share * self.each(drained).unwrap_or_default();
         self.share = share;
         self.seconds = if share == 0.0 {
             0.0
-        } else if drained.settled > last.settled {
+        } else if drained.settled > last.drained.settled {
             estimate
         } else {
-            estimate.max(self.seconds + (now - before).as_secs_f64())
+            estimate.max(self.seconds + (now - last.at).as_secs_f64())
         };
         self.seconds
+    }
+
+    /// Messages a second by which fewer wait than when most did. More of them were settled, where
+    /// some came meanwhile.
+    fn shrinking(&self) -> Option<f64> {
+        let now = self.window.back()?;
+        let longest = self.window.iter();
+        let longest = longest.max_by(|one, other| one.waiting.total_cmp(&other.waiting))?;
+        let seconds = (now.at - longest.at).as_secs_f64();
+        let fewer = longest.waiting - now.waiting;
+        (fewer > 0.0 && seconds > 0.0).then(|| fewer / seconds)
+    }
+
+    /// Seconds a message of this worker's share; `None` while none was settled.
+    fn each(&self, drained: Drained) -> Option<f64> {
+        let first = self.window.front().map_or(drained, |seen| seen.drained);
+        let own = seconds_each(first, drained)?;
+        Some(self.seen_each.map_or(own, |seen| seen.min(own)))
     }
 
     /// Whether anything waited when the broker was asked last.
@@ -56,23 +92,23 @@ impl Backlog {
         self.share > 0.0
     }
 
-    /// The figure between two answers of the broker, from what this worker has done since the last.
+    /// The figure between two answers of the broker: sooner by the time that has passed, where this
+    /// worker has settled anything since.
     #[must_use]
     pub fn between(&self, now: Instant, drained: Drained) -> f64 {
-        let Some((asked, last)) = self.window.back().copied() else {
+        let Some(last) = self.window.back() else {
             return self.seconds;
         };
         if !self.waits() {
             return 0.0;
         }
-        let settled = drained.settled.saturating_sub(last.settled);
-        let first = self.window.front().map_or(last, |(_, first)| *first);
-        match seconds_each(first, drained) {
+        let settled = drained.settled.saturating_sub(last.drained.settled);
+        match self.each(drained) {
             Some(each) if settled > 0 => {
-                let left = self.share - settled as f64;
-                left.max(drained.held as f64) * each
+                let left = self.share * each - (now - last.at).as_secs_f64();
+                left.max(drained.held as f64 * each)
             }
-            _ => self.seconds + (now - asked).as_secs_f64(),
+            _ => self.seconds + (now - last.at).as_secs_f64(),
         }
     }
 }
@@ -157,6 +193,24 @@ mod tests {
             if second >= 2 {
                 assert!(
                     (found / truth - 1.0).abs() < 0.25,
+                    "{found} s, not {truth} s"
+                );
+            }
+        }
+    }
+
+    /// This one settles 10 a second and the other 90, until 10,000 messages are gone.
+    #[test]
+    fn a_slow_worker_speaks_of_the_queue_and_not_of_itself() {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        for second in (0..90).step_by(2) {
+            let left = 10_000 - 100 * second;
+            let own = drained(0, 10 * second as u64, second as f64);
+            let found = backlog.observe(after(began, second as f64), left, 2, own);
+            let truth = f64::from(left) / 100.0;
+            if second >= 2 {
+                assert!(
+                    (found / truth - 1.0).abs() < 0.1,
                     "{found} s, not {truth} s"
                 );
             }
