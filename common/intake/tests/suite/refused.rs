@@ -197,15 +197,27 @@ async fn a_full_intake_says_when_to_come_back() {
         "more bytes than may be held"
     );
     assert_eq!(post(&http, &server.url(), event(1)).await.0, 200);
-    // One request takes the only place and does not end.
-    let mut slow = tokio::net::TcpStream::connect(server.address)
-        .await
-        .unwrap();
+    // One request takes the only place and does not end. Those that come while it is still taken by
+    // the one before are refused.
+    let mut slow = Vec::new();
     let begun = head("Content-Length: 1000", "");
-    tokio::io::AsyncWriteExt::write_all(&mut slow, begun.as_bytes())
-        .await
-        .unwrap();
-    until(async || post(&http, &server.url(), event(2)).await.0 == 429).await;
+    until(async || {
+        let mut stream = tokio::net::TcpStream::connect(server.address)
+            .await
+            .unwrap();
+        let begun = begun.as_bytes();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, begun)
+            .await
+            .unwrap();
+        slow.push(stream);
+        let refused = async || post(&http, &server.url(), event(2)).await.0 == 429;
+        refused().await && {
+            // Not only until the one before was done.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            refused().await
+        }
+    })
+    .await;
     let request = http.post(server.url()).bearer_auth(TOKEN).body(event(2));
     let response = request
         .header("content-type", "application/json")
