@@ -36,71 +36,57 @@ const NEW_STATE: &[u8] = b",\"new_state\":";
 const ORIGIN: &[u8] = b"},\"origin\":";
 const TIME_FIRED: &[u8] = b",\"time_fired\":";
 
+/// A state as Home Assistant writes it: where its members stand, and what was made of its attributes.
+struct UsualState<A> {
+    entity_id: Quoted,
+    state: Quoted,
+    attributes: A,
+    last_changed: Quoted,
+    last_updated: Quoted,
+}
+
 impl<'a> Scan<'a, true> {
     /// The event as Home Assistant writes it: these members in this order, without white space. The
     /// scan is left anywhere where it is another.
     pub(super) fn event_as_usual(&mut self) -> Option<Wire<'a>> {
-        self.take(EVENT)?;
-        let entity_id = self.text()?;
-        self.take(OLD_STATE)?;
-        let mut old_state = self.state_as_usual()?;
+        let entity_id = self.begins_as_usual()?;
+        let mut old_state = self.wire_state()?;
         if let Some(old) = &mut old_state {
             self.seen.attributes = old.attributes.unwrap_or_default();
             self.seen.entries = old.entries.take().unwrap_or_default();
         }
         self.take(NEW_STATE)?;
-        let new_state = self.state_as_usual()?;
+        let new_state = self.wire_state()?;
         if let Some(old) = &mut old_state {
             old.entries = Some(std::mem::take(&mut self.seen.entries));
         }
-        self.take(ORIGIN)?;
-        self.string()?;
-        self.take(TIME_FIRED)?;
-        let time_fired = Some(Text(self.text()?));
-        let context = self.context_as_usual()?;
-        self.take(b"}")?;
+        let (time_fired, context) = self.ends_as_usual()?;
         (self.at == self.text.len()).then_some(())?;
         Some(Wire {
             event_type: Cow::Borrowed(STATE_CHANGED),
             state_changed: Some(Data {
-                entity_id,
+                entity_id: self.unquoted(&entity_id)?,
                 old_state,
                 new_state,
             }),
             data: None,
-            time_fired,
+            time_fired: Some(Text(self.unquoted(&time_fired)?)),
             context: Some(context),
         })
     }
 
-    fn state_as_usual(&mut self) -> Option<Option<WireState<'a>>> {
-        if self.is_null()? {
+    fn wire_state(&mut self) -> Option<Option<WireState<'a>>> {
+        let Some(found) = self.state_as_usual(Self::attributes_again)? else {
             return Some(None);
-        }
-        self.take(ENTITY_ID)?;
-        let entity_id = self.text()?;
-        self.take(STATE)?;
-        let state = self.text()?;
-        self.take(ATTRIBUTES)?;
-        self.at -= 1;
-        let (attributes, entries) = self.attributes_again()?;
-        self.take(LAST_CHANGED)?;
-        let last_changed = self.text()?;
-        // From 2024.4 on.
-        if self.take(LAST_REPORTED).is_some() {
-            self.string()?;
-        }
-        self.take(LAST_UPDATED)?;
-        let last_updated = self.text()?;
-        self.seen.context = self.context_as_usual()?;
-        self.take(b"}")?;
+        };
+        let (attributes, entries) = found.attributes;
         Some(Some(WireState {
-            entity_id: Some(Text(entity_id)),
-            state,
+            entity_id: Some(Text(self.unquoted(&found.entity_id)?)),
+            state: self.unquoted(&found.state)?,
             attributes,
             entries: Some(entries),
-            last_changed: Some(Text(last_changed)),
-            last_updated: Some(Text(last_updated)),
+            last_changed: Some(Text(self.unquoted(&found.last_changed)?)),
+            last_updated: Some(Text(self.unquoted(&found.last_updated)?)),
         }))
     }
 
@@ -119,53 +105,74 @@ impl<'a, const PLAIN: bool> Scan<'a, PLAIN> {
     /// left behind it.
     pub(super) fn facts_as_usual(&mut self) -> Option<Facts> {
         let start = self.at;
-        self.take(EVENT)?;
-        let entity_id = self.string()?;
-        self.take(OLD_STATE)?;
-        self.pass_state_as_usual()?;
+        let entity_id = self.begins_as_usual()?;
+        self.state_as_usual(Self::pass_attributes)?;
         self.take(NEW_STATE)?;
-        let updated = self.pass_state_as_usual()?;
-        self.take(ORIGIN)?;
-        self.string()?;
-        self.take(TIME_FIRED)?;
-        let fired = self.string()?;
-        self.context_as_usual()?;
-        self.take(b"}")?;
-        if entity_id.is_escaped || fired.is_escaped {
+        let new_state = self.state_as_usual(Self::pass_attributes)?;
+        let (fired, _) = self.ends_as_usual()?;
+        let updated = new_state.map(|new| new.last_updated);
+        let times = [updated.as_ref(), Some(&fired)];
+        // What is escaped is for others to read.
+        if entity_id.is_escaped || times.iter().flatten().any(|time| time.is_escaped) {
             return None;
         }
-        let time = |quoted: Quoted| {
+        let time = |quoted: &Quoted| {
             let text = self.text.get(quoted.start + 1..quoted.end - 1)?;
             UtcMicros::parse(text).ok()
         };
-        let updated = match updated {
-            Some(quoted) if quoted.is_escaped => return None,
-            updated => updated.and_then(time),
-        };
         Some(Facts {
             entity_id: entity_id.start + 1 - start..entity_id.end - 1 - start,
-            source_time: updated.or_else(|| time(fired)),
+            source_time: times.into_iter().flatten().find_map(time),
         })
     }
 
-    /// Passes a state or null, and gives its `last_updated`.
-    fn pass_state_as_usual(&mut self) -> Option<Option<Quoted>> {
-        if self.is_null()? {
-            return Some(None);
-        }
-        self.take(ENTITY_ID)?;
-        self.string()?;
-        self.take(STATE)?;
-        self.string()?;
-        self.take(ATTRIBUTES)?;
-        self.at -= 1;
+    /// Passes the attributes; those of the old state need no second look.
+    fn pass_attributes(&mut self) -> Option<()> {
         let (seen, start) = (self.seen.attributes, self.at);
         if seen.is_empty() || self.take(seen.as_bytes()).is_none() {
             self.value(0)?;
             self.seen.attributes = self.text.get(start..self.at)?;
         }
-        self.take(LAST_CHANGED)?;
+        Some(())
+    }
+
+    /// Up to the old state; where the entity's id stands.
+    fn begins_as_usual(&mut self) -> Option<Quoted> {
+        self.take(EVENT)?;
+        let entity_id = self.string()?;
+        self.take(OLD_STATE)?;
+        Some(entity_id)
+    }
+
+    /// What stands behind the new state: where `time_fired` does, and the context.
+    fn ends_as_usual(&mut self) -> Option<(Quoted, &'a str)> {
+        self.take(ORIGIN)?;
         self.string()?;
+        self.take(TIME_FIRED)?;
+        let fired = self.string()?;
+        let context = self.context_as_usual()?;
+        self.take(b"}")?;
+        Some((fired, context))
+    }
+
+    /// A state or null; `attributes` reads the object that begins where the scan stands.
+    fn state_as_usual<A>(
+        &mut self,
+        attributes: impl FnOnce(&mut Self) -> Option<A>,
+    ) -> Option<Option<UsualState<A>>> {
+        if self.is_null()? {
+            return Some(None);
+        }
+        self.take(ENTITY_ID)?;
+        let entity_id = self.string()?;
+        self.take(STATE)?;
+        let state = self.string()?;
+        self.take(ATTRIBUTES)?;
+        self.at -= 1;
+        let attributes = attributes(self)?;
+        self.take(LAST_CHANGED)?;
+        let last_changed = self.string()?;
+        // From 2024.4 on.
         if self.take(LAST_REPORTED).is_some() {
             self.string()?;
         }
@@ -173,7 +180,13 @@ impl<'a, const PLAIN: bool> Scan<'a, PLAIN> {
         let last_updated = self.string()?;
         self.seen.context = self.context_as_usual()?;
         self.take(b"}")?;
-        Some(Some(last_updated))
+        Some(Some(UsualState {
+            entity_id,
+            state,
+            attributes,
+            last_changed,
+            last_updated,
+        }))
     }
 
     /// The member `context`: that of the last state, or another.
