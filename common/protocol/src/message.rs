@@ -75,7 +75,7 @@ pub(crate) fn read_usual_events(text: &str, events: &mut Vec<EventMessage>) -> b
         _ => return false,
     };
     let seen = EventText::new(text);
-    while let Some((message, behind)) = usual_event(&seen, bytes, at) {
+    while let Some((message, behind)) = usual_event(&seen, text, at) {
         events.push(message);
         match bytes.get(behind) {
             _ if behind == end => return true,
@@ -89,40 +89,36 @@ pub(crate) fn read_usual_events(text: &str, events: &mut Vec<EventMessage>) -> b
 
 /// The event message that begins here, and the place behind it. Home Assistant writes the id last,
 /// older versions of it wrote it first.
-fn usual_event(text: &EventText<'_>, bytes: &[u8], at: usize) -> Option<(EventMessage, usize)> {
-    let mut rest = bytes.get(at..)?.strip_prefix(b"{")?;
+fn usual_event(seen: &EventText<'_>, text: &str, at: usize) -> Option<(EventMessage, usize)> {
+    let mut rest = text.get(at..)?.strip_prefix('{')?;
     let mut id = None;
-    if let Some(behind) = rest.strip_prefix(b"\"id\":") {
+    if let Some(behind) = rest.strip_prefix("\"id\":") {
         let (first, behind) = number(behind)?;
-        (id, rest) = (Some(first), behind.strip_prefix(b",")?);
+        (id, rest) = (Some(first), behind.strip_prefix(',')?);
     }
-    let rest = rest.strip_prefix(b"\"type\":\"event\",\"event\":")?;
-    let start = bytes.len() - rest.len();
-    let (facts, end) = text.facts_at(start)?;
-    let mut rest = bytes.get(end..)?;
+    let rest = rest.strip_prefix("\"type\":\"event\",\"event\":")?;
+    let start = text.len() - rest.len();
+    let (facts, end) = seen.facts_at(start)?;
+    let mut rest = text.get(end..)?;
     if id.is_none() {
-        let (last, behind) = number(rest.strip_prefix(b",\"id\":")?)?;
+        let (last, behind) = number(rest.strip_prefix(",\"id\":")?)?;
         (id, rest) = (Some(last), behind);
     }
-    let rest = rest.strip_prefix(b"}")?;
+    let rest = rest.strip_prefix('}')?;
     let message = EventMessage {
         subscription_id: id?,
         event: start..end,
         facts,
     };
-    Some((message, bytes.len() - rest.len()))
+    Some((message, text.len() - rest.len()))
 }
 
 /// A number without a sign that begins here, and what stands behind it.
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
-    let (digits, behind) = bytes.split_at(digits.count());
-    let (b'1'..=b'9', 1..=19) = (*digits.first()?, digits.len()) else {
-        return None;
-    };
-    let number = digits
-        .iter()
-        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+fn number(text: &str) -> Option<(u64, &str)> {
+    let behind = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let digits = &text[..text.len() - behind.len()];
+    // JSON's numbers do not begin with a nought, and ids are not 0.
+    let number = digits.parse().ok().filter(|_| !digits.starts_with('0'))?;
     Some((number, behind))
 }
 
