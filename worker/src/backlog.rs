@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// The drain rate is that of so long a time.
 const WINDOW: Duration = Duration::from_secs(30);
-/// The broker is asked seldomer: in between, what was settled since is taken off. A figure of two
+/// The broker is asked seldomer: in between, the time that has passed is taken off. A figure of two
 /// seconds ago is far off when five are left.
 const REFRESH: Duration = Duration::from_millis(250);
 
@@ -130,8 +130,6 @@ pub async fn follow(
     let gauge = metrics::gauge!("ha_ingestor_backlog_seconds");
     gauge.set(0.0);
     let mut backlog = Backlog::default();
-    // `None` while the broker does not answer, or has never been asked.
-    let mut known = None;
     loop {
         // Where nothing waits there is nothing to take off, and no reason to wake.
         let refreshing = async {
@@ -142,15 +140,13 @@ pub async fn follow(
         };
         let asked = tokio::select! {
             changed = depths.changed() => match changed {
-                Ok(()) => {
-                    known = *depths.borrow_and_update();
-                    known
-                }
+                Ok(()) => *depths.borrow_and_update(),
                 Err(_) => return,
             },
             () = refreshing => None,
         };
-        if known.is_none() {
+        // The broker does not answer, or has never been asked.
+        if depths.borrow().is_none() {
             continue;
         }
         let now = Instant::now();
