@@ -82,7 +82,7 @@ fn per_million(report: &Report) -> PerMillion {
     let events = report.load_events.unwrap_or(report.events_sent).max(1) as f64;
     let roles = report.used();
     roles
-        .map(|used| (used.role, used.cpu_s_load * 1e6 / events))
+        .map(|(role, usage)| (role, usage.cpu_s_load * 1e6 / events))
         .collect()
 }
 

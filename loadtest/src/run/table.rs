@@ -43,9 +43,9 @@ pub(super) fn cases(report: &Report) -> String {
                 "  latency ms", latency.p50, latency.p95, latency.p99, latency.max
             );
         }
-        for used in case.used() {
-            let role = format!("  {}", used.role);
-            let _ = writeln!(text, "{role:<16} {}", used.words(case));
+        for (role, usage) in case.used() {
+            let role = format!("  {role}");
+            let _ = writeln!(text, "{role:<16} {}", usage.words(case));
         }
         if !case.starts.is_empty() {
             let _ = writeln!(text, "{:<16} {}", "  ready after", starts(&case.starts));
@@ -73,16 +73,7 @@ fn grown(text: &mut String, growth: &Map<String, Value>) {
     }
 }
 
-/// What a role used.
-pub(super) struct Used {
-    pub(super) role: &'static str,
-    cpu_s: f64,
-    pub(super) cpu_s_load: f64,
-    rss_mb_max: f64,
-    rss_ratio: Option<f64>,
-}
-
-impl Used {
+impl ProcessUsage {
     /// In words: in the load's own time where that is known.
     pub(super) fn words(&self, report: &Report) -> String {
         let of = |cpu_s: f64, events: u64| cpu_s * 1e6 / events.max(1) as f64;
@@ -112,48 +103,34 @@ impl Used {
 
 impl Report {
     /// Of each role that there is.
-    pub(super) fn used(&self) -> impl Iterator<Item = Used> {
-        let of = |usage: Option<ProcessUsage>| usage.map(|usage| (usage, usage.rss_ratio));
+    pub(super) fn used(&self) -> impl Iterator<Item = (&'static str, ProcessUsage)> {
         let service = |cpu_s: Option<f64>, load: Option<f64>, rss_mb_max: Option<f64>| {
-            let usage = ProcessUsage {
+            Some(ProcessUsage {
                 cpu_s: cpu_s?,
                 cpu_s_load: load.unwrap_or_default(),
                 rss_mb_max: rss_mb_max?,
                 rss_ratio: None,
-            };
-            Some((usage, None))
-        };
-        let roles = [
-            ("producer", of(self.producer)),
-            ("worker", of(self.worker)),
-            (
-                "broker",
-                service(
-                    self.broker_cpu_s,
-                    self.broker_cpu_s_load,
-                    self.broker_rss_mb_max,
-                ),
-            ),
-            (
-                "database",
-                service(
-                    self.database_cpu_s,
-                    self.database_cpu_s_load,
-                    self.database_rss_mb_max,
-                ),
-            ),
-            ("loadtest", of(self.loadtest)),
-        ];
-        roles.into_iter().filter_map(|(role, usage)| {
-            let (usage, rss_ratio) = usage?;
-            Some(Used {
-                role,
-                cpu_s: usage.cpu_s,
-                cpu_s_load: usage.cpu_s_load,
-                rss_mb_max: usage.rss_mb_max,
-                rss_ratio,
             })
-        })
+        };
+        let broker = service(
+            self.broker_cpu_s,
+            self.broker_cpu_s_load,
+            self.broker_rss_mb_max,
+        );
+        let database = service(
+            self.database_cpu_s,
+            self.database_cpu_s_load,
+            self.database_rss_mb_max,
+        );
+        let roles = [
+            ("producer", self.producer),
+            ("worker", self.worker),
+            ("broker", broker),
+            ("database", database),
+            ("loadtest", self.loadtest),
+        ];
+        let known = roles.into_iter();
+        known.filter_map(|(role, usage)| Some((role, usage?)))
     }
 }
 

@@ -69,8 +69,8 @@ impl fmt::Display for Report {
                 format!("p50 {p50:.1}, p95 {p95:.1}, p99 {p99:.1}, max {max:.1}"),
             )?;
         }
-        for used in self.used() {
-            row(used.role, used.words(self))?;
+        for (role, usage) in self.used() {
+            row(role, usage.words(self))?;
         }
         if !self.starts.is_empty() {
             row("ready after", table::starts(&self.starts))?;
