@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Output;
 use super::bare::BareChain;
+use super::cases::one_by_one;
 use super::conduct::conduct;
 use super::drive::{Drive, connections, show};
 use super::harness::Harness;
@@ -136,20 +137,14 @@ pub(super) async fn run(
     progress: &Progress,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let mut cases = Vec::new();
-    for case in backlog.cases {
+    let cases = backlog.cases.into_iter().map(|case| (case.name(), case));
+    one_by_one(cases, async |name, case: Case| {
         let plan = case.plan.clone();
-        let name = case.name();
         progress.step(&format!("case {name}"));
         let drive = async |harness: &mut _, progress: &_| drive(&case, harness, progress).await;
-        let mut report = Box::pin(conduct("backlog", plan, progress, interrupt, drive)).await?;
-        report.case = Some(name);
-        cases.push(report);
-    }
-    match Report::of_cases(cases) {
-        Some(report) => Ok(report),
-        None => bail!("no case was asked for"),
-    }
+        Box::pin(conduct("backlog", plan, progress, interrupt, drive)).await
+    })
+    .await
 }
 
 impl Case {

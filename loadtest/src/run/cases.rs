@@ -2,12 +2,31 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
+
 use super::report::{Report, Verdict, rounded};
+
+/// Makes the run of each case, one after the other, and one report of them all.
+///
+/// # Errors
+/// Of the first run that has one; without any case.
+pub(super) async fn one_by_one<T>(
+    cases: impl IntoIterator<Item = (String, T)>,
+    run: impl AsyncFn(&str, T) -> anyhow::Result<Report>,
+) -> anyhow::Result<Report> {
+    let mut reports = Vec::new();
+    for (name, case) in cases {
+        let mut report = run(&name, case).await?;
+        report.case = Some(name);
+        reports.push(report);
+    }
+    Report::of_cases(reports).context("no case was asked for")
+}
 
 impl Report {
     /// The sum of the cases; `None` without one. It fails if one of them does. Latencies, memory
     /// and what else cannot be added up stand in the cases.
-    pub(super) fn of_cases(cases: Vec<Self>) -> Option<Self> {
+    fn of_cases(cases: Vec<Self>) -> Option<Self> {
         let mut all = cases.first()?.clone();
         (all.case, all.latency_ms, all.drill) = (None, None, None);
         (all.producer, all.worker, all.recovery_s) = (None, None, None);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
+use super::cases::one_by_one;
 use super::report::{Report, rounded};
 use super::settings::{Defaults, Plan, RunArgs};
 use super::steady;
@@ -56,20 +57,17 @@ pub(super) async fn run(
     progress: &Progress,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let mut cases = Vec::new();
-    for plan in plans {
-        let name = format!("{:.0} events/s", plan.rate);
+    let cases = plans
+        .into_iter()
+        .map(|plan| (format!("{:.0} events/s", plan.rate), plan));
+    let mut report = one_by_one(cases, async |name, plan| {
         progress.step(&format!("case {name}"));
-        let mut report = Box::pin(steady::run("growth", plan, progress, interrupt)).await?;
-        report.case = Some(name);
-        cases.push(report);
-    }
-    let growth = match cases.as_slice() {
+        Box::pin(steady::run("growth", plan, progress, interrupt)).await
+    })
+    .await?;
+    let growth = match report.cases.as_slice() {
         [less, more] => growth(&per_million(less), &per_million(more)),
         _ => bail!("growth is from one rate to another"),
-    };
-    let Some(mut report) = Report::of_cases(cases) else {
-        bail!("no rate was asked for")
     };
     report.extra.insert("growth".to_owned(), growth.into());
     Ok(report)

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Args;
 use ha_settings::Problems;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
+use super::cases::one_by_one;
 use super::report::{Report, rounded};
 use super::settings::{Defaults, Mode, Plan, RunArgs};
 use super::steady;
@@ -52,18 +52,15 @@ pub(super) async fn run(
     progress: &Progress,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let mut cases = Vec::new();
-    for plan in plans {
-        let mode = plan.mode.as_str();
+    let cases = plans
+        .into_iter()
+        .map(|plan| (plan.mode.as_str().to_owned(), plan));
+    let mut report = one_by_one(cases, async |mode, plan| {
         progress.step(&format!("mode {mode}"));
-        let mut report = Box::pin(steady::run("modes", plan, progress, interrupt)).await?;
-        report.case = Some(mode.to_owned());
-        cases.push(report);
-    }
-    let matrix: Vec<Value> = cases.iter().map(row).collect();
-    let Some(mut report) = Report::of_cases(cases) else {
-        bail!("no mode was asked for")
-    };
+        Box::pin(steady::run("modes", plan, progress, interrupt)).await
+    })
+    .await?;
+    let matrix: Vec<Value> = report.cases.iter().map(row).collect();
     report.extra.insert("matrix".to_owned(), matrix.into());
     Ok(report)
 }
