@@ -107,11 +107,12 @@ pub(super) fn figures(page: &mut String, report: &Value) {
         }
     }
     for role in ROLES {
-        let cpu_s = number(&format!("/{role}/cpu_s")).or(number(&format!("/{role}_cpu_s")));
-        let rss_mb =
-            number(&format!("/{role}/rss_mb_max")).or(number(&format!("/{role}_rss_mb_max")));
-        let of_load = number(&format!("/{role}/cpu_s_load"));
-        let of_load = of_load.or(number(&format!("/{role}_cpu_s_load")));
+        // Those of broker and database stand beside the processes' own.
+        let of_role = |name: &str| {
+            let own = number(&format!("/{role}/{name}"));
+            own.or(number(&format!("/{role}_{name}")))
+        };
+        let (cpu_s, of_load) = (of_role("cpu_s"), of_role("cpu_s_load"));
         let events = of_load.and(number("/load_events")).or(sent);
         if let (Some(cpu_s), Some(events)) = (of_load.or(cpu_s), events) {
             let per_million = figure(Some(cpu_s * 1e6 / events), 1);
@@ -125,7 +126,7 @@ pub(super) fn figures(page: &mut String, report: &Value) {
             let ratio = figure(Some(ratio), 3);
             shown.push((format!("{role}, memory, last third to first"), ratio));
         }
-        if let Some(rss_mb) = rss_mb {
+        if let Some(rss_mb) = of_role("rss_mb_max") {
             shown.push((format!("{role}, MB at most"), figure(Some(rss_mb), 0)));
         }
     }

@@ -4,6 +4,7 @@
 //! Windows and pauses of the rules are as short as for the faults, and so two minutes are half an hour
 //! of the shipped files; `Scale::QUIET` says what becomes of their limits.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -100,19 +101,23 @@ async fn listen_on(harness: &Harness, monitoring: &Monitoring) -> anyhow::Result
     Ok(heard)
 }
 
-/// Each of them once.
 fn received(arrivals: &[Arrival]) -> Vec<String> {
-    let label = |arrival: &Arrival, name: &str| {
-        let found = arrival.labels.get(name);
-        found.map_or_else(String::new, String::clone)
-    };
-    let mut names: Vec<String> = arrivals
+    named_once(arrivals, |arrival, name| {
+        arrival.labels.get(name).map(String::as_str)
+    })
+}
+
+/// Name and severity of each, once.
+fn named_once<T>(
+    alerts: &[T],
+    label: impl for<'a> Fn(&'a T, &str) -> Option<&'a str>,
+) -> Vec<String> {
+    let label = |alert, name| label(alert, name).unwrap_or_default();
+    let names: BTreeSet<String> = alerts
         .iter()
         .map(|one| format!("{} ({})", label(one, "alertname"), label(one, "severity")))
         .collect();
-    names.sort();
-    names.dedup();
-    names
+    names.into_iter().collect()
 }
 
 /// The plan of the faults, quiet: more load, three workers with the settings that they have by
@@ -161,16 +166,7 @@ pub(super) fn alerts_of(answer: &serde_json::Value) -> anyhow::Result<Vec<String
     let found = answer["data"]["result"]
         .as_array()
         .with_context(|| format!("Prometheus says of its alerts: {answer}"))?;
-    let mut names: Vec<String> = found
-        .iter()
-        .map(|one| {
-            let label = |name: &str| one["metric"][name].as_str().unwrap_or_default();
-            format!("{} ({})", label("alertname"), label("severity"))
-        })
-        .collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
+    Ok(named_once(found, |one, name| one["metric"][name].as_str()))
 }
 
 #[cfg(test)]
