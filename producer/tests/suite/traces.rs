@@ -32,9 +32,13 @@ impl Arrived {
         self.0.lock().unwrap().clone()
     }
 
-    fn router(&self) -> axum::Router {
+    /// What arrives at the listener from now on.
+    fn at<L: Listener<Addr: std::fmt::Debug>>(listener: L) -> Self {
+        let arrived = Self::default();
         let router = axum::Router::new().route("/v1/traces", post(take));
-        router.with_state(self.clone())
+        let router = router.with_state(arrived.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        arrived
     }
 }
 
@@ -49,18 +53,15 @@ struct Collector {
 impl Collector {
     /// Gets spans when a process ends and not before: there are too few for a full batch.
     async fn plain() -> Self {
-        let arrived = Arrived::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let router = arrived.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             settings: vec![
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
                 ("OTEL_BSP_SCHEDULE_DELAY", "3600000".into()),
                 ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2048".into()),
             ],
-            arrived,
+            arrived: Arrived::at(listener),
             _authority: None,
         }
     }
@@ -85,14 +86,11 @@ impl Collector {
             .unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), authority.pem()).unwrap();
-        let arrived = Arrived::default();
         let listener = TlsListener {
             tcp: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             tls: TlsAcceptor::from(Arc::new(config)),
         };
         let port = listener.local_addr().unwrap().port();
-        let router = arrived.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             settings: vec![
                 (
@@ -102,7 +100,7 @@ impl Collector {
                 ("TLS_CA_FILE", file.path().display().to_string()),
                 ("OTEL_BSP_SCHEDULE_DELAY", "100".into()),
             ],
-            arrived,
+            arrived: Arrived::at(listener),
             _authority: Some(file),
         }
     }
