@@ -176,6 +176,12 @@ mod tests {
         began + Duration::from_secs_f64(seconds)
     }
 
+    /// Off by less than this share of the truth.
+    fn assert_near(found: f64, truth: f64, share: f64) {
+        let off = (found / truth - 1.0).abs();
+        assert!(off < share, "{found} s, not {truth} s");
+    }
+
     /// Three workers at 40 messages a second each, of which this is one, and 12,000 messages.
     #[test]
     fn the_figure_is_what_it_will_take() {
@@ -187,10 +193,7 @@ mod tests {
             let found = backlog.observe(after(began, second as f64), ready, 3, own);
             let truth = f64::from(left) / 120.0;
             if second >= 2 {
-                assert!(
-                    (found / truth - 1.0).abs() < 0.25,
-                    "{found} s, not {truth} s"
-                );
+                assert_near(found, truth, 0.25);
             }
         }
     }
@@ -205,10 +208,7 @@ mod tests {
             let found = backlog.observe(after(began, second as f64), left, 2, own);
             let truth = f64::from(left) / 100.0;
             if second >= 2 {
-                assert!(
-                    (found / truth - 1.0).abs() < 0.1,
-                    "{found} s, not {truth} s"
-                );
+                assert_near(found, truth, 0.1);
             }
         }
     }
