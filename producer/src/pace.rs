@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 const MANY_EVENTS: u32 = 8;
 
 /// Less than the time that a frame fills, so that a frame seldom waits for it.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// Taken since the thread looked last. There is one such thread in a process.
 static TAKEN: AtomicU32 = AtomicU32::new(0);

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Under load a frame holds so many events (`FRAME_EVENTS_MAX`'s default), and the broker counts
 /// its prefetch in messages.
-const FRAME_EVENTS: usize = 100;
+const FRAME_EVENTS: usize = 250;
 
 /// Quorum queues take no larger prefetch.
 const PREFETCH_MESSAGES_MAX: usize = 2_000;

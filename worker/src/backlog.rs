@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The drain rate is that of so long a time.
-const WINDOW: Duration = Duration::from_secs(30);
+/// The drain rate is that of so long a time, some three answers of the broker: less, and chance has
+/// a large part in it; more, and it is long that of another time (workers that were starting).
+const WINDOW: Duration = Duration::from_secs(6);
 /// The broker is asked seldomer: in between, the time that has passed is taken off. A figure of two
 /// seconds ago is far off when five are left.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -209,6 +210,21 @@ mod tests {
             let truth = f64::from(left) / 100.0;
             if second >= 2 {
                 assert_near(found, truth, 0.1);
+            }
+        }
+    }
+
+    /// Four workers that take four seconds until they run as fast as they can.
+    #[test]
+    fn a_slow_start_is_soon_forgotten() {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        for second in (0..30_u32).step_by(2) {
+            let settled = 60 * second.min(4) + 240 * second.saturating_sub(4);
+            let left = 7_200 - settled;
+            let own = drained(100, u64::from(settled / 4), f64::from(second));
+            let found = backlog.observe(after(began, second.into()), left - 400, 4, own);
+            if second >= 10 {
+                assert_near(found, f64::from(left) / 240.0, 0.25);
             }
         }
     }

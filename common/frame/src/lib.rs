@@ -1,4 +1,4 @@
-//! The wire: a frame is one AMQP message, MessagePack with named fields, and holds 1..=100
+//! The wire: a frame is one AMQP message, MessagePack with named fields, and holds 1..=1000
 //! envelopes, each with the untouched JSON bytes of one event.
 //!
 //! Named fields let an old reader pass over what a newer writer added. A change that an old reader

@@ -76,7 +76,8 @@ pub enum Outcome<T> {
 pub struct PipelineOptions {
     /// A batch with so many points is written at once.
     pub batch_points_max: usize,
-    /// The longest that a point waits for company while a write slot is free.
+    /// The longest that a point waits for company while a write slot is free. While nothing is
+    /// being written it does not wait.
     pub batch_age_max: Duration,
     /// Writes at one time.
     pub writes_in_flight_max: usize,
@@ -173,12 +174,14 @@ impl<D: DeadLetters> Pipeline<D> {
             let full = open.points.len() >= self.options.batch_points_max
                 || open.points.bytes_len() >= BATCH_BYTES_MAX
                 || open.frames.len() >= self.options.batch_points_max;
+            // Company is worth waiting for only while the database is at work anyway.
+            let alone = writes.is_empty() && input.is_empty();
             let due = open
                 .opened_at
                 .map(|opened| opened + self.options.batch_age_max);
             if slot_free
                 && !open.is_empty()
-                && (full || closed || due.is_some_and(|due| due <= Instant::now()))
+                && (full || closed || alone || due.is_some_and(|due| due <= Instant::now()))
             {
                 let batch = std::mem::replace(&mut open, Batch::new(self.writer.sink.format()));
                 let writer = Arc::clone(&self.writer);

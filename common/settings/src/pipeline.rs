@@ -15,7 +15,7 @@ pub struct FramingArgs {
     #[arg(
         long,
         env = "FRAME_EVENTS_MAX",
-        default_value = "100",
+        default_value = "250",
         value_name = "COUNT"
     )]
     pub frame_events_max: String,
@@ -27,8 +27,13 @@ pub struct FramingArgs {
         value_name = "BYTES"
     )]
     pub frame_bytes_max: String,
-    /// Milliseconds that an event waits for company while earlier messages are unconfirmed
-    #[arg(long, env = "FRAME_AGE_MS_MAX", default_value = "8", value_name = "MS")]
+    /// Milliseconds between two messages at least, unless one is full: meanwhile events gather
+    #[arg(
+        long,
+        env = "FRAME_AGE_MS_MAX",
+        default_value = "16",
+        value_name = "MS"
+    )]
     pub frame_age_ms_max: String,
     /// Larger events become dead letters
     #[arg(
@@ -67,7 +72,7 @@ impl FramingArgs {
                 problems,
                 "FRAME_EVENTS_MAX",
                 &self.frame_events_max,
-                1..=100,
+                1..=1_000,
             ),
             bytes_max: number(
                 problems,
@@ -98,7 +103,7 @@ pub struct BatchArgs {
         value_name = "COUNT"
     )]
     pub batch_points_max: String,
-    /// Milliseconds that a point waits for company while a write slot is free
+    /// Milliseconds that a point waits for company while others are being written
     #[arg(long, env = "BATCH_AGE_MS_MAX", default_value = "5", value_name = "MS")]
     pub batch_age_ms_max: String,
     /// Events held at one time

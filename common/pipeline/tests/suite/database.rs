@@ -9,6 +9,7 @@ use ha_sink::{Api, InfluxDb, InfluxDbOptions, Sink};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What the server stored, a line each.
 type Stored = Arc<Mutex<BTreeSet<String>>>;
@@ -19,7 +20,6 @@ async fn server<F>(answer: F) -> (Sink, Stored)
 where
     F: Fn(usize, &[String]) -> Option<(StatusCode, String)> + Clone + Send + Sync + 'static,
 {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let stored = Stored::default();
     let (log, count) = (Arc::clone(&stored), Arc::new(Mutex::new(0)));
     let handler = move |body: Bytes| {
@@ -37,17 +37,23 @@ where
         let answered = answered.unwrap_or((StatusCode::NO_CONTENT, String::new()));
         async move { answered }
     };
+    (serve(Router::new().fallback(handler)).await, stored)
+}
+
+/// A sink that writes to this server.
+async fn serve(app: Router) -> Sink {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+    tokio::spawn(async move { axum::serve(listener, app).await });
     let options = InfluxDbOptions {
         token: Some("sekret".into()),
         org: Some("o".into()),
         gzip_bytes_min: usize::MAX,
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(5),
         ..InfluxDbOptions::new(url, Api::V2, "b")
     };
-    (Sink::InfluxDb(InfluxDb::new(options).unwrap()), stored)
+    Sink::InfluxDb(InfluxDb::new(options).unwrap())
 }
 
 fn events(count: u32) -> Vec<String> {
@@ -207,4 +213,58 @@ async fn no_more_is_taken_than_the_limits_allow_while_the_database_hangs() {
     }
     running.finish().await;
     assert_eq!(stored.lock().unwrap().len(), 500);
+}
+
+#[tokio::test]
+async fn what_comes_during_a_write_waits_for_its_end_or_for_the_age() {
+    // The first write is not answered before the gate opens.
+    for (age, requests) in [
+        (Duration::from_secs(3_600), vec![1, 3]),
+        (Duration::ZERO, vec![1, 1, 1, 1]),
+    ] {
+        let gate = Arc::new(Semaphore::new(0));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (gated, log) = (Arc::clone(&gate), Arc::clone(&seen));
+        let sink = serve(Router::new().fallback(move |body: Bytes| {
+            let lines = body
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty());
+            let lines = lines.count();
+            let is_first = {
+                let mut log = log.lock().unwrap();
+                log.push(lines);
+                log.len() == 1
+            };
+            let gated = Arc::clone(&gated);
+            async move {
+                if is_first {
+                    let _ = gated.acquire().await;
+                }
+                StatusCode::NO_CONTENT
+            }
+        }))
+        .await;
+        let options = PipelineOptions {
+            batch_age_max: age,
+            writes_in_flight_max: 4,
+            ..options()
+        };
+        let mut running = Running::start(sink, options);
+        for n in 0..4_u32 {
+            running
+                .send(n.into(), frame(&[state_changed("sensor.s", "1", n)]))
+                .await;
+            // Until it is where it will stay.
+            let expected = if age.is_zero() { n as usize + 1 } else { 1 };
+            while seen.lock().unwrap().len() < expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        gate.add_permits(1);
+        for _ in 0..4 {
+            running.outcome().await;
+        }
+        assert_eq!(*seen.lock().unwrap(), requests, "{age:?}");
+        running.finish().await;
+    }
 }

@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use super::writer::Writer;
 
 const BATCH_LINES: u64 = 5_000;
-const BATCH_AGE: Duration = Duration::from_millis(10);
+const BATCH_AGE: Duration = Duration::from_millis(5);
 const WRITES_IN_FLIGHT: usize = 4;
 const PREFETCH_FRAMES: u16 = 2_000;
 
@@ -118,7 +118,8 @@ impl Written {
     }
 }
 
-/// Batches as the product's: 5,000 events, or those of 10 ms while a write slot is free.
+/// Batches as the product's: 5,000 events, or what there is while nothing is being written, or those
+/// of 5 ms while a write slot is free.
 pub(super) struct Consumption<'a> {
     arrivals: Arrivals,
     have_ended: bool,
@@ -151,11 +152,18 @@ impl<'a> Consumption<'a> {
     /// The next batch that was written and acknowledged; `None` when everything was.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Written>> {
         loop {
+            while !self.is_full()
+                && !self.have_ended
+                && let Some(arrival) = self.arrivals.next().now_or_never()
+            {
+                self.take(arrival)?;
+            }
             let free = self.under_way.len() < WRITES_IN_FLIGHT;
-            let full = self.open.events >= BATCH_LINES;
+            let full = self.is_full();
             let any = self.open.events > 0;
-            let old = self.have_ended || self.opened.elapsed() >= BATCH_AGE;
-            if free && any && (full || old) {
+            let alone = self.have_ended || self.under_way.is_empty();
+            let old = self.opened.elapsed() >= BATCH_AGE;
+            if free && any && (full || alone || old) {
                 self.write();
                 continue;
             }
@@ -163,17 +171,7 @@ impl<'a> Consumption<'a> {
                 return Ok(None);
             }
             tokio::select! {
-                arrival = self.arrivals.next(), if !full && !self.have_ended => match arrival {
-                    Some(arrival) => {
-                        let arrival = arrival?;
-                        if !any {
-                            self.opened = tokio::time::Instant::now();
-                        }
-                        self.open.events += u64::from(arrival.events);
-                        self.open.frames.push(arrival);
-                    }
-                    None => self.have_ended = true,
-                },
+                arrival = self.arrivals.next(), if !full && !self.have_ended => self.take(arrival)?,
                 () = tokio::time::sleep_until(self.opened + BATCH_AGE), if free && any => {}
                 Some(written) = self.under_way.next(), if !self.under_way.is_empty() => {
                     let written = written?;
@@ -182,6 +180,25 @@ impl<'a> Consumption<'a> {
                 }
             }
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.events >= BATCH_LINES
+    }
+
+    /// Takes a frame, or the end.
+    fn take(&mut self, arrival: Option<anyhow::Result<Arrival>>) -> anyhow::Result<()> {
+        let Some(arrival) = arrival else {
+            self.have_ended = true;
+            return Ok(());
+        };
+        let arrival = arrival?;
+        if self.open.events == 0 {
+            self.opened = tokio::time::Instant::now();
+        }
+        self.open.events += u64::from(arrival.events);
+        self.open.frames.push(arrival);
+        Ok(())
     }
 
     fn write(&mut self) {
