@@ -37,7 +37,7 @@ const LOW_WATER_MARK: &str = "low_water_ns";
 const ENTITY_MARK: &str = "entity/";
 
 /// How often the mark is written.
-const MARK_INTERVAL: Duration = Duration::from_secs(2);
+const MARK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;

@@ -211,9 +211,10 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
         extra_tags: Vec::new(),
         quality_interval: Duration::from_secs(60),
         framing: FramingSettings {
-            events_max: 100,
+            events_max: 250,
             bytes_max: 1 << 20,
-            age_max: Duration::from_millis(5),
+            age_max: Duration::from_millis(16),
+            pack: false,
             event_bytes_max: 256 << 10,
         },
         spool_path,

@@ -44,6 +44,11 @@ pub struct EncodedFrame {
 /// With the window full for so long, a frame goes to the spool instead of waiting.
 const WINDOW_PATIENCE: Duration = Duration::from_millis(500);
 
+/// While others are on their way, a frame that is not full fills for so long at most. Where broker
+/// and workers keep up, it need not: they confirm sooner. Where they do not, fewer and larger frames
+/// are what helps.
+const COMPANY_MAX: Duration = Duration::from_millis(200);
+
 /// Frames on their way to the disk because the window was full, and letters on their way.
 const ASIDE_MAX: usize = 64;
 
@@ -203,7 +208,15 @@ impl Framer {
             let room = events_under_way < router.window_events();
             let due = match open.opened_at {
                 Some(_) if room && (full || ended) => Some(now),
-                Some(_) if room => Some(last_left.map_or(now, |left| left + self.limits.age_max)),
+                Some(opened) if room => {
+                    let next = last_left.map_or(now, |left| left + self.limits.age_max);
+                    let alone = under_way.is_empty() || self.limits.age_max.is_zero();
+                    Some(if alone {
+                        next
+                    } else {
+                        next.max(opened + COMPANY_MAX)
+                    })
+                }
                 Some(opened) if aside.len() < ASIDE_MAX => Some(opened + WINDOW_PATIENCE),
                 _ => None,
             };

@@ -181,7 +181,15 @@ pub fn run(args: &ImportArgs) -> ExitCode {
 async fn import_all(import: Import) -> anyhow::Result<u64> {
     let stop = ha_telemetry::shutdown_token()?;
     let began = Instant::now();
-    let way = Arc::new(Way::open(&import.destination, &import.instance, &import.tls).await?);
+    let way = Arc::new(
+        Way::open(
+            &import.destination,
+            &import.instance,
+            &import.tls,
+            import.framing.pack,
+        )
+        .await?,
+    );
     let file = std::fs::File::open(&import.jsonl)
         .with_context(|| format!("{} cannot be read", import.jsonl.display()))?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());

@@ -13,10 +13,15 @@ use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_settings::SinkChoice;
 use ha_spool::{Spool, SpoolOptions};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
-/// Events without a confirm from the broker, or an answer of the workers, at one time.
-const PUBLISH_WINDOW_EVENTS: usize = 1_000;
+/// Events without a confirm from the broker, or an answer of the workers, at one time: ten full
+/// frames.
+const PUBLISH_WINDOW_EVENTS: usize = 2_500;
+
+/// How often the broker is asked how much waits, for those who look at the page.
+const DEPTHS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Everything between the framer and where events are safe.
 pub struct WayOut {
@@ -43,9 +48,17 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             let name = format!("ha-ingestor producer {}", config.instance);
             let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
             let (depths, depths_seen) = watch::channel(None);
-            tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths));
+            tokio::spawn(ha_broker::follow_depths(
+                Arc::clone(&broker),
+                DEPTHS_INTERVAL,
+                depths,
+            ));
             let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
-            let publisher = Publisher::start(broker, PublisherOptions::default());
+            let options = PublisherOptions {
+                pack_frames: config.framing.pack,
+                ..PublisherOptions::default()
+            };
+            let publisher = Publisher::start(broker, options);
             Ok(WayOut {
                 watch: RouteWatch::Broker(publisher.state(), depths_seen),
                 letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
@@ -64,7 +77,10 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
         Destination::Service { workers, direct } => {
             let (urls, token) = (workers.urls.clone(), workers.token.clone());
             let tls = Arc::clone(&config.tls.client);
-            let client = IntakeClient::new(ClientOptions::new(urls, token, tls));
+            let client = IntakeClient::new(ClientOptions {
+                pack_frames: config.framing.pack,
+                ..ClientOptions::new(urls, token, tls)
+            });
             Ok(WayOut {
                 direct: direct_sink(config, direct.as_ref()).await?,
                 watch: RouteWatch::Workers(watch_workers(client.clone())),

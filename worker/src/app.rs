@@ -23,9 +23,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Under load a frame holds so many events (`FRAME_EVENTS_MAX`'s default), and the broker counts
-/// its prefetch in messages.
-const FRAME_EVENTS: usize = 250;
+/// The broker counts its prefetch in messages. A home's frames hold an event or a few, those of a
+/// spool or of a high rate up to `FRAME_EVENTS_MAX`: this is between, so that neither a database
+/// that answers late nor memory is the limit.
+const FRAME_EVENTS: usize = 100;
+
+/// How often the broker is asked how much waits: `backlog_seconds` follows it.
+const DEPTHS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Quorum queues take no larger prefetch.
 const PREFETCH_MESSAGES_MAX: usize = 2_000;
@@ -94,7 +98,11 @@ impl App {
             Some(url) => {
                 let name = format!("ha-ingestor worker {}", std::process::id());
                 let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
-                tokio::spawn(ha_broker::follow_depths(Arc::clone(&broker), depths_known));
+                tokio::spawn(ha_broker::follow_depths(
+                    Arc::clone(&broker),
+                    DEPTHS_INTERVAL,
+                    depths_known,
+                ));
                 let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
                 health.not_ready("broker", "starting");
                 health.not_ready("suspects", "starting");
@@ -399,6 +407,6 @@ fn describe() {
     metrics::describe_gauge!(
         "ha_ingestor_backlog_seconds",
         metrics::Unit::Seconds,
-        "How long what waits in the queue takes at the drain rate of the last 30 s"
+        "How long what waits in the queue takes at the drain rate of the last 6 s"
     );
 }

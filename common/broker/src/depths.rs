@@ -7,9 +7,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// How often the broker is asked.
-const INTERVAL: Duration = Duration::from_secs(2);
-
 /// Messages that are ready, which excludes those that consumers hold. A passive declaration counts
 /// at this moment; the management plugin's numbers lag by seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +21,17 @@ pub struct Depths {
     pub dead_letters: u32,
 }
 
-/// Asks every two seconds, over a connection of its own: one that publishes is stopped by an alarm,
+/// Asks so often, over a connection of its own: one that publishes is stopped by an alarm,
 /// just when the depth matters. `None` while there is no answer. Ends when nobody receives.
-pub async fn follow_depths(broker: Arc<Broker>, depths: watch::Sender<Option<Depths>>) {
+pub async fn follow_depths(
+    broker: Arc<Broker>,
+    interval: Duration,
+    depths: watch::Sender<Option<Depths>>,
+) {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let following = async {
         loop {
-            if let Err(error) = ask(&broker, &depths, &mut backoff).await {
+            if let Err(error) = ask(&broker, interval, &depths, &mut backoff).await {
                 tracing::debug!(%error, "the depths of the queues are not known");
             }
             depths.send_replace(None);
@@ -45,13 +46,14 @@ pub async fn follow_depths(broker: Arc<Broker>, depths: watch::Sender<Option<Dep
 
 async fn ask(
     broker: &Broker,
+    interval: Duration,
     depths: &watch::Sender<Option<Depths>>,
     backoff: &mut Backoff,
 ) -> Result<(), BrokerError> {
     let connection = broker.connect().await?;
     let channel = broker.within("a channel", connection.create_channel());
     let channel = channel.await?;
-    let mut every = tokio::time::interval(INTERVAL);
+    let mut every = tokio::time::interval(interval);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;

@@ -1,19 +1,20 @@
 //! Publishing with confirms: one task holds one connection and one channel in confirm mode, keeps
 //! a bounded window of unconfirmed messages, and says of every message whether the broker has it.
 
+mod verdicts;
+
 use crate::connector::{CALL_TIMEOUT, PublishingConnection};
 use crate::{Broker, BrokerError, Outgoing, topology};
-use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_resilience::Backoff;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, PublisherConfirm};
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use verdicts::Verdicts;
 
 /// How the publisher works.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct PublisherOptions {
     pub backoff_min: Duration,
     /// … and this.
     pub backoff_max: Duration,
+    /// Frames travel packed ([`ha_frame::pack`]).
+    pub pack_frames: bool,
 }
 
 impl Default for PublisherOptions {
@@ -35,6 +38,7 @@ impl Default for PublisherOptions {
             confirm_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(10),
+            pack_frames: false,
         }
     }
 }
@@ -268,7 +272,8 @@ async fn serve(
                     continue;
                 }
                 let id = Uuid::now_v7();
-                match publish(channel, &request.message, id).await {
+                let packed = packed(&request.message, options);
+                match publish(channel, &request.message, packed, id).await {
                     Ok(confirm) => {
                         let limit = options.confirm_timeout;
                         unconfirmed.push(wait_for_confirm(id, request.answer, confirm, limit));
@@ -293,102 +298,6 @@ async fn serve(
 
 type Confirmed = (Uuid, Answer, Option<lapin::Result<Confirmation>>);
 
-/// Decides what became of each message. Delivered means `Ack(None)` and not returned.
-///
-/// The broker sends a returned message before its confirm, and lapin hands it out with the next
-/// confirm that it completes: a neighbour's, when one acknowledgement covers several, because it
-/// completes those in no order. A confirm without a returned message says that none was waiting:
-/// its own was carried by one that was completed earlier, or there is none. So all that are
-/// complete are looked at before any is judged, and once a returned message was seen, everything
-/// waits until every confirm is there: by then every returned message has been handed out.
-#[derive(Default)]
-struct Verdicts {
-    returned: HashSet<String>,
-    held: Vec<(Uuid, Answer, bool)>,
-}
-
-impl Verdicts {
-    /// Whether returned messages were seen: nothing more is published until it is known which.
-    fn is_waiting(&self) -> bool {
-        !self.returned.is_empty()
-    }
-
-    /// Takes a confirm and all others that are complete. The reason, if the channel is of no use.
-    fn confirmed<F: Future<Output = Confirmed>>(
-        &mut self,
-        first: Confirmed,
-        unconfirmed: &mut FuturesUnordered<F>,
-    ) -> Option<String> {
-        let mut broken = self.take(first);
-        while let Some(Some(next)) = tokio::task::unconstrained(unconfirmed.next()).now_or_never() {
-            broken = broken.or(self.take(next));
-        }
-        // What is held when the channel breaks is dropped with it: its publishers take it for lost.
-        if self.returned.is_empty() || (unconfirmed.is_empty() && broken.is_none()) {
-            self.answer();
-        }
-        broken
-    }
-
-    /// Takes what is complete at the end of a channel; the broker's words, if it said why.
-    fn settle_all<F: Future<Output = Confirmed>>(
-        &mut self,
-        unconfirmed: &mut FuturesUnordered<F>,
-    ) -> Option<String> {
-        let first = tokio::task::unconstrained(unconfirmed.next())
-            .now_or_never()
-            .flatten()?;
-        self.confirmed(first, unconfirmed)
-    }
-
-    fn take(&mut self, (id, answer, outcome): Confirmed) -> Option<String> {
-        let (acknowledged, carried) = match outcome {
-            None => {
-                answer_with(answer, Err(NotDelivered::Timeout));
-                return Some(NotDelivered::Timeout.to_string());
-            }
-            Some(Err(error)) => {
-                answer_with(answer, Err(NotDelivered::Lost));
-                return Some(closed_because(&error));
-            }
-            Some(Ok(Confirmation::Ack(carried))) => (true, carried),
-            Some(Ok(Confirmation::Nack(carried))) => (false, carried),
-            Some(Ok(Confirmation::NotRequested)) => {
-                answer_with(answer, Err(NotDelivered::Lost));
-                return Some("the channel is not in confirm mode".into());
-            }
-        };
-        if let Some(id) = carried.and_then(|message| message.properties.message_id().clone()) {
-            self.returned.insert(id.to_string());
-        }
-        self.held.push((id, answer, acknowledged));
-        None
-    }
-
-    fn answer(&mut self) {
-        for (id, answer, acknowledged) in self.held.drain(..) {
-            let returned = !self.returned.is_empty() && self.returned.contains(&id.to_string());
-            let verdict = match (returned, acknowledged) {
-                (true, _) => Err(NotDelivered::Returned),
-                (false, true) => Ok(()),
-                (false, false) => Err(NotDelivered::Nack),
-            };
-            answer_with(answer, verdict);
-        }
-        self.returned.clear();
-    }
-}
-
-fn closed_because(error: &lapin::Error) -> String {
-    match error.kind() {
-        lapin::ErrorKind::ProtocolError(amqp) if amqp.get_id() == 403 => {
-            format!("the user of AMQP_URL may not publish; give it write permission: {amqp}")
-        }
-        lapin::ErrorKind::ProtocolError(amqp) => format!("the broker closed the channel: {amqp}"),
-        _ => format!("{}: {error}", NotDelivered::Lost),
-    }
-}
-
 async fn wait_for_confirm(
     id: Uuid,
     answer: Answer,
@@ -398,9 +307,18 @@ async fn wait_for_confirm(
     (id, answer, tokio::time::timeout(limit, confirm).await.ok())
 }
 
+/// The packed body, where frames are packed and this is one.
+fn packed(message: &Outgoing, options: &PublisherOptions) -> Option<Vec<u8>> {
+    let is_frame = message.exchange == topology::EVENTS_EXCHANGE;
+    let packed = (options.pack_frames && is_frame).then(|| ha_frame::pack(&message.payload));
+    // What could not be packed travels as it is.
+    packed?.ok()
+}
+
 async fn publish(
     channel: &Channel,
     message: &Outgoing,
+    packed: Option<Vec<u8>>,
     id: Uuid,
 ) -> Result<PublisherConfirm, String> {
     let options = BasicPublishOptions {
@@ -409,13 +327,15 @@ async fn publish(
     };
     let key = lapin::types::ShortString::try_new(message.routing_key.as_str())
         .map_err(|_| "a routing key of more than 255 bytes".to_owned())?;
-    let sending = channel.basic_publish(
-        message.exchange.into(),
-        key,
-        options,
-        &message.payload,
-        message.properties(id),
-    );
+    let properties = message.properties(id);
+    let (body, properties) = match &packed {
+        Some(packed) => {
+            let properties = properties.with_content_encoding(ha_frame::GZIP.into());
+            (packed.as_slice(), properties)
+        }
+        None => (message.payload.as_ref(), properties),
+    };
+    let sending = channel.basic_publish(message.exchange.into(), key, options, body, properties);
     match tokio::time::timeout(CALL_TIMEOUT, sending).await {
         Ok(Ok(confirm)) => Ok(confirm),
         Ok(Err(error)) => Err(error.to_string()),

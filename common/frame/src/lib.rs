@@ -7,10 +7,12 @@
 mod codec;
 mod envelope;
 mod facts;
+mod packing;
 
 pub use codec::{DecodeError, decode, encode, version};
 pub use envelope::{Envelope, Frame, Origin, Replay};
 pub use facts::{EntityFacts, HomeFacts, WeatherFacts};
+pub use packing::{GZIP, is_packed, pack, unpack};
 
 /// The frame layout that this build writes, and the newest that it reads.
 pub const VERSION: u16 = 1;

@@ -11,7 +11,6 @@ use ha_frame::{DecodeError, Envelope, Frame, Origin, Replay};
 use ha_point::{Format, PointBuffer};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use tokio::time::Instant;
 
 /// Points that are written together, and the frames that they came from.
 #[derive(Debug)]
@@ -22,8 +21,6 @@ pub(crate) struct Batch<T> {
     pub frames: Vec<HeldFrame<T>>,
     /// Letters of events that never became a point.
     pub letters: Vec<Letter>,
-    /// When the first frame was added.
-    pub opened_at: Option<Instant>,
 }
 
 /// What turns events into points, and counts what it finds.
@@ -65,7 +62,6 @@ impl<T: Ticket> Batch<T> {
             sources: Vec::new(),
             frames: Vec::new(),
             letters: Vec::new(),
-            opened_at: None,
         }
     }
 
@@ -75,12 +71,7 @@ impl<T: Ticket> Batch<T> {
 
     /// Decodes and enriches one frame into the batch. A frame of a newer version is given back
     /// untouched, with its version; everything else ends here as points and letters.
-    pub fn add(
-        &mut self,
-        work: Work<T>,
-        now: Instant,
-        stages: &Stages<'_>,
-    ) -> Result<(), (T, u16)> {
+    pub fn add(&mut self, work: Work<T>, stages: &Stages<'_>) -> Result<(), (T, u16)> {
         let Work {
             payload,
             mut replay,
@@ -103,7 +94,6 @@ impl<T: Ticket> Batch<T> {
             payload,
             replay,
         });
-        self.opened_at.get_or_insert(now);
         Ok(())
     }
 

@@ -76,8 +76,7 @@ pub enum Outcome<T> {
 pub struct PipelineOptions {
     /// A batch with so many points is written at once.
     pub batch_points_max: usize,
-    /// The longest that a point waits for company while a write slot is free. While nothing is
-    /// being written it does not wait.
+    /// Between the beginnings of two writes at least, unless one is full: meanwhile points gather.
     pub batch_age_max: Duration,
     /// Writes at one time.
     pub writes_in_flight_max: usize,
@@ -169,20 +168,19 @@ impl<D: DeadLetters> Pipeline<D> {
         let mut open = Batch::new(self.writer.sink.format());
         let mut writes: JoinSet<Vec<T>> = JoinSet::new();
         let mut closed = false;
+        let mut last_left: Option<Instant> = None;
         loop {
             let slot_free = writes.len() < self.options.writes_in_flight_max;
             let full = open.points.len() >= self.options.batch_points_max
                 || open.points.bytes_len() >= BATCH_BYTES_MAX
                 || open.frames.len() >= self.options.batch_points_max;
-            // Company is worth waiting for only while the database is at work anyway.
-            let alone = writes.is_empty() && input.is_empty();
-            let due = open
-                .opened_at
-                .map(|opened| opened + self.options.batch_age_max);
-            if slot_free
-                && !open.is_empty()
-                && (full || closed || alone || due.is_some_and(|due| due <= Instant::now()))
-            {
+            let now = Instant::now();
+            // What comes alone is written at once; after that the next batch fills for a moment.
+            let due = (!open.is_empty())
+                .then(|| last_left.map_or(now, |left| left + self.options.batch_age_max));
+            let ready = closed || (input.is_empty() && due.is_some_and(|due| due <= now));
+            if slot_free && !open.is_empty() && (full || ready) {
+                last_left = Some(now);
                 let batch = std::mem::replace(&mut open, Batch::new(self.writer.sink.format()));
                 let writer = Arc::clone(&self.writer);
                 writes.spawn(async move { writer.settle(batch).await });
@@ -224,7 +222,7 @@ impl<D: DeadLetters> Pipeline<D> {
             quality: &self.quality,
             weather: &self.weather,
         };
-        if let Err((ticket, found)) = open.add(work, began, &stages) {
+        if let Err((ticket, found)) = open.add(work, &stages) {
             let _ = output.send(Outcome::NewerVersion(ticket, found)).await;
             return;
         }

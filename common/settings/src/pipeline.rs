@@ -35,6 +35,15 @@ pub struct FramingArgs {
         value_name = "MS"
     )]
     pub frame_age_ms_max: String,
+    /// gzip: messages take a fraction of the bytes on the way and on the broker's disk, and more
+    /// processor time
+    #[arg(
+        long,
+        env = "FRAME_COMPRESSION",
+        default_value = "none",
+        value_name = "none|gzip"
+    )]
+    pub frame_compression: String,
     /// Larger events become dead letters
     #[arg(
         long,
@@ -54,6 +63,8 @@ pub struct FramingSettings {
     pub bytes_max: usize,
     /// How long an event waits for company.
     pub age_max: Duration,
+    /// Whether frames travel packed.
+    pub pack: bool,
     /// Larger events become dead letters.
     pub event_bytes_max: usize,
 }
@@ -67,6 +78,14 @@ impl FramingArgs {
             &self.frame_age_ms_max,
             0..=1_000_u64,
         );
+        let pack = match self.frame_compression.trim() {
+            "none" => false,
+            "gzip" => true,
+            other => {
+                problems.bad("FRAME_COMPRESSION", other, "none or gzip");
+                false
+            }
+        };
         FramingSettings {
             events_max: number(
                 problems,
@@ -81,6 +100,7 @@ impl FramingArgs {
                 1..=16 << 20,
             ),
             age_max: Duration::from_millis(age_ms),
+            pack,
             event_bytes_max: number(
                 problems,
                 "EVENT_BYTES_MAX",
@@ -103,10 +123,15 @@ pub struct BatchArgs {
         value_name = "COUNT"
     )]
     pub batch_points_max: String,
-    /// Milliseconds that a point waits for company while others are being written
-    #[arg(long, env = "BATCH_AGE_MS_MAX", default_value = "5", value_name = "MS")]
+    /// Milliseconds between two writes at least, unless one is full: meanwhile points gather
+    #[arg(
+        long,
+        env = "BATCH_AGE_MS_MAX",
+        default_value = "10",
+        value_name = "MS"
+    )]
     pub batch_age_ms_max: String,
-    /// Events held at one time
+    /// Events held at one time, about: the broker counts messages, of 100 events in this reckoning
     #[arg(
         long,
         env = "PREFETCH_EVENTS_MAX",
@@ -129,7 +154,7 @@ pub struct BatchArgs {
 pub struct BatchSettings {
     /// Points in one write.
     pub points_max: usize,
-    /// How long a point waits for company.
+    /// Between two writes.
     pub age_max: Duration,
     /// Events held.
     pub prefetch_events_max: usize,

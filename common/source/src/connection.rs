@@ -12,11 +12,16 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+/// Read at one time. The crate fills so much with zeros before each read: of its usual 128 KiB that
+/// takes longer than an event does.
+const READ_BYTES: usize = 16 << 10;
+
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(crate) async fn connect(options: &SourceOptions, url: &Url) -> Result<Socket, Ended> {
     // One limit only: Home Assistant sends a message as one frame.
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
         .max_message_size(Some(options.message_bytes_max))
         .max_frame_size(Some(options.message_bytes_max));
     let connector = Connector::Rustls(Arc::clone(&options.tls));

@@ -51,8 +51,8 @@ const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Lines that are kept of a sample.
 const LINES_MAX: f64 = 40_000.0;
 /// Frames without a broker: events that come together within so long.
-const FRAME_S: f64 = 0.005;
-const FRAME_EVENTS_MAX: f64 = 100.0;
+const FRAME_S: f64 = 0.016;
+const FRAME_EVENTS_MAX: f64 = 250.0;
 
 /// What it is made of.
 #[derive(Debug, Clone, Serialize)]

@@ -81,12 +81,17 @@ impl Way {
         destination: &Destination,
         instance: &str,
         tls: &TlsSettings,
+        pack_frames: bool,
     ) -> anyhow::Result<Self> {
         match destination {
             Destination::Broker(url) => {
                 let name = format!("ha-ingestor import {instance}");
                 let broker = ha_assembly::broker(url.clone(), name, tls)?;
-                let publisher = Publisher::start(broker, PublisherOptions::default());
+                let options = PublisherOptions {
+                    pack_frames,
+                    ..PublisherOptions::default()
+                };
+                let publisher = Publisher::start(broker, options);
                 let routing_key = instance.to_owned();
                 Ok(Self::over(Route::Broker {
                     publisher,
@@ -96,7 +101,10 @@ impl Way {
             }
             Destination::Service(workers) => {
                 let (urls, token) = (workers.urls.clone(), workers.token.clone());
-                let options = ClientOptions::new(urls, token, Arc::clone(&tls.client));
+                let options = ClientOptions {
+                    pack_frames,
+                    ..ClientOptions::new(urls, token, Arc::clone(&tls.client))
+                };
                 Ok(Self::over(Route::Service(IntakeClient::new(options))))
             }
             Destination::Sink {

@@ -6,6 +6,9 @@ use crate::suite::stored::Place;
 use crate::suite::support::{
     Files, Variables, home, missing_or_wrong, producer, service_worker, wait_until_settled, with,
 };
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
 use ha_simulator::Simulator;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -130,7 +133,7 @@ async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
             "{shares:?}"
         );
     }
-    // One event travels alone, mostly: a connection for each would be thousands.
+    // A connection for each frame would be hundreds.
     let connected = connections.load(Ordering::SeqCst) as u64;
     assert!(
         connected < fired / 5,
@@ -261,4 +264,42 @@ async fn what_the_mode_needs_is_named() {
         assert!(ended.output.contains(said), "{said}: {}", ended.output);
     }
     assert!(!ended.output.contains("with a space"), "{}", ended.output);
+}
+
+/// Events and frames that an intake was given which answers each frame so late.
+async fn late_intake(answers_after: Duration) -> (String, Arc<[AtomicUsize; 2]>) {
+    let given: Arc<[AtomicUsize; 2]> = Arc::default();
+    let counts = Arc::clone(&given);
+    let take = move |body: Bytes| {
+        // A probe is no frame.
+        let frame = ha_frame::decode(&body);
+        let events = frame.map_or(0, |frame| frame.envelopes.len());
+        counts[0].fetch_add(events, Ordering::SeqCst);
+        counts[1].fetch_add(usize::from(events > 0), Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(answers_after).await;
+            "{}"
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route(ha_intake::PATH, post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, given)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_grow_while_those_before_them_are_not_confirmed() {
+    let (home, files) = (home().await, Files::new());
+    let (url, given) = late_intake(Duration::from_millis(150)).await;
+    let process = producer(&service(&files, &home, &url));
+    process.wait_until_ready().await;
+    let firing = home.run_rate(100.0, Some(Duration::from_secs(3)));
+    let fired = firing.await.unwrap() as usize;
+    wait_until_settled(&process, &home).await;
+    process.stop().await;
+    let [events, frames] = [0, 1].map(|at| given[at].load(Ordering::SeqCst));
+    assert!(events >= fired, "{events} of {fired}");
+    // Each 16 ms there would be one of two events.
+    assert!(frames * 5 <= events, "{events} events in {frames} frames");
 }

@@ -45,6 +45,10 @@ pub(super) fn read<'a>(bytes: &'a [u8], instance: &'a str) -> anyhow::Result<Vec
         _ if ha_frame::decode(bytes).is_ok() => {
             return Ok(vec![Input::Frame(Cow::Borrowed(bytes))]);
         }
+        _ if ha_frame::is_packed(bytes) => {
+            let frame = ha_frame::unpack(bytes).context("--event: a packed frame")?;
+            return Ok(vec![Input::Frame(Cow::Owned(frame))]);
+        }
         Ok(text) if text.trim().is_empty() => bail!("--event: there is nothing in it"),
         _ => bail!("--event: neither JSON nor a frame"),
     };

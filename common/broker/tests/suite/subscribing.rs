@@ -1,7 +1,10 @@
 //! Consuming: the prefetch bounds what is held, and what is not acknowledged comes again.
 
-use crate::suite::support::{SOON, Vhost, event, publisher};
-use ha_broker::{Delivery, Subscription, SubscriptionOptions, topology};
+use crate::suite::support::{SOON, Vhost, event, publisher, quick, wait_for_state};
+use ha_broker::{Delivery, Publisher, PublisherOptions, PublisherState};
+use ha_broker::{Subscription, SubscriptionOptions, topology};
+use lapin::BasicProperties;
+use lapin::options::{BasicGetOptions, BasicPublishOptions};
 use tokio::time::timeout;
 
 const QUEUE: &str = topology::EVENTS_QUEUE;
@@ -122,4 +125,39 @@ async fn a_deleted_queue_ends_the_subscription() {
         .unwrap();
     let end = timeout(SOON, subscription.next()).await.expect("an end");
     assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_packed_body_says_so_on_the_wire_and_is_unpacked_when_it_is_taken() {
+    let vhost = Vhost::new().await;
+    let options = PublisherOptions {
+        pack_frames: true,
+        ..quick()
+    };
+    let publisher = Publisher::start(vhost.broker(), options);
+    wait_for_state(&publisher, |state| *state == PublisherState::Connected).await;
+    let body = "the same again, ".repeat(1_000);
+    publisher.publish(event(&body)).await.unwrap();
+    vhost.wait_for_depth(QUEUE, 1).await;
+
+    let connection = vhost.broker().connect().await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let get = channel.basic_get(QUEUE.into(), BasicGetOptions::default());
+    let got = get.await.unwrap().expect("a message").delivery;
+    let encoding = got.properties.content_encoding().clone();
+    assert_eq!(encoding.expect("an encoding").as_str(), "gzip");
+    assert!(got.data.len() * 10 < body.len(), "{} bytes", got.data.len());
+
+    // One that lies about itself comes as it is.
+    let lie = BasicProperties::default().with_content_encoding("gzip".into());
+    let options = BasicPublishOptions::default();
+    let publish = channel.basic_publish("".into(), QUEUE.into(), options, b"not gzip", lie);
+    publish.await.unwrap();
+    connection.close(200, "bye".into()).await.unwrap();
+
+    let mut subscription = subscribe(&vhost, 10).await;
+    let taken = take(&mut subscription, 2).await;
+    let mut bodies: Vec<_> = taken.iter().map(|delivery| &delivery.payload[..]).collect();
+    bodies.sort();
+    assert_eq!(bodies, [b"not gzip".as_slice(), body.as_bytes()]);
 }

@@ -5,7 +5,9 @@ use crate::BearerToken;
 use bytes::Bytes;
 use ha_resilience::{Breaker, Decision};
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +39,7 @@ pub(crate) struct Target {
     url: Url,
     address: SocketAddr,
     authorization: Option<HeaderValue>,
+    pack_frames: bool,
     lanes: Vec<Lane>,
     turn: AtomicUsize,
     health: Mutex<Health>,
@@ -101,6 +104,7 @@ impl Target {
             url: endpoint(base),
             address,
             authorization,
+            pack_frames: options.pack_frames,
             lanes,
             turn: AtomicUsize::new(0),
             health: Mutex::new(Health {
@@ -158,12 +162,19 @@ impl Target {
     /// An empty list of events: checks address, token and the way, and stores nothing.
     pub async fn probe(&self) -> Result<(), IntakeError> {
         let nothing = Bytes::from_static(b"[]");
-        self.post(nothing, "application/json", true).await
+        self.post(nothing, "application/json", true, None).await
     }
 
     /// One attempt at a frame.
     pub async fn post_frame(&self, frame: Bytes, is_first: bool) -> Result<(), IntakeError> {
-        self.post(frame, ha_frame::CONTENT_TYPE, is_first).await
+        let packed = self.pack_frames.then(|| ha_frame::pack(&frame));
+        // What could not be packed travels as it is.
+        let (body, encoding) = match packed.and_then(Result::ok) {
+            Some(packed) => (packed.into(), Some(ha_frame::GZIP)),
+            None => (frame, None),
+        };
+        self.post(body, ha_frame::CONTENT_TYPE, is_first, encoding)
+            .await
     }
 
     async fn post(
@@ -171,6 +182,7 @@ impl Target {
         body: Bytes,
         content_type: &'static str,
         is_first: bool,
+        content_encoding: Option<&'static str>,
     ) -> Result<(), IntakeError> {
         let lane = &self.lanes[self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
         let mut request = lane
@@ -180,6 +192,9 @@ impl Target {
             .header("prefer", "return=minimal")
             .header(ha_frame::HEADER_AGAIN, if is_first { "0" } else { "1" })
             .body(body);
+        if let Some(encoding) = content_encoding {
+            request = request.header(CONTENT_ENCODING, encoding);
+        }
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 use uuid::Uuid;
 
-/// Bare events in one frame, and their bytes: the producer's defaults.
+/// Bare events in one frame, and their bytes.
 const FRAME_EVENTS_MAX: usize = 100;
 const FRAME_BYTES_MAX: usize = 1 << 20;
 

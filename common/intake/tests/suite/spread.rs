@@ -108,6 +108,7 @@ async fn one_name_with_three_addresses_and_one_of_them_dies() {
     options
         .known_names
         .insert("workers.test".to_owned(), addresses);
+    options.pack_frames = true;
     let client = IntakeClient::new(options);
     deliver_all(&client, 0..FRAMES).await;
     assert_shares(&servers, FRAMES * 10);

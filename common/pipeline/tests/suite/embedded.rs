@@ -104,20 +104,21 @@ async fn the_same_frame_twice_is_one_point_each() {
 }
 
 #[tokio::test]
-async fn a_lonely_frame_waits_for_nobody() {
+async fn a_lonely_frame_and_a_full_batch_wait_for_nobody() {
     let (_dir, path, sink) = embedded().await;
     let options = PipelineOptions {
         batch_age_max: Duration::from_secs(3_600),
+        batch_points_max: 2,
         ..options()
     };
     let mut running = Running::start(sink, options);
-    for n in 1..=3 {
-        let frame = frame(&[state_changed("sensor.a", &n.to_string(), n)]);
-        running.send(n.into(), frame).await;
+    let event = |n: u32| state_changed("sensor.a", &n.to_string(), n);
+    for (ticket, events) in [(1, vec![event(1)]), (2, vec![event(2), event(3)])] {
+        running.send(ticket, frame(&events)).await;
         let outcome = timeout(SOON, running.outcome()).await.unwrap();
-        assert_eq!(outcome, Outcome::Settled(n.into()));
-        assert_eq!(stored(&path).len(), n as usize, "the input is still open");
+        assert_eq!(outcome, Outcome::Settled(ticket));
     }
+    assert_eq!(stored(&path).len(), 3, "the input is still open");
     let (count, ..) = running.latency.summary();
     assert_eq!(count, 3);
     running.finish().await;

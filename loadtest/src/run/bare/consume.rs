@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use super::writer::Writer;
 
 const BATCH_LINES: u64 = 5_000;
-const BATCH_AGE: Duration = Duration::from_millis(5);
+const BATCH_AGE: Duration = Duration::from_millis(10);
 const WRITES_IN_FLIGHT: usize = 4;
 const PREFETCH_FRAMES: u16 = 2_000;
 
@@ -118,8 +118,7 @@ impl Written {
     }
 }
 
-/// Batches as the product's: 5,000 events, or what there is while nothing is being written, or those
-/// of 5 ms while a write slot is free.
+/// Batches as the product's: what comes alone, then 5,000 events or those of 10 ms.
 pub(super) struct Consumption<'a> {
     arrivals: Arrivals,
     have_ended: bool,
@@ -128,7 +127,8 @@ pub(super) struct Consumption<'a> {
     /// Without one there is nothing to write.
     writing: Option<(&'a mut Lines, Arc<Writer>)>,
     open: Batch,
-    opened: tokio::time::Instant,
+    /// When the last batch was.
+    left: tokio::time::Instant,
     under_way: FuturesOrdered<BoxFuture<'static, anyhow::Result<Written>>>,
 }
 
@@ -144,7 +144,7 @@ impl<'a> Consumption<'a> {
             channel,
             writing,
             open: Batch::default(),
-            opened: tokio::time::Instant::now(),
+            left: tokio::time::Instant::now(),
             under_way: FuturesOrdered::new(),
         }
     }
@@ -161,9 +161,8 @@ impl<'a> Consumption<'a> {
             let free = self.under_way.len() < WRITES_IN_FLIGHT;
             let full = self.is_full();
             let any = self.open.events > 0;
-            let alone = self.have_ended || self.under_way.is_empty();
-            let old = self.opened.elapsed() >= BATCH_AGE;
-            if free && any && (full || alone || old) {
+            let old = self.have_ended || self.left.elapsed() >= BATCH_AGE;
+            if free && any && (full || old) {
                 self.write();
                 continue;
             }
@@ -172,7 +171,7 @@ impl<'a> Consumption<'a> {
             }
             tokio::select! {
                 arrival = self.arrivals.next(), if !full && !self.have_ended => self.take(arrival)?,
-                () = tokio::time::sleep_until(self.opened + BATCH_AGE), if free && any => {}
+                () = tokio::time::sleep_until(self.left + BATCH_AGE), if free && any => {}
                 Some(written) = self.under_way.next(), if !self.under_way.is_empty() => {
                     let written = written?;
                     self.acknowledge(&written).await?;
@@ -193,9 +192,6 @@ impl<'a> Consumption<'a> {
             return Ok(());
         };
         let arrival = arrival?;
-        if self.open.events == 0 {
-            self.opened = tokio::time::Instant::now();
-        }
         self.open.events += u64::from(arrival.events);
         self.open.frames.push(arrival);
         Ok(())
@@ -203,6 +199,7 @@ impl<'a> Consumption<'a> {
 
     fn write(&mut self) {
         let Batch { events, frames } = std::mem::take(&mut self.open);
+        self.left = tokio::time::Instant::now();
         let written = move || Written {
             events,
             answered: Instant::now(),

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use futures_util::StreamExt as _;
 use ha_broker::Broker;
 use ha_broker::topology::EVENTS_EXCHANGE;
 use lapin::options::{
     BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::progress::Progress;
 use crate::run::drive::drain;
@@ -90,12 +90,18 @@ async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<V
     let firing = harness.fire_load(&Load::House(listen(rate)), rate);
     let (mut frames, mut bytes) = (Vec::new(), 0);
     while let Ok(Some(delivery)) = tokio::time::timeout(SILENCE, consumer.next()).await {
-        let payload = delivery?.data;
+        let delivery = delivery?;
+        let payload = delivery.data;
         if bytes + payload.len() > BYTES_MAX {
             continue;
         }
         bytes += payload.len();
-        let events = ha_frame::decode(&payload)?.envelopes.len();
+        let headers = delivery.properties.headers().as_ref();
+        let count = headers.and_then(|headers| headers.inner().get(ha_frame::HEADER_COUNT));
+        let events = match count {
+            Some(AMQPValue::LongLongInt(count)) => *count,
+            _ => bail!("a message without {}", ha_frame::HEADER_COUNT),
+        };
         frames.push(SampleFrame {
             events: u32::try_from(events)?,
             payload,
