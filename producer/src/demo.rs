@@ -214,7 +214,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
             events_max: 250,
             bytes_max: 1 << 20,
             age_max: Duration::from_millis(16),
-            pack: false,
+            pack_bytes_min: None,
             event_bytes_max: 256 << 10,
         },
         spool_path,

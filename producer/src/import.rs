@@ -186,7 +186,7 @@ async fn import_all(import: Import) -> anyhow::Result<u64> {
             &import.destination,
             &import.instance,
             &import.tls,
-            import.framing.pack,
+            import.framing.pack_bytes_min,
         )
         .await?,
     );

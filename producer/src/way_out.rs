@@ -55,7 +55,7 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             ));
             let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let options = PublisherOptions {
-                pack_frames: config.framing.pack,
+                pack_bytes_min: config.framing.pack_bytes_min,
                 ..PublisherOptions::default()
             };
             let publisher = Publisher::start(broker, options);
@@ -78,7 +78,7 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             let (urls, token) = (workers.urls.clone(), workers.token.clone());
             let tls = Arc::clone(&config.tls.client);
             let client = IntakeClient::new(ClientOptions {
-                pack_frames: config.framing.pack,
+                pack_bytes_min: config.framing.pack_bytes_min,
                 ..ClientOptions::new(urls, token, tls)
             });
             Ok(WayOut {

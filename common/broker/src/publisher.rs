@@ -27,8 +27,8 @@ pub struct PublisherOptions {
     pub backoff_min: Duration,
     /// … and this.
     pub backoff_max: Duration,
-    /// Frames travel packed ([`ha_frame::pack`]).
-    pub pack_frames: bool,
+    /// Frames of so many bytes and more travel packed ([`ha_frame::pack`]); `None`: none do.
+    pub pack_bytes_min: Option<usize>,
 }
 
 impl Default for PublisherOptions {
@@ -38,7 +38,7 @@ impl Default for PublisherOptions {
             confirm_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(10),
-            pack_frames: false,
+            pack_bytes_min: None,
         }
     }
 }
@@ -307,10 +307,11 @@ async fn wait_for_confirm(
     (id, answer, tokio::time::timeout(limit, confirm).await.ok())
 }
 
-/// The packed body, where frames are packed and this is one.
+/// The packed body, where frames of this size are packed.
 fn packed(message: &Outgoing, options: &PublisherOptions) -> Option<Vec<u8>> {
     let is_frame = message.exchange == topology::EVENTS_EXCHANGE;
-    let packed = (options.pack_frames && is_frame).then(|| ha_frame::pack(&message.payload));
+    let is_large = message.payload.len() >= options.pack_bytes_min?;
+    let packed = (is_frame && is_large).then(|| ha_frame::pack(&message.payload));
     // What could not be packed travels as it is.
     packed?.ok()
 }

@@ -49,8 +49,8 @@ pub struct ClientOptions {
     pub known_names: BTreeMap<String, Vec<IpAddr>>,
     /// When a target is passed over, and for how long.
     pub breaker: BreakerOptions,
-    /// Frames travel packed ([`ha_frame::pack`]).
-    pub pack_frames: bool,
+    /// Frames of so many bytes and more travel packed ([`ha_frame::pack`]); `None`: none do.
+    pub pack_bytes_min: Option<usize>,
 }
 
 impl ClientOptions {
@@ -71,7 +71,7 @@ impl ClientOptions {
                 blocked_first: Duration::from_millis(250),
                 blocked_max: Duration::from_secs(5),
             },
-            pack_frames: false,
+            pack_bytes_min: None,
         }
     }
 }

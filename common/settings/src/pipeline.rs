@@ -7,6 +7,10 @@ use ha_enrich::Schema;
 use std::collections::HashSet;
 use std::time::Duration;
 
+/// A frame of some 25 events. Packing one costs the producer a fifth more time, and saves the broker
+/// twice as much; below this neither is worth the words.
+const PACK_BYTES_MIN: usize = 32 << 10;
+
 /// Framing, at the producer.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Frames")]
@@ -35,13 +39,12 @@ pub struct FramingArgs {
         value_name = "MS"
     )]
     pub frame_age_ms_max: String,
-    /// gzip: messages take a fraction of the bytes on the way and on the broker's disk, and more
-    /// processor time
+    /// Which messages travel packed: those of many events (auto), all, or none
     #[arg(
         long,
         env = "FRAME_COMPRESSION",
-        default_value = "none",
-        value_name = "none|gzip"
+        default_value = "auto",
+        value_name = "auto|gzip|none"
     )]
     pub frame_compression: String,
     /// Larger events become dead letters
@@ -63,8 +66,8 @@ pub struct FramingSettings {
     pub bytes_max: usize,
     /// How long an event waits for company.
     pub age_max: Duration,
-    /// Whether frames travel packed.
-    pub pack: bool,
+    /// Frames of so many bytes and more travel packed; `None`: none do.
+    pub pack_bytes_min: Option<usize>,
     /// Larger events become dead letters.
     pub event_bytes_max: usize,
 }
@@ -78,12 +81,13 @@ impl FramingArgs {
             &self.frame_age_ms_max,
             0..=1_000_u64,
         );
-        let pack = match self.frame_compression.trim() {
-            "none" => false,
-            "gzip" => true,
+        let pack_bytes_min = match self.frame_compression.trim() {
+            "auto" => Some(PACK_BYTES_MIN),
+            "gzip" => Some(0),
+            "none" => None,
             other => {
-                problems.bad("FRAME_COMPRESSION", other, "none or gzip");
-                false
+                problems.bad("FRAME_COMPRESSION", other, "auto, gzip or none");
+                None
             }
         };
         FramingSettings {
@@ -100,7 +104,7 @@ impl FramingArgs {
                 1..=16 << 20,
             ),
             age_max: Duration::from_millis(age_ms),
-            pack,
+            pack_bytes_min,
             event_bytes_max: number(
                 problems,
                 "EVENT_BYTES_MAX",

@@ -81,14 +81,14 @@ impl Way {
         destination: &Destination,
         instance: &str,
         tls: &TlsSettings,
-        pack_frames: bool,
+        pack_bytes_min: Option<usize>,
     ) -> anyhow::Result<Self> {
         match destination {
             Destination::Broker(url) => {
                 let name = format!("ha-ingestor import {instance}");
                 let broker = ha_assembly::broker(url.clone(), name, tls)?;
                 let options = PublisherOptions {
-                    pack_frames,
+                    pack_bytes_min,
                     ..PublisherOptions::default()
                 };
                 let publisher = Publisher::start(broker, options);
@@ -102,7 +102,7 @@ impl Way {
             Destination::Service(workers) => {
                 let (urls, token) = (workers.urls.clone(), workers.token.clone());
                 let options = ClientOptions {
-                    pack_frames,
+                    pack_bytes_min,
                     ..ClientOptions::new(urls, token, Arc::clone(&tls.client))
                 };
                 Ok(Self::over(Route::Service(IntakeClient::new(options))))

@@ -39,7 +39,7 @@ pub(crate) struct Target {
     url: Url,
     address: SocketAddr,
     authorization: Option<HeaderValue>,
-    pack_frames: bool,
+    pack_bytes_min: Option<usize>,
     lanes: Vec<Lane>,
     turn: AtomicUsize,
     health: Mutex<Health>,
@@ -104,7 +104,7 @@ impl Target {
             url: endpoint(base),
             address,
             authorization,
-            pack_frames: options.pack_frames,
+            pack_bytes_min: options.pack_bytes_min,
             lanes,
             turn: AtomicUsize::new(0),
             health: Mutex::new(Health {
@@ -167,7 +167,10 @@ impl Target {
 
     /// One attempt at a frame.
     pub async fn post_frame(&self, frame: Bytes, is_first: bool) -> Result<(), IntakeError> {
-        let packed = self.pack_frames.then(|| ha_frame::pack(&frame));
+        let is_large = self
+            .pack_bytes_min
+            .is_some_and(|least| frame.len() >= least);
+        let packed = is_large.then(|| ha_frame::pack(&frame));
         // What could not be packed travels as it is.
         let (body, encoding) = match packed.and_then(Result::ok) {
             Some(packed) => (packed.into(), Some(ha_frame::GZIP)),

@@ -108,7 +108,7 @@ async fn one_name_with_three_addresses_and_one_of_them_dies() {
     options
         .known_names
         .insert("workers.test".to_owned(), addresses);
-    options.pack_frames = true;
+    options.pack_bytes_min = Some(0);
     let client = IntakeClient::new(options);
     deliver_all(&client, 0..FRAMES).await;
     assert_shares(&servers, FRAMES * 10);
