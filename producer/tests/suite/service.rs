@@ -271,8 +271,10 @@ async fn late_intake(answers_after: Duration) -> (String, Arc<[AtomicUsize; 2]>)
     let given: Arc<[AtomicUsize; 2]> = Arc::default();
     let counts = Arc::clone(&given);
     let take = move |body: Bytes| {
+        let unpacked = ha_frame::unpack(&body);
+        let body = unpacked.as_deref().unwrap_or(&body);
         // A probe is no frame.
-        let frame = ha_frame::decode(&body);
+        let frame = ha_frame::decode(body);
         let events = frame.map_or(0, |frame| frame.envelopes.len());
         counts[0].fetch_add(events, Ordering::SeqCst);
         counts[1].fetch_add(usize::from(events > 0), Ordering::SeqCst);
