@@ -177,56 +177,72 @@ mod tests {
         began + Duration::from_secs_f64(seconds)
     }
 
-    /// Off by less than this share of the truth.
-    fn assert_near(found: f64, truth: f64, share: f64) {
-        let off = (found / truth - 1.0).abs();
-        assert!(off < share, "{found} s, not {truth} s");
+    /// What a worker finds out at a second of a drain, and what the truth is.
+    struct Look {
+        ready: u32,
+        own: Drained,
+        truth: f64,
+    }
+
+    /// Every two seconds of so many the broker answers: from a second on the figure is off by less
+    /// than this share of the truth.
+    fn assert_near(
+        seconds: u32,
+        consumers: u32,
+        from: u32,
+        share: f64,
+        look: impl Fn(u32) -> Look,
+    ) {
+        let (began, mut backlog) = (Instant::now(), Backlog::default());
+        for second in (0..seconds).step_by(2) {
+            let Look { ready, own, truth } = look(second);
+            let found = backlog.observe(after(began, second.into()), ready, consumers, own);
+            if second >= from {
+                let off = (found / truth - 1.0).abs();
+                assert!(off < share, "second {second}: {found} s, not {truth} s");
+            }
+        }
     }
 
     /// Three workers at 40 messages a second each, of which this is one, and 12,000 messages.
     #[test]
     fn the_figure_is_what_it_will_take() {
-        let (began, mut backlog) = (Instant::now(), Backlog::default());
-        for second in (0..100).step_by(2) {
+        assert_near(100, 3, 2, 0.25, |second| {
             let left = 12_000 - 120 * second;
-            let (ready, held) = (left.max(600) - 600, left.min(600) / 3);
-            let own = drained(held as usize, 40 * second as u64, second as f64);
-            let found = backlog.observe(after(began, second as f64), ready, 3, own);
-            let truth = f64::from(left) / 120.0;
-            if second >= 2 {
-                assert_near(found, truth, 0.25);
+            let held = left.min(600) / 3;
+            Look {
+                ready: left.max(600) - 600,
+                own: drained(held as usize, 40 * u64::from(second), second.into()),
+                truth: f64::from(left) / 120.0,
             }
-        }
+        });
     }
 
     /// This one settles 10 a second and the other 90, until 10,000 messages are gone.
     #[test]
     fn a_slow_worker_speaks_of_the_queue_and_not_of_itself() {
-        let (began, mut backlog) = (Instant::now(), Backlog::default());
-        for second in (0..90).step_by(2) {
+        assert_near(90, 2, 2, 0.1, |second| {
             let left = 10_000 - 100 * second;
-            let own = drained(0, 10 * second as u64, second as f64);
-            let found = backlog.observe(after(began, second as f64), left, 2, own);
-            let truth = f64::from(left) / 100.0;
-            if second >= 2 {
-                assert_near(found, truth, 0.1);
+            Look {
+                ready: left,
+                own: drained(0, 10 * u64::from(second), second.into()),
+                truth: f64::from(left) / 100.0,
             }
-        }
+        });
     }
 
     /// Four workers that take four seconds until they run as fast as they can.
     #[test]
     fn a_slow_start_is_soon_forgotten() {
-        let (began, mut backlog) = (Instant::now(), Backlog::default());
-        for second in (0..30_u32).step_by(2) {
+        assert_near(30, 4, 10, 0.25, |second| {
             let settled = 60 * second.min(4) + 240 * second.saturating_sub(4);
             let left = 7_200 - settled;
-            let own = drained(100, u64::from(settled / 4), f64::from(second));
-            let found = backlog.observe(after(began, second.into()), left - 400, 4, own);
-            if second >= 10 {
-                assert_near(found, f64::from(left) / 240.0, 0.25);
+            Look {
+                ready: left - 400,
+                own: drained(100, u64::from(settled / 4), second.into()),
+                truth: f64::from(left) / 240.0,
             }
-        }
+        });
     }
 
     #[test]
