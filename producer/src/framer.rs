@@ -1,7 +1,7 @@
-//! Frames: an event that comes alone leaves at once; after that the next frame fills, for a few
-//! milliseconds at most. So there are never more than some hundred frames a second that are not
-//! full, whatever the rate: what a frame costs here, in the broker and in a worker is several times
-//! what an event costs.
+//! Frames: an event that comes alone leaves at once; after that the next frame fills, for some
+//! milliseconds, or longer while those before it are not confirmed. So there are never more than
+//! some sixty frames a second that are not full, whatever the rate: what a frame costs here, in the
+//! broker and in a worker is several times what an event costs.
 
 use crate::backfill::{Backfilled, Gap};
 use crate::intake::{Intake, Numbered, Taken};

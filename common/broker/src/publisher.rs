@@ -272,8 +272,7 @@ async fn serve(
                     continue;
                 }
                 let id = Uuid::now_v7();
-                let packed = packed(&request.message, options);
-                match publish(channel, &request.message, packed, id).await {
+                match publish(channel, &request.message, options.pack_bytes_min, id).await {
                     Ok(confirm) => {
                         let limit = options.confirm_timeout;
                         unconfirmed.push(wait_for_confirm(id, request.answer, confirm, limit));
@@ -307,19 +306,10 @@ async fn wait_for_confirm(
     (id, answer, tokio::time::timeout(limit, confirm).await.ok())
 }
 
-/// The packed body, where frames of this size are packed.
-fn packed(message: &Outgoing, options: &PublisherOptions) -> Option<Vec<u8>> {
-    let is_frame = message.exchange == topology::EVENTS_EXCHANGE;
-    let is_large = message.payload.len() >= options.pack_bytes_min?;
-    let packed = (is_frame && is_large).then(|| ha_frame::pack(&message.payload));
-    // What could not be packed travels as it is.
-    packed?.ok()
-}
-
 async fn publish(
     channel: &Channel,
     message: &Outgoing,
-    packed: Option<Vec<u8>>,
+    pack_bytes_min: Option<usize>,
     id: Uuid,
 ) -> Result<PublisherConfirm, String> {
     let options = BasicPublishOptions {
@@ -329,6 +319,8 @@ async fn publish(
     let key = lapin::types::ShortString::try_new(message.routing_key.as_str())
         .map_err(|_| "a routing key of more than 255 bytes".to_owned())?;
     let properties = message.properties(id);
+    let pack_bytes_min = pack_bytes_min.filter(|_| message.exchange == topology::EVENTS_EXCHANGE);
+    let packed = ha_frame::packed_from(pack_bytes_min, &message.payload);
     let (body, properties) = match &packed {
         Some(packed) => {
             let properties = properties.with_content_encoding(ha_frame::GZIP.into());

@@ -21,6 +21,13 @@ pub fn pack(frame: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+/// The frame packed, if it has so many bytes; `None` where it is to travel as it is.
+#[must_use]
+pub fn packed_from(bytes_min: Option<usize>, frame: &[u8]) -> Option<Vec<u8>> {
+    bytes_min.filter(|least| frame.len() >= *least)?;
+    pack(frame).ok()
+}
+
 /// Whether the bytes begin as packed ones do. No frame does: in MessagePack that is a number.
 #[must_use]
 pub fn is_packed(bytes: &[u8]) -> bool {

@@ -7,8 +7,8 @@ use ha_enrich::Schema;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// A frame of some 25 events. Packing one costs the producer a fifth more time, and saves the broker
-/// twice as much; below this neither is worth the words.
+/// A frame of some 25 events: a home's are smaller, and its broker has no lack of room. What it is
+/// worth for larger ones stands in `docs/performance.md`.
 const PACK_BYTES_MIN: usize = 32 << 10;
 
 /// Framing, at the producer.

@@ -12,8 +12,8 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Read at one time. The crate fills so much with zeros before each read: of its usual 128 KiB that
-/// takes longer than an event does.
+/// Read at one time. The crate fills so much with zeros before each read, 128 KiB as a rule, and a
+/// home's message has one or two.
 const READ_BYTES: usize = 16 << 10;
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

@@ -167,12 +167,7 @@ impl Target {
 
     /// One attempt at a frame.
     pub async fn post_frame(&self, frame: Bytes, is_first: bool) -> Result<(), IntakeError> {
-        let is_large = self
-            .pack_bytes_min
-            .is_some_and(|least| frame.len() >= least);
-        let packed = is_large.then(|| ha_frame::pack(&frame));
-        // What could not be packed travels as it is.
-        let (body, encoding) = match packed.and_then(Result::ok) {
+        let (body, encoding) = match ha_frame::packed_from(self.pack_bytes_min, &frame) {
             Some(packed) => (packed.into(), Some(ha_frame::GZIP)),
             None => (frame, None),
         };
