@@ -142,7 +142,10 @@ docker run --detach --name live-health --network none --read-only --cap-drop ALL
 is_healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' live-health) == healthy ]]; }
 until_true "producer: HEALTHCHECK of the image finds it healthy" is_healthy
 writes_to_volume() {
-  docker cp live-health:/data/. - | tar -t | grep -q spool.db
+  local files
+  files=$(docker cp live-health:/data/. - | tar -t)
+  grep spool.db <<<"$files" | head -n 1
+  [[ $files == *spool.db* ]]
 }
 holds "producer: its user can write to the volume" writes_to_volume
 

@@ -323,7 +323,7 @@ async fn publish(
     let packed = ha_frame::packed_from(pack_bytes_min, &message.payload);
     let (body, properties) = match &packed {
         Some(packed) => {
-            let properties = properties.with_content_encoding(ha_frame::GZIP.into());
+            let properties = properties.with_content_encoding(ha_frame::ZSTD.into());
             (packed.as_slice(), properties)
         }
         None => (message.payload.as_ref(), properties),

@@ -146,7 +146,7 @@ pub(crate) fn received(delivery: LapinDelivery) -> Delivery {
         _ => 0,
     };
     let encoding = delivery.properties.content_encoding().as_ref();
-    let says_packed = encoding.is_some_and(|encoding| encoding.as_str() == ha_frame::GZIP);
+    let says_packed = encoding.is_some_and(|encoding| encoding.as_str() == ha_frame::ZSTD);
     // A letter that an older worker made of a packed frame does not say so.
     let is_packed = says_packed || ha_frame::is_packed(&delivery.data);
     let unpacked = is_packed.then(|| ha_frame::unpack(&delivery.data));

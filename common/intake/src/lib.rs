@@ -12,7 +12,7 @@
 //! | 401 | no token, or another | set the token |
 //! | 408 | the body came too slowly | send again |
 //! | 413 | the body, its number of events, or its only event is too large | send less at once |
-//! | 415 | another content type or encoding | `application/json`, or a frame; gzip or none |
+//! | 415 | another content type or encoding | `application/json`, or a frame; gzip, zstd or none |
 //! | 429 | the intake holds as much as it may | wait for `Retry-After` seconds |
 //! | 503 | the database is away; or the frame is of a newer version | wait for `Retry-After` seconds |
 //!

@@ -44,7 +44,7 @@ pub struct FramingArgs {
         long,
         env = "FRAME_COMPRESSION",
         default_value = "auto",
-        value_name = "auto|gzip|none"
+        value_name = "auto|zstd|none"
     )]
     pub frame_compression: String,
     /// Larger events become dead letters
@@ -83,10 +83,10 @@ impl FramingArgs {
         );
         let pack_bytes_min = match self.frame_compression.trim() {
             "auto" => Some(PACK_BYTES_MIN),
-            "gzip" => Some(0),
+            "zstd" => Some(0),
             "none" => None,
             other => {
-                problems.bad("FRAME_COMPRESSION", other, "auto, gzip or none");
+                problems.bad("FRAME_COMPRESSION", other, "auto, zstd or none");
                 None
             }
         };

@@ -168,7 +168,7 @@ impl Target {
     /// One attempt at a frame.
     pub async fn post_frame(&self, frame: Bytes, is_first: bool) -> Result<(), IntakeError> {
         let (body, encoding) = match ha_frame::packed_from(self.pack_bytes_min, &frame) {
-            Some(packed) => (packed.into(), Some(ha_frame::GZIP)),
+            Some(packed) => (packed.into(), Some(ha_frame::ZSTD)),
             None => (frame, None),
         };
         self.post(body, ha_frame::CONTENT_TYPE, is_first, encoding)

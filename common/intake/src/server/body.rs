@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
-use std::io::Read as _;
+use std::fmt;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,6 +19,9 @@ const LINGER_BYTES_MAX: usize = 64 << 20;
 
 /// Packed bodies larger than this are unpacked off the async threads.
 const INLINE_BYTES_MAX: usize = 16 << 10;
+
+/// 8 MiB, what RFC 8878 asks every decoder to bear, so that a few bytes cannot have more set aside.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// A body, with its share of the bytes that may be held.
 #[derive(Debug)]
@@ -62,17 +66,34 @@ pub(crate) async fn read(
         })
 }
 
-/// Unpacks a gzip body within the same limits.
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Gzip,
+    Zstd,
+}
+
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => ha_frame::ZSTD,
+        })
+    }
+}
+
+/// Unpacks a body within the same limits.
 pub(crate) async fn unpacked(
     packed: ReadBody,
+    packing: Packing,
     held: &Arc<Semaphore>,
     limits: &Limits,
 ) -> Result<ReadBody, Refusal> {
     if packed.bytes.len() <= INLINE_BYTES_MAX {
-        return unpack(&packed, held, limits);
+        return unpack(&packed, packing, held, limits);
     }
     let (held, limits) = (Arc::clone(held), limits.clone());
-    off_the_async_threads(move || unpack(&packed, &held, &limits)).await
+    off_the_async_threads(move || unpack(&packed, packing, &held, &limits)).await
 }
 
 /// Runs what takes milliseconds where it holds nobody up.
@@ -89,20 +110,28 @@ pub(crate) async fn off_the_async_threads<T: Send + 'static>(
         })
 }
 
-fn unpack(packed: &ReadBody, held: &Arc<Semaphore>, limits: &Limits) -> Result<ReadBody, Refusal> {
-    let mut decoder = MultiGzDecoder::new(packed.bytes.as_slice());
+fn unpack(
+    packed: &ReadBody,
+    packing: Packing,
+    held: &Arc<Semaphore>,
+    limits: &Limits,
+) -> Result<ReadBody, Refusal> {
+    let not_whole = |error: io::Error| {
+        let error = format!("the body is not whole {packing}: {error}");
+        Refusal::new(StatusCode::BAD_REQUEST, error)
+    };
+    let bytes = packed.bytes.as_slice();
+    let mut decoder: Box<dyn Read> = match packing {
+        Packing::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+        Packing::Zstd => Box::new(zstd_decoder(bytes).map_err(not_whole)?),
+    };
     let mut read = ReadBody {
         bytes: Vec::new(),
         permit: share(held, 0)?,
     };
     let mut buffer = vec![0; BUFFER_BYTES_MAX];
     loop {
-        let count = decoder.read(&mut buffer).map_err(|error| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                format!("the body is not whole gzip: {error}"),
-            )
-        })?;
+        let count = decoder.read(&mut buffer).map_err(not_whole)?;
         if count == 0 {
             return Ok(read);
         }
@@ -112,6 +141,12 @@ fn unpack(packed: &ReadBody, held: &Arc<Semaphore>, limits: &Limits) -> Result<R
         read.permit.merge(share(held, count)?);
         read.bytes.extend_from_slice(&buffer[..count]);
     }
+}
+
+fn zstd_decoder(bytes: &[u8]) -> io::Result<zstd::Decoder<'static, &[u8]>> {
+    let mut decoder = zstd::Decoder::with_buffer(bytes)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+    Ok(decoder)
 }
 
 pub(crate) fn too_large(limits: &Limits) -> Refusal {

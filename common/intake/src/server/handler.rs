@@ -1,7 +1,7 @@
 //! One request, from its headers to its answer.
 
 use super::IntakeOptions;
-use super::body::{self, ReadBody};
+use super::body::{self, Packing, ReadBody};
 use super::events::{self, EventResult, Prepared};
 use super::metrics::Metrics;
 use super::ticket::{Held, IntakeTicket, is_first_offer};
@@ -170,7 +170,7 @@ async fn taken(
 ) -> Result<Vec<EventResult>, Refusal> {
     let limits = &shared.options.limits;
     authorized(shared, headers)?;
-    let (kind, gzip) = (kind(headers)?, gzip(headers)?);
+    let (kind, packing) = (kind(headers)?, packing(headers)?);
     let instance = instance(shared, uri)?;
     let length = body.size_hint().lower();
     if usize::try_from(length).is_ok_and(|length| length > limits.body_bytes_max) {
@@ -183,8 +183,8 @@ async fn taken(
         return Err(away);
     }
     let mut read = body::read(body, &shared.held_bytes, limits).await?;
-    if gzip {
-        read = body::unpacked(read, &shared.held_bytes, limits).await?;
+    if let Some(packing) = packing {
+        read = body::unpacked(read, packing, &shared.held_bytes, limits).await?;
     }
     let (prepared, permit) = prepared(shared, read, kind, instance).await?;
     let all_rejected = !prepared.results.is_empty() && prepared.frames.is_empty();
@@ -243,15 +243,16 @@ fn kind(headers: &HeaderMap) -> Result<Kind, Refusal> {
     }
 }
 
-fn gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+fn packing(headers: &HeaderMap) -> Result<Option<Packing>, Refusal> {
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
-        return Ok(false);
+        return Ok(None);
     };
     match encoding.as_bytes().to_ascii_lowercase().as_slice() {
-        b"gzip" => Ok(true),
-        b"identity" | b"" => Ok(false),
+        b"gzip" => Ok(Some(Packing::Gzip)),
+        b"zstd" => Ok(Some(Packing::Zstd)),
+        b"identity" | b"" => Ok(None),
         _ => {
-            let error = "this content encoding is not taken; send gzip, or none";
+            let error = "this content encoding is not taken; send gzip, zstd, or none";
             Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))
         }
     }

@@ -67,6 +67,7 @@ async fn statuses_and_words() {
         ),
         (token, json, Some("br"), good.clone(), 415, "gzip"),
         (token, json, Some("gzip"), good.clone(), 400, "gzip"),
+        (token, json, Some("zstd"), good.clone(), 400, "zstd"),
         (token, json, None, good[..100].to_vec(), 400, "EOF"),
         (token, json, None, b"hello".to_vec(), 400, "neither"),
         (
@@ -136,18 +137,34 @@ async fn large_bodies_are_refused_before_they_are_read() {
     .await;
     assert_eq!(status_of(&answer), 413, "{answer}");
     // Small on the wire, 100 MB unpacked.
-    let bomb = {
+    let spaces = vec![b' '; 100 << 20];
+    let gzip = {
         use std::io::Write as _;
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        (0..100).for_each(|_| packed.write_all(&vec![b' '; 1 << 20]).unwrap());
+        packed.write_all(&spaces).unwrap();
         packed.finish().unwrap()
     };
-    let begun = head(
-        &format!("Content-Length: {}", bomb.len()),
-        "Content-Encoding: gzip\r\n",
-    );
-    let answer = raw(server.address, &[begun.as_bytes(), &bomb], NO_PAUSE).await;
-    assert_eq!(status_of(&answer), 413, "{answer}");
+    let zstd = zstd::stream::encode_all(spaces.as_slice(), 1).unwrap();
+    // Spaces that were packed with a window of 16 MiB.
+    let wide = {
+        use std::io::Write as _;
+        let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        packed.window_log(24).unwrap();
+        packed.write_all(&spaces).unwrap();
+        packed.finish().unwrap()
+    };
+    for (encoding, bomb, status) in [
+        ("gzip", gzip, 413),
+        ("zstd", zstd, 413),
+        ("zstd", wide, 400),
+    ] {
+        let begun = head(
+            &format!("Content-Length: {}", bomb.len()),
+            &format!("Content-Encoding: {encoding}\r\n"),
+        );
+        let answer = raw(server.address, &[begun.as_bytes(), &bomb], NO_PAUSE).await;
+        assert_eq!(status_of(&answer), status, "{answer}");
+    }
     server.end().await;
 }
 
