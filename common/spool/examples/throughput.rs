@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ha_spool::{Spool, SpoolFrame, SpoolOptions};
+use rand::RngCore as _;
 
 const APPENDERS: u32 = 64;
 const MEASURED: Duration = Duration::from_secs(5);
@@ -33,7 +34,10 @@ async fn measure(
     let directory = tempfile::tempdir_in(directory)?;
     let options = SpoolOptions::new(directory.path().join("spool.db"), 8 << 30);
     let spool = Spool::open(options).await?.spool;
-    let payload = Bytes::from(vec![7; bytes]);
+    // Of random bytes: nothing is packed.
+    let mut payload = vec![0; bytes];
+    rand::rng().fill_bytes(&mut payload);
+    let payload = Bytes::from(payload);
     let begun = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..APPENDERS {

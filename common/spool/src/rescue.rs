@@ -71,7 +71,7 @@ type CopyRow = fn(&Connection, i64, &mut Store) -> Result<bool>;
 fn frame(damaged: &Connection, id: i64, into: &mut Store) -> Result<bool> {
     let found = damaged
         .prepare_cached(
-            "SELECT frames.id, events, oldest_ns, written_direct, refusals, bytes, payload
+            "SELECT frames.id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload
              FROM frames JOIN payloads USING (id) WHERE frames.id = ?1",
         )?
         .query_row([id], read_frame)

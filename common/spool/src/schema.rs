@@ -16,7 +16,8 @@ const APPLICATION_ID: i64 = 0x4841_5350;
 ///
 /// Payloads stand apart from what is said about them: SQLite rewrites a whole row on update, and
 /// `written_direct` and `refusals` change while a payload of 100 KB does not.
-const LAYOUTS: [&str; 1] = ["
+const LAYOUTS: [&str; 2] = [
+    "
     CREATE TABLE frames (
         id INTEGER PRIMARY KEY,
         oldest_ns INTEGER NOT NULL,
@@ -37,7 +38,12 @@ const LAYOUTS: [&str; 1] = ["
     ) STRICT;
     CREATE INDEX letters_by_bytes ON letters (bytes);
     CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    // NULL where the payload is kept as it came.
+    "
+    ALTER TABLE frames ADD COLUMN unpacked_bytes INTEGER;
+",
+];
 
 /// The newest layout this program reads and the one it writes.
 pub(crate) const LAYOUT_VERSION: i64 = LAYOUTS.len() as i64;
@@ -159,18 +165,21 @@ mod tests {
     fn a_file_of_an_older_layout_is_upgraded_and_an_older_program_refuses_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spool.db");
-        let connection = connect(&path, true).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        migrate(&connection, &LAYOUTS[..1]).unwrap();
         connection
             .execute_batch("INSERT INTO frames VALUES (7, 1, 100, 5, 0, 0)")
             .unwrap();
-        let next = "ALTER TABLE frames ADD COLUMN note TEXT;";
-        migrate(&connection, &[LAYOUTS[0], next]).unwrap();
-        let kept: (i64, Option<String>) = connection
-            .query_row("SELECT id, note FROM frames", [], |row| {
+        drop(connection);
+        let connection = connect(&path, true).unwrap();
+        let kept: (i64, Option<i64>) = connection
+            .query_row("SELECT id, unpacked_bytes FROM frames", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })
             .unwrap();
         assert_eq!(kept, (7, None));
+        let next = "ALTER TABLE frames ADD COLUMN note TEXT;";
+        migrate(&connection, &[LAYOUTS[0], LAYOUTS[1], next]).unwrap();
         drop(connection);
 
         let refused = connect(&path, true).unwrap_err();
@@ -178,8 +187,8 @@ mod tests {
             matches!(
                 refused,
                 OpenError::Newer {
-                    found: 2,
-                    supported: 1,
+                    found: 3,
+                    supported: 2,
                     ..
                 }
             ),

@@ -111,7 +111,7 @@ impl Spool {
     }
 
     /// The oldest frames with an id above `after` (0 for all): at most `frames_max`, and no more
-    /// than fit in `bytes_max` of payload, but one at least.
+    /// than fit in `bytes_max` of unpacked payload, but one at least.
     ///
     /// They count as handed out until they are removed or released: when room is needed, other
     /// frames go first, so that a frame just being delivered is not counted as lost.

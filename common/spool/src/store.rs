@@ -1,5 +1,6 @@
 //! The frames and marks in the file, one synchronous operation at a time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -12,6 +13,9 @@ use crate::{place, schema};
 /// Counted for each frame besides its payload: its rows and index entries. Without it, empty
 /// frames would be free.
 const FRAME_OVERHEAD_BYTES: u64 = 64;
+
+/// Smaller payloads are kept as they are: most of what they are is not in them twice.
+const PACKED_FROM_BYTES: usize = 512;
 
 /// SQLite's default page.
 const PAGE_BYTES: i64 = 4_096;
@@ -29,6 +33,32 @@ const VACUUM_PAGES_MAX: i64 = 1_024;
 /// What a frame counts against the bound.
 pub(crate) fn counted_bytes(payload_bytes: usize) -> u64 {
     payload_bytes as u64 + FRAME_OVERHEAD_BYTES
+}
+
+/// A payload as the file has it: packed, where that makes it smaller. What waits is seldom read and
+/// written to wear, on a disk that is often a memory card.
+struct Kept<'a> {
+    payload: Cow<'a, [u8]>,
+    unpacked_bytes: Option<i64>,
+}
+
+impl<'a> Kept<'a> {
+    fn of(payload: &'a [u8]) -> Self {
+        match ha_frame::packed_from(Some(PACKED_FROM_BYTES), payload) {
+            Some(packed) if packed.len() < payload.len() => Self {
+                payload: Cow::Owned(packed),
+                unpacked_bytes: Some(signed(payload.len() as u64)),
+            },
+            _ => Self {
+                payload: Cow::Borrowed(payload),
+                unpacked_bytes: None,
+            },
+        }
+    }
+
+    fn counted_bytes(&self) -> i64 {
+        signed(counted_bytes(self.payload.len()))
+    }
 }
 
 /// Sums over the file, kept in memory and in step with what is committed.
@@ -115,32 +145,42 @@ impl Store {
     }
 
     pub(crate) fn append(&mut self, frame: &SpoolFrame) -> Result<Appended> {
-        let bytes = signed(counted_bytes(frame.payload.len()));
-        let dropped = self.make_room(bytes)?;
-        self.check_disk(bytes)?;
+        let kept = Kept::of(&frame.payload);
+        let dropped = self.make_room(kept.counted_bytes())?;
+        self.check_disk(kept.counted_bytes())?;
         let id = self.next_id;
         self.next_id += 1;
-        self.insert(id, frame, 0)?;
+        self.insert_kept(id, frame, &kept, 0)?;
         Ok(Appended { id, dropped })
     }
 
-    /// Writes a frame under an id of its own; used by `append` and when a damaged file is carried
-    /// over.
+    /// Writes a frame under an id that it has had: when a damaged file is carried over.
     pub(crate) fn insert(&mut self, id: i64, frame: &SpoolFrame, refusals: u32) -> Result<()> {
-        let bytes = signed(counted_bytes(frame.payload.len()));
+        self.insert_kept(id, frame, &Kept::of(&frame.payload), refusals)
+    }
+
+    fn insert_kept(
+        &mut self,
+        id: i64,
+        frame: &SpoolFrame,
+        kept: &Kept<'_>,
+        refusals: u32,
+    ) -> Result<()> {
+        let bytes = kept.counted_bytes();
         self.connection
-            .prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 id,
                 frame.oldest_ns,
                 frame.events,
                 bytes,
                 frame.written_direct,
-                refusals
+                refusals,
+                kept.unpacked_bytes,
             ])?;
         self.connection
             .prepare_cached("INSERT INTO payloads VALUES (?1, ?2)")?
-            .execute(params![id, &frame.payload[..]])?;
+            .execute(params![id, &kept.payload[..]])?;
         self.totals.frames += 1;
         self.totals.events += i64::from(frame.events);
         self.totals.bytes += bytes;
@@ -229,7 +269,7 @@ impl Store {
     }
 
     /// The oldest frames with an id above `after`: at most `frames_max` of them, and no more than
-    /// fit in `bytes_max` of payload, but one at least. They are held from then on.
+    /// fit in `bytes_max` of unpacked payload, but one at least. They are held from then on.
     pub(crate) fn oldest(
         &mut self,
         after: i64,
@@ -238,7 +278,8 @@ impl Store {
     ) -> Result<Vec<SpooledFrame>> {
         // LEFT: a frame whose payload is gone is damage to be met, not a frame to pass over.
         let mut query = self.connection.prepare_cached(
-            "SELECT frames.id, events, oldest_ns, written_direct, refusals, bytes, payload
+            "SELECT frames.id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload,
+                    bytes
              FROM frames LEFT JOIN payloads USING (id) WHERE frames.id > ?1 ORDER BY frames.id",
         )?;
         let mut rows = query.query([after])?;
@@ -248,7 +289,10 @@ impl Store {
             && let Some(row) = rows.next()?
         {
             // The size is looked at before the payload is: SQLite reads it only when asked.
-            bytes_left -= row.get::<_, i64>(5)? - signed(FRAME_OVERHEAD_BYTES);
+            bytes_left -= match row.get(5)? {
+                Some(unpacked_bytes) => unpacked_bytes,
+                None => row.get::<_, i64>(7)? - signed(FRAME_OVERHEAD_BYTES),
+            };
             if bytes_left < 0 && !frames.is_empty() {
                 break;
             }
@@ -370,13 +414,18 @@ impl Store {
     }
 }
 
-/// A row of id, events, oldest_ns, written_direct, refusals, bytes, payload.
+/// A row of id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload.
 pub(crate) fn read_frame(row: &Row<'_>) -> Result<SpooledFrame> {
+    let kept: Vec<u8> = row.get(6)?;
+    let is_packed = row.get::<_, Option<i64>>(5)?.is_some();
+    let unpacked = is_packed.then(|| ha_frame::unpack(&kept));
+    // What cannot be unpacked goes on as it is: it becomes a dead letter, and holds nothing up.
+    let payload = unpacked.and_then(std::result::Result::ok).unwrap_or(kept);
     Ok(SpooledFrame {
         id: row.get(0)?,
         refusals: row.get(4)?,
         frame: SpoolFrame {
-            payload: Bytes::from(row.get::<_, Vec<u8>>(6)?),
+            payload: Bytes::from(payload),
             events: row.get(1)?,
             oldest_ns: row.get(2)?,
             written_direct: row.get(3)?,

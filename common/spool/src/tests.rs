@@ -6,10 +6,13 @@ mod frames;
 mod letters;
 mod model;
 mod opening;
+mod packed;
 
 use std::path::Path;
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
 
 use crate::{Spool, SpoolFrame, SpoolOptions, SpooledFrame};
 
@@ -27,17 +30,13 @@ async fn open(directory: &Path) -> Spool {
     Spool::open(options(directory)).await.unwrap().spool
 }
 
-/// A frame that can be told from every other: its number is its time and fills its payload.
+/// A frame that can be told from every other: its number is its time and makes its payload, which
+/// packing would not make smaller.
 fn frame(number: u32, bytes: usize) -> SpoolFrame {
+    let mut payload = vec![0; bytes];
+    StdRng::seed_from_u64(u64::from(number)).fill_bytes(&mut payload);
     SpoolFrame {
-        payload: Bytes::from(
-            number
-                .to_le_bytes()
-                .into_iter()
-                .cycle()
-                .take(bytes)
-                .collect::<Vec<_>>(),
-        ),
+        payload: payload.into(),
         events: number % 100 + 1,
         oldest_ns: i64::from(number),
         written_direct: false,

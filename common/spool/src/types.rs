@@ -9,8 +9,8 @@ use bytes::Bytes;
 pub struct SpoolOptions {
     /// The SQLite file (`SPOOL_PATH`): on a local or block volume, never NFS.
     pub path: PathBuf,
-    /// Most bytes of frames kept (`SPOOL_BYTES_MAX`): payloads plus 64 bytes each. The file is a
-    /// few percent larger, and holds the letters besides.
+    /// Most bytes of frames kept (`SPOOL_BYTES_MAX`): payloads, packed as they are in the file, plus
+    /// 64 bytes each. The file is a few percent larger, and holds the letters besides.
     pub bytes_max: u64,
     /// Most letters kept; the oldest go first.
     pub letters_max: u64,

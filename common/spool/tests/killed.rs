@@ -11,9 +11,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
 use ha_spool::{OpenError, Spool, SpoolFrame, SpoolOptions};
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore as _, SeedableRng as _};
 
 const ROUNDS: u32 = 20;
 const TASKS: u32 = 8;
@@ -42,14 +42,13 @@ fn options(path: PathBuf) -> SpoolOptions {
 /// Sizes from one page to many, so that kills fall into all kinds of writes.
 fn frame(number: u32) -> SpoolFrame {
     let bytes = [100, 1_000, 10_000, 100_000][number as usize % 4];
-    let payload = number
-        .to_le_bytes()
-        .into_iter()
-        .cycle()
-        .take(bytes)
-        .collect::<Vec<_>>();
+    // Four that cannot be packed, four that can.
+    let mut payload = vec![number as u8; bytes];
+    if number / 4 % 2 == 0 {
+        StdRng::seed_from_u64(u64::from(number)).fill_bytes(&mut payload);
+    }
     SpoolFrame {
-        payload: Bytes::from(payload),
+        payload: payload.into(),
         events: 1,
         oldest_ns: i64::from(number),
         written_direct: false,

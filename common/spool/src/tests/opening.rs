@@ -94,7 +94,7 @@ async fn a_file_that_is_not_ours_to_write_is_left_alone() {
         (
             "PRAGMA application_id = 1212240720; PRAGMA user_version = 99;
              CREATE TABLE later (id INTEGER)",
-            "has layout 99, this program knows up to 1",
+            "has layout 99, this program knows up to 2",
         ),
     ];
     for (statements, expected) in cases {

@@ -26,8 +26,8 @@ pub(super) fn page(quiet: Option<&Quiet>, proven: Option<&Proven>, problems: &[S
         "every time in them (scrapes, `for`, windows, groups) is divided\n\
          by {TIME_FACTOR}; addresses are those of the run.\n\n\
          Faults: the simulated home fires events all the time; how long an event may wait is divided like\n\
-         the times, counts of messages by {}; queue and spool hold {} MiB at most, and the rules about\n\
-         their bytes say 80 % of that.\n\n\
+         the times, counts of messages by {}; the queue holds {} MiB at most, the spool {}, and the rules\n\
+         about their bytes say 80 % of that.\n\n\
          Nothing wrong: three workers, a steady load, and every worker in turn ended by SIGTERM and started\n\
          again; counts and bytes are divided by {}, like the windows in which they come together, and how\n\
          long an event may wait is what is shipped. With every `for` so much shorter these rules fire\n\
@@ -37,6 +37,7 @@ pub(super) fn page(quiet: Option<&Quiet>, proven: Option<&Proven>, problems: &[S
          (which waits for the windows, for the backlog, and for Alertmanager's group interval).\n\n",
         Scale::FAULTS.messages_factor,
         Scale::FAULTS.queue_bytes_max >> 20,
+        Scale::FAULTS.spool_bytes_max >> 20,
         Scale::QUIET.messages_factor,
     );
     page.push_str(

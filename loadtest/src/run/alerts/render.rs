@@ -9,8 +9,8 @@ use anyhow::{Context as _, ensure};
 pub(super) const TIME_FACTOR: u64 = 15;
 /// Of the queue of frames while faults are made; the shipped policy says 4 GiB.
 pub(super) const QUEUE_BYTES_MAX: u64 = 32 << 20;
-/// Of the spool while faults are made; the default is 1 GiB.
-pub(super) const SPOOL_BYTES_MAX: u64 = 32 << 20;
+/// Of the spool while faults are made, where frames are packed; the default is 1 GiB.
+pub(super) const SPOOL_BYTES_MAX: u64 = 8 << 20;
 
 /// How the limits of the rules that are no times become smaller.
 #[derive(Debug, Clone, Copy)]
