@@ -87,7 +87,7 @@ pub async fn consume(
         }
         if cancel_at.is_none()
             && let Some(tag) = unacknowledged.acknowledge_up_to()
-            && let Err(error) = subscription.acknowledge(tag, true).await
+            && let Err(error) = subscription.acknowledge(tag, true)
         {
             return End::Lost(error);
         }
@@ -119,7 +119,7 @@ pub async fn consume(
                         unacknowledged.settle(tag);
                     }
                     if let Some(tag) = unacknowledged.acknowledge_up_to()
-                        && let Err(error) = subscription.acknowledge(tag, true).await
+                        && let Err(error) = subscription.acknowledge(tag, true)
                     {
                         return End::Lost(error);
                     }

@@ -1,7 +1,7 @@
 //! Consuming with backpressure: one connection, one channel, a prefetch that bounds what is held.
 
 use crate::{Broker, BrokerError, topology};
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery as LapinDelivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -90,15 +90,18 @@ impl Subscription {
         }
     }
 
-    /// Acknowledges a delivery and, with `multiple`, all before it.
+    /// Acknowledges a delivery and, with `multiple`, all before it. It is on its way then: the broker
+    /// answers nothing, and to be told that the bytes left would be a wake for each frame.
     ///
     /// # Errors
-    /// [`BrokerError`]: the channel is gone; what was not acknowledged comes again.
-    pub async fn acknowledge(&self, tag: u64, multiple: bool) -> Result<(), BrokerError> {
+    /// [`BrokerError`]: the channel is gone; what was not acknowledged comes again. Where it goes
+    /// later, [`next`](Self::next) says so.
+    pub fn acknowledge(&self, tag: u64, multiple: bool) -> Result<(), BrokerError> {
         let options = BasicAckOptions { multiple };
-        self.broker
-            .within("basic.ack", self.channel.basic_ack(tag, options))
-            .await
+        // The first poll hands it to the connection.
+        let sent = self.channel.basic_ack(tag, options).now_or_never();
+        sent.unwrap_or(Ok(()))
+            .map_err(|error| self.broker.error(&error))
     }
 
     /// Asks for no more deliveries. Those that have arrived can still be taken and acknowledged.

@@ -89,7 +89,7 @@ async fn a_memory_alarm_blocks_publishers_within_bounds_and_passes() {
         .unwrap()
         .unwrap()
         .unwrap();
-    subscription.acknowledge(delivery.tag, false).await.unwrap();
+    subscription.acknowledge(delivery.tag, false).unwrap();
     subscription.close().await;
 
     services

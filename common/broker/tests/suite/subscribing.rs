@@ -52,16 +52,13 @@ async fn no_more_than_the_prefetch_is_held_and_multiple_acknowledges_the_rest() 
     vhost.wait_for_depth(QUEUE, 40).await;
     assert_eq!(subscription.depth(QUEUE).await.unwrap(), 40);
 
-    subscription.acknowledge(first[9].tag, true).await.unwrap();
+    subscription.acknowledge(first[9].tag, true).unwrap();
     let second = take(&mut subscription, 10).await;
     assert_eq!(bodies(&second), (10..20).collect::<Vec<_>>());
     vhost.wait_for_depth(QUEUE, 30).await;
 
     // One by one opens the window by one.
-    subscription
-        .acknowledge(second[0].tag, false)
-        .await
-        .unwrap();
+    subscription.acknowledge(second[0].tag, false).unwrap();
     assert_eq!(bodies(&take(&mut subscription, 1).await), [20]);
     vhost.wait_for_depth(QUEUE, 29).await;
     assert!(subscription.is_open());
@@ -82,10 +79,7 @@ async fn after_cancel_everything_that_had_arrived_is_handed_out_and_can_be_ackno
         arrived.push(delivery.unwrap());
     }
     assert_eq!(bodies(&arrived), (0..20).collect::<Vec<_>>());
-    subscription
-        .acknowledge(arrived[19].tag, true)
-        .await
-        .unwrap();
+    subscription.acknowledge(arrived[19].tag, true).unwrap();
     subscription.close().await;
     vhost.wait_for_depth(QUEUE, 10).await;
 }
@@ -95,7 +89,7 @@ async fn closing_gives_back_what_is_not_acknowledged_and_the_broker_counts_it() 
     let vhost = filled(5).await;
     let mut subscription = subscribe(&vhost, 20).await;
     let held = take(&mut subscription, 5).await;
-    subscription.acknowledge(held[1].tag, true).await.unwrap();
+    subscription.acknowledge(held[1].tag, true).unwrap();
     subscription.close().await;
     vhost.wait_for_depth(QUEUE, 3).await;
     let mut again = subscribe(&vhost, 20).await;

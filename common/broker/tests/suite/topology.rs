@@ -116,7 +116,7 @@ async fn without_configure_permission_queues_that_are_there_will_do() {
     let mut subscription = Subscription::open(broker, &subscription()).await.unwrap();
     let delivery = subscription.next().await.unwrap().unwrap();
     assert_eq!(delivery.payload, b"x");
-    subscription.acknowledge(delivery.tag, false).await.unwrap();
+    subscription.acknowledge(delivery.tag, false).unwrap();
     subscription.close().await;
     vhost.wait_for_depth(topology::EVENTS_QUEUE, 0).await;
 }
