@@ -31,6 +31,24 @@ fn script(dir: &Path, port_base: u16, arguments: &[&str]) -> Command {
     command
 }
 
+/// The same with signals as they are to begin with: below `nohup`, and in the background of a
+/// script, some are ignored, and bash cannot catch what it found ignored.
+fn endable(command: &Command) -> Command {
+    let mut endable = Command::new("env");
+    endable
+        .arg("--default-signal=TERM,INT,HUP")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => endable.env(name, value),
+            None => endable.env_remove(name),
+        };
+    }
+    endable
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -67,7 +85,7 @@ async fn run_ends_everything_when_it_is_ended() -> anyhow::Result<()> {
     ] {
         let dir = tempfile::tempdir()?;
         let arguments = ["run", "influxdb", "--", "sh", "-c", "echo up; sleep 1000"];
-        let mut run = script(dir.path(), ports.port_base(), &arguments)
+        let mut run = endable(&script(dir.path(), ports.port_base(), &arguments))
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
