@@ -44,7 +44,7 @@ fn frame(number: u32) -> SpoolFrame {
     let bytes = [100, 1_000, 10_000, 100_000][number as usize % 4];
     // Four that cannot be packed, four that can.
     let mut payload = vec![number as u8; bytes];
-    if number / 4 % 2 == 0 {
+    if (number / 4).is_multiple_of(2) {
         StdRng::seed_from_u64(u64::from(number)).fill_bytes(&mut payload);
     }
     SpoolFrame {

@@ -237,10 +237,11 @@ fn plan(args: &AlertsArgs, problems: &mut Problems) -> Option<Plan> {
         binaries: None,
         rig: Rig {
             links: vec![Link::ProducerBroker, Link::WorkerDatabase],
-            producer: vec![setting(
-                "SPOOL_BYTES_MAX",
-                render::SPOOL_BYTES_MAX.to_string(),
-            )],
+            producer: vec![
+                setting("SPOOL_BYTES_MAX", render::SPOOL_BYTES_MAX.to_string()),
+                // What is written straight to the database is not lost with the spool.
+                setting("FALLBACK_DIRECT_WRITE", "false".to_owned()),
+            ],
             // Small and one at a time, so that a slow database makes slow workers.
             worker: vec![
                 setting("BATCH_POINTS_MAX", "100".to_owned()),

@@ -53,7 +53,7 @@ pub(super) fn words(step: Duration) -> String {
     format!(
         "a rate holds if in {} s of it at least {:.0} % of the events were sent, at the end no more \
          than {UNDER_WAY_S_MAX} s of events were not stored, and p99 is at most {P99_MS_MAX:.0} ms; \
-         the bare chain's, too",
+         one that does not is tried once more; the bare chain's, too",
         step.as_secs(),
         SENT_SHARE_MIN * 100.0
     )
