@@ -27,7 +27,7 @@ lint: ## what CI checks before the tests
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-aims: services-install ## every aim for speed but memory over half an hour: aim, measured, holds or not, command (40 minutes; QUICK=1 is a trial)
+aims: services-install ## every aim for speed but memory over half an hour: aim, measured, holds or not, command (three quarters of an hour; QUICK=1 is a trial)
 	cargo build --release -p producer -p worker -p loadtest
 	target/release/loadtest bench $(if $(QUICK),--quick)
 
