@@ -48,7 +48,7 @@ pub(super) static RUNS: [Run; 8] = [
     ),
     run(
         "ramp-null",
-        "ramp --workers 1 --rate 20000 --step-seconds 20 --sink null --no-bare",
+        "ramp --workers 1 --rate 21000 --rate-max 84000 --step-seconds 20 --sink null --no-bare",
         "ramp --workers 1 --rate 200 --rate-max 400 --step-seconds 2 --sink null --no-bare",
     ),
     run(
