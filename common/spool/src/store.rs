@@ -279,20 +279,17 @@ impl Store {
         // LEFT: a frame whose payload is gone is damage to be met, not a frame to pass over.
         let mut query = self.connection.prepare_cached(
             "SELECT frames.id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload,
-                    bytes
+                    ifnull(unpacked_bytes, bytes - ?2)
              FROM frames LEFT JOIN payloads USING (id) WHERE frames.id > ?1 ORDER BY frames.id",
         )?;
-        let mut rows = query.query([after])?;
+        let mut rows = query.query([after, signed(FRAME_OVERHEAD_BYTES)])?;
         let mut frames = Vec::new();
         let mut bytes_left = signed(bytes_max as u64);
         while frames.len() < frames_max
             && let Some(row) = rows.next()?
         {
             // The size is looked at before the payload is: SQLite reads it only when asked.
-            bytes_left -= match row.get(5)? {
-                Some(unpacked_bytes) => unpacked_bytes,
-                None => row.get::<_, i64>(7)? - signed(FRAME_OVERHEAD_BYTES),
-            };
+            bytes_left -= row.get::<_, i64>(7)?;
             if bytes_left < 0 && !frames.is_empty() {
                 break;
             }

@@ -128,17 +128,13 @@ async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyho
     let mut search = Search::new(ramp.plan.rate, ramp.rate_max, PRECISION);
     let (begun, mut steps, mut drain_s) = (Instant::now(), Vec::new(), 0.0);
     harness.begin();
-    let mut again = None;
-    while let Some(rate) = again.take().or_else(|| search.next()) {
+    while let Some(rate) = search.next() {
         let step = try_rate(ramp, harness, rate, begun, progress).await?;
         progress.step(&step.to_string());
         let took_s = step.drain_s.unwrap_or_default();
         drain_s += took_s;
         let settled = step.under_way == 0 || took_s < STUCK_S;
-        again = again_at(&steps, &step);
-        if again.is_none() {
-            search.tell(rate, step.holds);
-        }
+        search.tell(rate, step.holds);
         steps.push(step);
         if !settled {
             break;
@@ -187,13 +183,6 @@ async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyho
 /// A step that is not stored after so long will not be.
 const STUCK_S: f64 = 90.0;
 
-/// The rate of a step that does not hold and is the first at that rate: it is tried once more, because
-/// one pause of the database, a compaction, is all that a step of seconds needs to fail.
-fn again_at(before: &[Step], step: &Step) -> Option<f64> {
-    let is_first = before.iter().all(|other| other.rate != step.rate);
-    (!step.holds && is_first).then_some(step.rate)
-}
-
 /// What was sent a second in the best step that held.
 fn best(steps: &[Step]) -> Option<f64> {
     let held = steps.iter().filter(|step| step.holds);
@@ -228,8 +217,7 @@ async fn bare(
     let mut chain = BareChain::like_the_product(harness, rate, progress).await?;
     let mut search = Search::new(rate, ramp.rate_max, PRECISION);
     let mut steps = Vec::new();
-    let mut again = None;
-    while let Some(rate) = again.take().or_else(|| search.next()) {
+    while let Some(rate) = search.next() {
         harness.at_rest().await;
         let (at_s, cpu_before) = (begun.elapsed().as_secs_f64(), cpu_s(harness));
         let passed = chain.at_rate(rate, ramp.step).await?;
@@ -247,10 +235,7 @@ async fn bare(
         };
         step.judge(ramp.step);
         progress.step(&format!("bare, {step}"));
-        again = again_at(&steps, &step);
-        if again.is_none() {
-            search.tell(rate, step.holds);
-        }
+        search.tell(rate, step.holds);
         steps.push(step);
     }
     harness.at_rest().await;
