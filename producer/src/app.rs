@@ -42,6 +42,9 @@ const MARK_INTERVAL: Duration = Duration::from_secs(10);
 /// Events that gap fill has fetched and the framer has not taken.
 const BACKFILL_EVENTS_MAX: usize = 256;
 
+/// With so much received and not yet delivered, live events are behind, and gap fill waits.
+const QUEUED_BYTES_BEHIND: usize = 4 << 20;
+
 /// Records that the framer has not taken.
 const RECORDS_MAX: usize = 256;
 
@@ -228,10 +231,12 @@ impl App {
         beside.spawn(keep_entities(spool.clone(), filtering.clone()));
         let (gaps, gap) = watch::channel(Gap::default());
         let (backfill, backfilled) = mpsc::channel(BACKFILL_EVENTS_MAX);
+        let queue_used_bytes = source.queue_used_bytes();
         beside.spawn(fill_gaps(
             source.requester(),
             gap,
             filtering.clone(),
+            move || queue_used_bytes() > QUEUED_BYTES_BEHIND,
             backfill,
         ));
         let reporter = Reporter {

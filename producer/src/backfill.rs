@@ -3,9 +3,12 @@
 //!
 //! History is read from a minute before the gap, and again half a minute after the connection,
 //! because the recorder commits late; then the current states, for what the recorder leaves out.
-//! Reading too much is harmless: the same event twice is one point.
+//! Reading too much is harmless: the same event twice is one point. History comes in small pieces
+//! and only while live events are not behind: a home cuts off a client that falls behind, and what
+//! is missing then is a longer gap.
 
 mod history;
+mod window;
 
 use crate::intake::Filtering;
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use window::Window;
 
 pub use history::{Answer, StartStates, events_of, start_states_of};
 
@@ -25,9 +29,11 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The recorder's default commit interval is 5 s; a busy database takes longer.
 const SECOND_READING_AFTER: Duration = Duration::from_secs(30);
 
-/// One request covers so many entities and so long a time, so that an answer stays small.
+/// One request covers so many entities, and a time that keeps an answer small ([`Window`]).
 const ENTITIES_A_REQUEST: usize = 50;
-const WINDOW: Duration = Duration::from_secs(3_600);
+
+/// How often it is looked whether live events are still behind.
+const BEHIND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Home Assistant's database may be slow.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,10 +72,12 @@ pub struct Gap {
 }
 
 /// Fills gaps for as long as the process runs. A new gap, which includes the old one, replaces it.
+/// Nothing is asked for while live events are `behind`.
 pub async fn fill_gaps(
     requester: Requester,
     mut gaps: watch::Receiver<Gap>,
     filtering: Filtering,
+    behind: impl Fn() -> bool + Sync,
     output: mpsc::Sender<Backfilled>,
 ) {
     loop {
@@ -78,6 +86,7 @@ pub async fn fill_gaps(
             let filler = Filler {
                 requester: &requester,
                 filtering: &filtering,
+                behind: &behind,
                 output: &output,
             };
             let filling = async {
@@ -114,11 +123,19 @@ struct CurrentState<'a> {
 struct Filler<'a> {
     requester: &'a Requester,
     filtering: &'a Filtering,
+    behind: &'a (dyn Fn() -> bool + Sync),
     output: &'a mpsc::Sender<Backfilled>,
 }
 
 /// The framer is gone: the process ends.
 struct Stopped;
+
+/// What an answer had.
+#[derive(Default)]
+struct Read {
+    events: u64,
+    bytes: usize,
+}
 
 impl Filler<'_> {
     async fn fill(&self, number: u64, from_ns: i64) {
@@ -145,11 +162,16 @@ impl Filler<'_> {
         // Those that are no more, too: they were removed in the gap.
         let known: Vec<String> = self.filtering.known_entities().into_iter().collect();
         let mut start = from;
+        let mut window = Window::default();
         while start < until {
-            let end = UtcMicros(until.0.min(start.0 + WINDOW.as_micros() as i64));
+            let end = UtcMicros(until.0.min(start.0 + window.micros()));
+            let mut bytes_max = 0;
             for entities in known.chunks(ENTITIES_A_REQUEST) {
-                events += self.history(entities, start, end).await?;
+                let read = self.history(entities, start, end).await?;
+                events += read.events;
+                bytes_max = bytes_max.max(read.bytes);
             }
+            window.adapt(bytes_max);
             start = end;
         }
         // What the recorder leaves out still has its last state.
@@ -224,31 +246,36 @@ impl Filler<'_> {
         entities: &[String],
         start: UtcMicros,
         end: UtcMicros,
-    ) -> Result<u64, Stopped> {
+    ) -> Result<Read, Stopped> {
+        while (self.behind)() {
+            tokio::time::sleep(BEHIND_INTERVAL).await;
+        }
         let Some(json) = self.rows(entities, start, end, false).await else {
-            return Ok(0);
+            return Ok(Read::default());
         };
+        let bytes = json.len();
         let answer = match self.events(&json, start, end).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "history could not be read");
-                return Ok(0);
+                return Ok(Read { events: 0, bytes });
             }
         };
+        drop(json);
         for entity in &answer.removed_first {
             tracing::debug!(
                 entity,
                 "removed, and the recorder does not know its state before"
             );
         }
-        let count = answer.events.len() as u64;
+        let events = answer.events.len() as u64;
         for event in answer.events {
             self.output
                 .send(Backfilled::Event(event))
                 .await
                 .map_err(|_| Stopped)?;
         }
-        Ok(count)
+        Ok(Read { events, bytes })
     }
 
     /// The events of an answer; for entities that it begins with a removal of, with the state that

@@ -152,7 +152,7 @@ async fn keep(
 }
 
 enum Asked {
-    Ours(Connection),
+    Ours(Arc<Connection>),
     Taken,
     NotAllowed(String),
 }
@@ -160,7 +160,7 @@ enum Asked {
 async fn ask(broker: &Broker, name: &str) -> Result<Asked, BrokerError> {
     let name = ShortString::try_new(name)
         .map_err(|_| BrokerError::Topology(format!("{name}: more than 255 bytes")))?;
-    let connection = broker.connect().await?;
+    let connection = broker.connection_for_questions().await?;
     let creating = connection.create_channel();
     let channel = broker.within("channel.open", creating).await?;
     let options = QueueDeclareOptions {
@@ -173,8 +173,8 @@ async fn ask(broker: &Broker, name: &str) -> Result<Asked, BrokerError> {
             .await;
         Ok(declared)
     };
-    let asked = match broker.within("queue.declare", declaring).await? {
-        Ok(_) => return Ok(Asked::Ours(connection)),
+    match broker.within("queue.declare", declaring).await? {
+        Ok(_) => Ok(Asked::Ours(connection)),
         Err(error) => match error.kind() {
             ErrorKind::ProtocolError(amqp) if amqp.get_id() == 405 => Ok(Asked::Taken),
             ErrorKind::ProtocolError(amqp) if amqp.get_id() == 403 => {
@@ -182,10 +182,7 @@ async fn ask(broker: &Broker, name: &str) -> Result<Asked, BrokerError> {
             }
             _ => Err(broker.error(&error)),
         },
-    };
-    let closing = connection.close(200, "bye".into());
-    let _ = broker.within("connection.close", closing).await;
-    asked
+    }
 }
 
 /// Waits until the connection is lost; false when `stop` came first.

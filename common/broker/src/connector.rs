@@ -5,7 +5,9 @@ use lapin::runtime::default_runtime;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use url::Url;
 
 /// Connecting, opening a channel and every other call that the broker answers at once.
@@ -88,10 +90,11 @@ pub enum BrokerError {
     Closed(String),
 }
 
-/// The broker: makes connections and pools those that publish.
+/// The broker: makes connections, pools those that publish and shares one for questions.
 pub struct Broker {
     options: BrokerOptions,
     pool: Option<Pool>,
+    questions: Mutex<Option<Arc<Connection>>>,
 }
 
 impl fmt::Debug for BrokerOptions {
@@ -193,7 +196,11 @@ impl Broker {
         } else {
             Some(pool(&options)?)
         };
-        Ok(Self { options, pool })
+        Ok(Self {
+            options,
+            pool,
+            questions: Mutex::default(),
+        })
     }
 
     /// Scheme, host, port and virtual host.
@@ -215,6 +222,18 @@ impl Broker {
             runtime,
         );
         self.within("the connection", connecting).await
+    }
+
+    /// The connection, shared, for what neither publishes nor consumes: the claim to a name, and how
+    /// many messages wait. One that publishes is stopped by an alarm, just when those matter.
+    pub(crate) async fn connection_for_questions(&self) -> Result<Arc<Connection>, BrokerError> {
+        let mut shared = self.questions.lock().await;
+        if let Some(connection) = shared.as_ref().filter(|held| held.status().connected()) {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(self.connect().await?);
+        *shared = Some(Arc::clone(&connection));
+        Ok(connection)
     }
 
     pub(crate) async fn publishing_connection(&self) -> Result<PublishingConnection, BrokerError> {

@@ -21,8 +21,7 @@ pub struct Depths {
     pub dead_letters: u32,
 }
 
-/// Asks so often, over a connection of its own: one that publishes is stopped by an alarm,
-/// just when the depth matters. `None` while there is no answer. Ends when nobody receives.
+/// Asks so often. `None` while there is no answer. Ends when nobody receives.
 pub async fn follow_depths(
     broker: Arc<Broker>,
     interval: Duration,
@@ -50,7 +49,7 @@ async fn ask(
     depths: &watch::Sender<Option<Depths>>,
     backoff: &mut Backoff,
 ) -> Result<(), BrokerError> {
-    let connection = broker.connect().await?;
+    let connection = broker.connection_for_questions().await?;
     let channel = broker.within("a channel", connection.create_channel());
     let channel = channel.await?;
     let mut every = tokio::time::interval(interval);
