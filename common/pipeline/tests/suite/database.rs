@@ -7,8 +7,10 @@ use axum::http::StatusCode;
 use ha_pipeline::{Outcome, PipelineOptions, Reason, SinkState};
 use ha_sink::{Api, InfluxDb, InfluxDbOptions, Sink};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// What the server stored, a line each.
 type Stored = Arc<Mutex<BTreeSet<String>>>;
@@ -161,6 +163,38 @@ async fn a_database_that_hangs_is_given_up_and_tried_again() {
     let (_, letters) = running.finish().await;
     assert!(letters.is_empty());
     serving.abort();
+}
+
+#[tokio::test]
+async fn while_a_write_is_under_way_the_next_batch_fills() {
+    let (arrived, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (count, first_may) = (Arc::clone(&arrived), Arc::clone(&go_on));
+    let app = Router::new().fallback(move || {
+        let (is_first, may) = (count.fetch_add(1, Relaxed) == 0, Arc::clone(&first_may));
+        async move {
+            if is_first {
+                may.notified().await;
+            }
+            StatusCode::NO_CONTENT
+        }
+    });
+    let limits = PipelineOptions {
+        batch_age_max: Duration::from_secs(1),
+        ..options()
+    };
+    let mut running = Running::start(serve(app).await, limits);
+    running.send(1, frame(&events(10))).await;
+    while arrived.load(Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.send(2, frame(&events(10))).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(arrived.load(Relaxed), 1, "the second is twice its age");
+    go_on.notify_one();
+    let settled = [running.outcome().await, running.outcome().await];
+    assert_eq!(settled, [Outcome::Settled(1), Outcome::Settled(2)]);
+    assert_eq!(arrived.load(Relaxed), 2);
+    running.finish().await;
 }
 
 #[tokio::test]

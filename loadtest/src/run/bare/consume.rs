@@ -19,6 +19,8 @@ use super::writer::Writer;
 
 const BATCH_LINES: u64 = 5_000;
 const BATCH_AGE: Duration = Duration::from_millis(10);
+/// While a write is under way.
+const BATCH_AGE_IN_COMPANY: Duration = Duration::from_millis(40);
 const WRITES_IN_FLIGHT: usize = 4;
 const PREFETCH_FRAMES: u16 = 2_000;
 
@@ -118,7 +120,8 @@ impl Written {
     }
 }
 
-/// Batches as the product's: what comes alone, then 5,000 events or those of 10 ms.
+/// Batches as the product's: what comes alone, then 5,000 events or those of 10 ms, or of 40 while
+/// others are under way.
 pub(super) struct Consumption<'a> {
     arrivals: Arrivals,
     have_ended: bool,
@@ -161,7 +164,11 @@ impl<'a> Consumption<'a> {
             let free = self.under_way.len() < WRITES_IN_FLIGHT;
             let full = self.is_full();
             let any = self.open.events > 0;
-            let old = self.have_ended || self.left.elapsed() >= BATCH_AGE;
+            let age = match self.under_way.is_empty() {
+                true => BATCH_AGE,
+                false => BATCH_AGE_IN_COMPANY,
+            };
+            let old = self.have_ended || self.left.elapsed() >= age;
             if free && any && (full || old) {
                 self.write();
                 continue;
@@ -171,7 +178,7 @@ impl<'a> Consumption<'a> {
             }
             tokio::select! {
                 arrival = self.arrivals.next(), if !full && !self.have_ended => self.take(arrival)?,
-                () = tokio::time::sleep_until(self.left + BATCH_AGE), if free && any => {}
+                () = tokio::time::sleep_until(self.left + age), if free && any => {}
                 Some(written) = self.under_way.next(), if !self.under_way.is_empty() => {
                     let written = written?;
                     self.acknowledge(&written).await?;
