@@ -8,18 +8,18 @@
 //! is missing then is a longer gap.
 
 mod history;
-mod window;
+mod periods;
 
 use crate::intake::Filtering;
 use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_source::{RequestError, Requester};
+use periods::{Period, Periods};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use window::Window;
 
 pub use history::{Answer, StartStates, events_of, start_states_of};
 
@@ -29,7 +29,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The recorder's default commit interval is 5 s; a busy database takes longer.
 const SECOND_READING_AFTER: Duration = Duration::from_secs(30);
 
-/// One request covers so many entities, and a time that keeps an answer small ([`Window`]).
+/// One request covers so many entities, and a time that keeps an answer small ([`Periods`]).
 const ENTITIES_A_REQUEST: usize = 50;
 
 /// How often it is looked whether live events are still behind.
@@ -161,18 +161,16 @@ impl Filler<'_> {
         let (current, until) = self.current_states().await;
         // Those that are no more, too: they were removed in the gap.
         let known: Vec<String> = self.filtering.known_entities().into_iter().collect();
-        let mut start = from;
-        let mut window = Window::default();
-        while start < until {
-            let end = UtcMicros(until.0.min(start.0 + window.micros()));
+        let mut periods = Periods::new(from, until);
+        let mut states = StartStates::new();
+        while let Some(period) = periods.next() {
             let mut bytes_max = 0;
             for entities in known.chunks(ENTITIES_A_REQUEST) {
-                let read = self.history(entities, start, end).await?;
+                let read = self.history(entities, period, &mut states).await?;
                 events += read.events;
                 bytes_max = bytes_max.max(read.bytes);
             }
-            window.adapt(bytes_max);
-            start = end;
+            periods.adapt(bytes_max);
         }
         // What the recorder leaves out still has its last state.
         for event in current.into_iter().filter(|event| event.time >= from) {
@@ -241,23 +239,26 @@ impl Filler<'_> {
         Ok((events, until))
     }
 
+    /// One period; the states go on from the one before it.
     async fn history(
         &self,
         entities: &[String],
-        start: UtcMicros,
-        end: UtcMicros,
+        period: Period,
+        states: &mut StartStates,
     ) -> Result<Read, Stopped> {
         while (self.behind)() {
             tokio::time::sleep(BEHIND_INTERVAL).await;
         }
-        let Some(json) = self.rows(entities, start, end, false).await else {
+        let Some(json) = self.rows(entities, period, false).await else {
+            forget(states, entities);
             return Ok(Read::default());
         };
         let bytes = json.len();
-        let answer = match self.events(&json, start, end).await {
+        let answer = match self.events(&json, period, states).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "history could not be read");
+                forget(states, entities);
                 return Ok(Read { events: 0, bytes });
             }
         };
@@ -269,7 +270,7 @@ impl Filler<'_> {
             );
         }
         let events = answer.events.len() as u64;
-        for event in answer.events {
+        for event in answer.carry(states) {
             self.output
                 .send(Backfilled::Event(event))
                 .await
@@ -283,16 +284,19 @@ impl Filler<'_> {
     async fn events(
         &self,
         json: &Bytes,
-        start: UtcMicros,
-        end: UtcMicros,
+        period: Period,
+        states: &mut StartStates,
     ) -> Result<Answer, serde_json::Error> {
-        let answer = events_of(json, &StartStates::new())?;
+        let answer = events_of(json, states)?;
         if answer.removed_first.is_empty() {
             return Ok(answer);
         }
         let removed: Vec<String> = answer.removed_first.iter().cloned().collect();
-        match self.rows(&removed, start, end, true).await {
-            Some(with_start) => events_of(json, &start_states_of(&with_start)?),
+        match self.rows(&removed, period, true).await {
+            Some(with_start) => {
+                states.extend(start_states_of(&with_start)?);
+                events_of(json, states)
+            }
             None => Ok(answer),
         }
     }
@@ -301,13 +305,12 @@ impl Filler<'_> {
     async fn rows(
         &self,
         entities: &[String],
-        start: UtcMicros,
-        end: UtcMicros,
+        period: Period,
         include_start_time_state: bool,
     ) -> Option<Bytes> {
         let fields = json!({
-            "start_time": start.to_string(),
-            "end_time": end.to_string(),
+            "start_time": period.after.to_string(),
+            "end_time": period.before.to_string(),
             "entity_ids": entities,
             "include_start_time_state": include_start_time_state,
             "significant_changes_only": false,
@@ -333,6 +336,13 @@ impl Filler<'_> {
     async fn wait_after(&self, command: &str, error: &RequestError) {
         tracing::debug!(command, %error, "asking again");
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What came after these states is not known.
+fn forget(states: &mut StartStates, entities: &[String]) {
+    for entity in entities {
+        states.remove(entity);
     }
 }
 

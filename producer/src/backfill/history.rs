@@ -26,17 +26,20 @@ struct Row<'a> {
 pub struct Answer {
     /// Its events, each entity's in their order.
     pub events: Vec<BackfilledEvent>,
-    /// Entities whose first row is a removal: their events are not among those above, because a
-    /// removal's point carries what the state before it said. Ask for the states at the start.
+    /// Entities whose first row is a removal and whose state before it is not known: their events are
+    /// not among those above, because a removal's point carries what that state said. Ask for the
+    /// states at the start.
     pub removed_first: BTreeSet<String>,
+    /// The last state of each entity that has events above; none of one that was removed.
+    pub last: BTreeMap<String, Option<String>>,
 }
 
 /// The states at the start of a period, by entity.
 pub type StartStates = BTreeMap<String, String>;
 
-/// The events of an answer. `before` are states at its start; only removals look at them.
+/// The events of an answer. `before` are the states at its start, as far as they are known.
 ///
-/// The old state of an entity's first row is not known, so that event says nothing of it: fields
+/// Where the old state of an entity's first row is not known, that event says nothing of it: fields
 /// that compare with it are left out, which no other way to the same point contradicts.
 ///
 /// # Errors
@@ -45,10 +48,7 @@ pub fn events_of(json: &[u8], before: &StartStates) -> Result<Answer, serde_json
     let entities: BTreeMap<String, Vec<Row<'_>>> = serde_json::from_slice(json)?;
     let mut answer = Answer::default();
     for (entity_id, rows) in entities {
-        let mut old = match rows.first() {
-            Some(row) if row.state.is_none() => before.get(&entity_id).cloned(),
-            _ => None,
-        };
+        let mut old = before.get(&entity_id).cloned();
         if old.is_none() && rows.first().is_some_and(|row| row.state.is_none()) {
             answer.removed_first.insert(entity_id);
             continue;
@@ -72,8 +72,22 @@ pub fn events_of(json: &[u8], before: &StartStates) -> Result<Answer, serde_json
             }
             old = new;
         }
+        answer.last.insert(entity_id, old);
     }
     Ok(answer)
+}
+
+impl Answer {
+    /// Puts its last states into those before the next answer.
+    pub fn carry(self, states: &mut StartStates) -> Vec<BackfilledEvent> {
+        for (entity_id, last) in self.last {
+            match last {
+                Some(state) => states.insert(entity_id, state),
+                None => states.remove(&entity_id),
+            };
+        }
+        self.events
+    }
 }
 
 /// The states that an answer with `include_start_time_state` begins with. Their times are made up
@@ -191,6 +205,46 @@ mod tests {
         assert_eq!(parsed[2].source_time().unwrap(), events[2].time);
         assert!(parsed[3].old_state.is_none());
         assert_eq!(parsed[3].new_state.as_ref().unwrap().state, "");
+        assert_eq!(answer.last.keys().collect::<Vec<_>>(), ["sensor.a"]);
+    }
+
+    #[test]
+    fn the_next_period_goes_on_from_the_last_states_of_this_one() {
+        let mut before = StartStates::new();
+        let mut old_states = Vec::new();
+        for json in [
+            r#"{"sensor.a":[{"s":"1","a":{"u":"V"},"lu":1795300130.0}],"sensor.b":[{"s":"1","lu":1795300130.0}]}"#,
+            r#"{"sensor.a":[{"s":"2","a":{"u":"V"},"lu":1795300131.0}],"sensor.b":[{"s":null,"lu":1795300131.0}]}"#,
+            r#"{"sensor.a":[{"s":null,"a":{},"lu":1795300132.0}],"sensor.b":[{"s":"3","lu":1795300132.0}]}"#,
+        ] {
+            let answer = events_of(json.as_bytes(), &before).unwrap();
+            assert!(answer.removed_first.is_empty(), "{json}");
+            for event in &answer.events {
+                let Event::StateChanged(event) = parse(&event.json).unwrap() else {
+                    panic!("bus event")
+                };
+                old_states.push(event.old_state.as_ref().map(|old| {
+                    (
+                        old.state.clone().into_owned(),
+                        old.last_updated.unwrap().0 % 100_000_000,
+                    )
+                }));
+            }
+            answer.carry(&mut before);
+        }
+        let old = |state: &str, at| Some((state.to_owned(), at));
+        assert_eq!(
+            old_states,
+            [
+                None,
+                None,
+                old("1", 30_000_000),
+                old("1", 30_000_000),
+                old("2", 31_000_000),
+                None
+            ]
+        );
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["sensor.b"]);
     }
 
     #[test]
