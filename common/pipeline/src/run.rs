@@ -23,10 +23,11 @@ use tokio::time::Instant;
 /// number of points does.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// While a write is under way, a batch that is not full fills for so many times its usual age. A
-/// write costs the database as much as some hundred points do, so where it has much to do, fewer and
-/// larger writes are what helps; where it has not, the write is answered sooner than that.
-const COMPANY_AGES: u32 = 4;
+/// A write costs the database as much as some hundred points do. A batch of more points than that,
+/// or one beside a write that is under way, is part of a load where fewer and larger writes are what
+/// helps: unless it is full, it fills for so many times the usual age.
+const MANY_POINTS: usize = 100;
+const AGES_UNDER_LOAD: u32 = 4;
 
 /// A frame to store, and what its sender wants back when that is done.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ pub struct PipelineOptions {
     /// A batch with so many points is written at once.
     pub batch_points_max: usize,
     /// Between the beginnings of two writes at least, unless one is full: meanwhile points gather.
-    /// Four times as long while others are under way.
+    /// Four times as long under load: while another is under way, or with more than 100 points.
     pub batch_age_max: Duration,
     /// Writes at one time.
     pub writes_in_flight_max: usize,
@@ -182,7 +183,8 @@ impl<D: DeadLetters> Pipeline<D> {
                 || open.frames.len() >= self.options.batch_points_max;
             let now = Instant::now();
             // What comes alone is written at once; after that the next batch fills for a moment.
-            let ages = if writes.is_empty() { 1 } else { COMPANY_AGES };
+            let is_load = !writes.is_empty() || open.points.len() > MANY_POINTS;
+            let ages = if is_load { AGES_UNDER_LOAD } else { 1 };
             let fills = self.options.batch_age_max * ages;
             let due = (!open.is_empty()).then(|| last_left.map_or(now, |left| left + fills));
             let ready = closed || (input.is_empty() && due.is_some_and(|due| due <= now));

@@ -19,8 +19,9 @@ use super::writer::Writer;
 
 const BATCH_LINES: u64 = 5_000;
 const BATCH_AGE: Duration = Duration::from_millis(10);
-/// While a write is under way.
-const BATCH_AGE_IN_COMPANY: Duration = Duration::from_millis(40);
+/// While a write is under way, or with many events.
+const BATCH_AGE_UNDER_LOAD: Duration = Duration::from_millis(40);
+const MANY_EVENTS: u64 = 100;
 const WRITES_IN_FLIGHT: usize = 4;
 const PREFETCH_FRAMES: u16 = 2_000;
 
@@ -120,8 +121,8 @@ impl Written {
     }
 }
 
-/// Batches as the product's: what comes alone, then 5,000 events or those of 10 ms, or of 40 while
-/// others are under way.
+/// Batches as the product's: what comes alone, then 5,000 events or those of 10 ms, or of 40 with
+/// more than 100 events or while others are under way.
 pub(super) struct Consumption<'a> {
     arrivals: Arrivals,
     have_ended: bool,
@@ -164,9 +165,10 @@ impl<'a> Consumption<'a> {
             let free = self.under_way.len() < WRITES_IN_FLIGHT;
             let full = self.is_full();
             let any = self.open.events > 0;
-            let age = match self.under_way.is_empty() {
-                true => BATCH_AGE,
-                false => BATCH_AGE_IN_COMPANY,
+            let is_load = !self.under_way.is_empty() || self.open.events > MANY_EVENTS;
+            let age = match is_load {
+                true => BATCH_AGE_UNDER_LOAD,
+                false => BATCH_AGE,
             };
             let old = self.have_ended || self.left.elapsed() >= age;
             if free && any && (full || old) {
