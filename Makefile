@@ -6,7 +6,7 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench aims memory screenshot drills soak alerts compose-live images-live
+.PHONY: help demo test lint services-install services bench aims memory profile screenshot drills soak alerts compose-live images-live
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -34,6 +34,10 @@ aims: services-install ## every aim for speed but memory over half an hour: aim,
 memory: services-install ## half an hour at 10,000 events/s, then the table of the aims
 	cargo build --release -p producer -p worker -p loadtest
 	target/release/loadtest bench --only memory
+
+profile: services-install ## where the processor time of producer and worker goes at RATE=10000 events/s, by crate (linux-perf)
+	cargo build --release -p producer -p worker -p loadtest
+	loadtest/profile.sh $(RATE)
 
 bench: aims ## the table of the aims, and benchmarks of the enrichment core and of the wire's codec in another
 	rm -rf target/criterion

@@ -354,3 +354,61 @@ fn after(time: UtcMicros) -> UtcMicros {
 fn after_now() -> UtcMicros {
     after(UtcMicros(ha_pipeline::now_ns().div_euclid(1_000)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_filter::{Filter, FilterRules};
+    use ha_simulator::{Simulator, SimulatorOptions};
+    use ha_source::{Source, SourceOptions};
+    use std::sync::Arc;
+    use tokio::sync::mpsc::error::TryRecvError;
+    use tokio_util::sync::CancellationToken;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn no_history_is_read_while_live_events_are_behind() {
+        const LOOKS_BEHIND: u32 = 5;
+        let home = Simulator::start(SimulatorOptions::default()).await.unwrap();
+        // The first period that is asked for begins here.
+        let from = ha_pipeline::now_ns() + MARGIN.as_nanos() as i64;
+        home.fire(100);
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let url = home.url().parse().unwrap();
+        let options = SourceOptions::new(url, home.token().into(), Arc::new(tls));
+        let (source, live) = Source::new(options).unwrap();
+        let requester = source.requester();
+        let running = tokio::spawn(source.run(CancellationToken::new()));
+        let looks = watch::Sender::new(0);
+        let mut looked = looks.subscribe();
+        let behind = move || {
+            looks.send_modify(|looks| *looks += 1);
+            *looks.borrow() <= LOOKS_BEHIND
+        };
+        let gap = Gap {
+            number: 1,
+            from: Some(from),
+        };
+        let (_gaps, gaps) = watch::channel(gap);
+        let (output, mut backfilled) = mpsc::channel(1);
+        let filter = Filter::new(FilterRules::default()).unwrap();
+        let filtering = Filtering::new(filter, []);
+        let filling = tokio::spawn(fill_gaps(requester, gaps, filtering, behind, output));
+
+        let last_look = looked.wait_for(|look| *look == LOOKS_BEHIND);
+        let last_look = tokio::time::timeout(DEADLINE, last_look).await.unwrap();
+        drop(last_look.unwrap());
+        assert_eq!(backfilled.try_recv().unwrap_err(), TryRecvError::Empty);
+        let first = tokio::time::timeout(DEADLINE, backfilled.recv());
+        let Some(Backfilled::Event(_)) = first.await.unwrap() else {
+            panic!("history had an event");
+        };
+        filling.abort();
+        running.abort();
+        drop(live);
+        home.shutdown().await;
+    }
+}

@@ -3,8 +3,8 @@
 //!
 //! It publishes persistent messages with confirms to a quorum queue, consumes with acknowledgements
 //! after the write, and writes as the product does: 5,000 lines or those of 10 ms a request (of 40
-//! with more than 100 or while another is under way), four requests under way, gzip at level 1. Frames are those that the
-//! product was heard to send, lines those that it was seen to write.
+//! with more than 100 or while another is under way), four requests under way, gzip at level 1.
+//! Frames are those that the product was heard to send, lines those that it was seen to write.
 
 mod consume;
 mod frames;
