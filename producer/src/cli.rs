@@ -105,7 +105,8 @@ fn said(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
-    pace::runtime()?.block_on(run_until_stopped(config, trace))
+    let runtime = pace::runtime(config.framing.age_max)?;
+    runtime.block_on(run_until_stopped(config, trace))
 }
 
 async fn run_until_stopped(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! Frames: an event that comes alone leaves at once; after that the next frame fills, for some
-//! milliseconds, or longer while those before it are not confirmed. So there are never more than
-//! some sixty frames a second that are not full, whatever the rate: what a frame costs here, in the
-//! broker and in a worker is several times what an event costs.
+//! milliseconds, or longer while several before it are not confirmed. So there are never more than
+//! some sixty frames a second that are not full, whatever the rate, and at a home's rate as many as
+//! the thread has looks (`pace`): what a frame costs here, in the broker and in a worker is several
+//! times what an event costs.
 
 use crate::backfill::{Backfilled, Gap};
 use crate::intake::{Intake, Numbered, Taken};
@@ -48,6 +49,10 @@ const WINDOW_PATIENCE: Duration = Duration::from_millis(500);
 /// and workers keep up, it need not: they confirm sooner. Where they do not, fewer and larger frames
 /// are what helps.
 const COMPANY_MAX: Duration = Duration::from_millis(200);
+
+/// With so many on their way, broker and workers do not keep up. One more than what is under way
+/// where they do: a confirm may come just after a look, and is seen with the next.
+const UNCONFIRMED_MANY: usize = 3;
 
 /// Frames on their way to the disk because the window was full, and letters on their way.
 const ASIDE_MAX: usize = 64;
@@ -199,6 +204,7 @@ impl Framer {
         let mut events_under_way = 0;
         let mut ended = false;
         let mut last_left: Option<Instant> = None;
+        let mut gathered = false;
         let mut known = self.intake.registry.clone();
         let mut held = hold_until.is_some();
         let hold_until = hold_until.unwrap_or_default();
@@ -210,8 +216,9 @@ impl Framer {
                 Some(_) if room && (full || ended) => Some(now),
                 Some(opened) if room => {
                     let next = last_left.map_or(now, |left| left + self.limits.age_max);
-                    let alone = under_way.is_empty() || self.limits.age_max.is_zero();
-                    Some(if alone {
+                    let keeps_up =
+                        under_way.len() < UNCONFIRMED_MANY || self.limits.age_max.is_zero();
+                    Some(if keeps_up {
                         next
                     } else {
                         next.max(opened + COMPANY_MAX)
@@ -220,7 +227,16 @@ impl Framer {
                 Some(opened) if aside.len() < ASIDE_MAX => Some(opened + WINDOW_PATIENCE),
                 _ => None,
             };
-            if due.is_some_and(|due| due <= now) {
+            let takes = !held && !ended && !full && aside.len() < ASIDE_MAX;
+            let is_due = due.is_some_and(|due| due <= now);
+            if is_due && takes && !gathered {
+                // What the thread has before it belongs into this frame: it would have to wait for
+                // the next, and that for the next look.
+                tokio::task::yield_now().await;
+                gathered = source.is_empty();
+            }
+            if is_due && (gathered || !takes) {
+                gathered = false;
                 last_left = Some(now);
                 let (span_ns, live, received_at_ns) =
                     (open.span_ns, open.live, open.received_at_ns);
@@ -274,7 +290,7 @@ impl Framer {
                 Some(safe) = aside.next(), if !aside.is_empty() => {
                     self.is_safe(&safe);
                 }
-                event = source.recv(), if !held && !ended && !full && aside.len() < ASIDE_MAX => match event {
+                event = source.recv(), if takes => match event {
                     Some(event) => {
                         let mut letters = Vec::new();
                         self.take(event, &mut open, &mut letters, &gaps);

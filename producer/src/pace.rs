@@ -1,19 +1,21 @@
 //! The producer's one thread, and how often it looks at its sockets.
 //!
-//! Every look costs as much as several events do: a wake, a read, a turn of every task that waits.
-//! While events come in numbers there are thousands of looks a second, each for a handful of them.
-//! So after a look that brought many the thread sleeps for a moment, as a network card holds back
-//! its interrupts, and the next brings more. What comes at a home's rate is not held up.
+//! Every look costs as much as several events do: a wake, a read, a turn of every task that waits,
+//! and a frame with all that it costs broker and workers. So after a look that brought events the
+//! thread sleeps, as a network card holds back its interrupts, and the next look brings more: what
+//! came meanwhile, and the broker's confirms. It sleeps for as long as a frame fills; at the rate of
+//! a home, where that would bring an event or none, until some are to be expected, ten times as
+//! long at most. What comes after a silence is not held up.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
-/// Events of one look from which on the next may wait: some thousand a second.
-const MANY_EVENTS: u32 = 8;
+/// A look should bring so many events.
+const EVENTS: u32 = 4;
 
-/// Less than the time that a frame fills, so that a frame seldom waits for it.
-const PAUSE: Duration = Duration::from_millis(4);
+/// It is waited for them for so many times the age of a frame at most.
+const AGES_MAX: u32 = 10;
 
 /// Taken since the thread looked last. There is one such thread in a process.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -24,16 +26,52 @@ pub fn event_taken() {
 }
 
 /// The runtime of one thread: at a home's rates the time of several goes into waking each other.
+/// `frame_age` is how long a frame fills; zero lets it look whenever there is something.
 ///
 /// # Errors
 /// The operating system has no thread or no file descriptor left.
-pub fn runtime() -> std::io::Result<Runtime> {
+pub fn runtime(frame_age: Duration) -> std::io::Result<Runtime> {
+    let (begun, last_us) = (Instant::now(), AtomicU64::new(0));
     Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(|| {
-            if TAKEN.swap(0, Ordering::Relaxed) >= MANY_EVENTS {
-                std::thread::sleep(PAUSE);
+        .on_thread_park(move || {
+            let taken = TAKEN.swap(0, Ordering::Relaxed);
+            if taken > 0 {
+                let now_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let since_us = now_us.saturating_sub(last_us.swap(now_us, Ordering::Relaxed));
+                std::thread::sleep(pause(frame_age, Duration::from_micros(since_us), taken));
             }
         })
         .build()
+}
+
+/// How long to sleep after a look that brought so many events, so long after the last that did.
+fn pause(frame_age: Duration, since: Duration, taken: u32) -> Duration {
+    let expected = since.saturating_mul(EVENTS) / taken.max(1);
+    expected.clamp(frame_age, frame_age * AGES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_brings_some_events_and_never_waits_long() {
+        let pause_ms = |age_ms, since_ms, taken| {
+            let ms = Duration::from_millis;
+            pause(ms(age_ms), ms(since_ms), taken).as_millis()
+        };
+        // A thousand a second: those of a frame's age are more than four.
+        assert_eq!(pause_ms(16, 16, 16), 16);
+        // A hundred a second: four of them.
+        assert_eq!(pause_ms(16, 40, 4), 40);
+        assert_eq!(pause_ms(16, 60, 6), 40);
+        // A home's rate, and the first after a night.
+        assert_eq!(pause_ms(16, 160, 3), 160);
+        assert_eq!(pause_ms(16, 40_000_000, 1), 160);
+        // A gust.
+        assert_eq!(pause_ms(16, 128, 5_000), 16);
+        assert_eq!(pause_ms(2, 100, 1), 20);
+        assert_eq!(pause_ms(0, 100, 1), 0);
+    }
 }

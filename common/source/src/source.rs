@@ -85,6 +85,12 @@ impl SourceEvents {
         self.events.recv_many(events, limit).await
     }
 
+    /// Whether none is there at the moment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// The next event, if one is there.
     pub fn try_recv(&mut self) -> Option<SourceEvent> {
         self.events.try_recv().ok()

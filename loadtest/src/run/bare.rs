@@ -4,10 +4,12 @@
 //! It publishes persistent messages with confirms to a quorum queue, consumes with acknowledgements
 //! after the write, and writes as the product does: 5,000 lines or those of 10 ms a request (of 40
 //! with more than 100 or while another is under way), four requests under way, gzip at level 1.
-//! Frames are those that the product was heard to send, lines those that it was seen to write.
+//! Frames are those that the product was heard to send, lines those that it was seen to write. At a
+//! rate, a home fires beside it ([`Home`]), as it does to the product.
 
 mod consume;
 mod frames;
+mod home;
 mod lines;
 mod publish;
 mod schedule;
@@ -34,6 +36,7 @@ use super::report::rounded;
 use crate::progress::Progress;
 use consume::{Arrivals, Consumption, delivered, made};
 use frames::{SampleFrame, sample};
+pub(super) use home::Home;
 use lines::Lines;
 use publish::Publisher;
 use schedule::Schedule;

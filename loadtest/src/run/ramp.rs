@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::Output;
-use super::bare::{BareChain, Parts};
+use super::bare::{BareChain, Home, Parts};
 use super::conduct::conduct;
 use super::drive::{Drive, connections, drain, show};
 use super::harness::Harness;
@@ -215,12 +215,15 @@ async fn bare(
     progress.step("the bare chain, with no product in between");
     let rate = held.unwrap_or(ramp.plan.rate);
     let mut chain = BareChain::like_the_product(harness, rate, progress).await?;
+    let home = Home::start(harness.plan().entities).await?;
     let mut search = Search::new(rate, ramp.rate_max, PRECISION);
     let mut steps = Vec::new();
     while let Some(rate) = search.next() {
         harness.at_rest().await;
         let (at_s, cpu_before) = (begun.elapsed().as_secs_f64(), cpu_s(harness));
+        let firing = home.fire(rate, ramp.step).await?;
         let passed = chain.at_rate(rate, ramp.step).await?;
+        drop(firing);
         let mut step = Step {
             at_s: rounded(at_s),
             rate,
