@@ -14,8 +14,11 @@ use tokio::runtime::{Builder, Runtime};
 /// A look should bring so many events.
 const EVENTS: u32 = 4;
 
-/// It is waited for them for so many times the age of a frame at most.
+/// It is waited for them for so many times the age of a frame at most …
 const AGES_MAX: u32 = 10;
+
+/// … and never longer than this: the thread answers health checks and heartbeats, too.
+const PAUSE_MAX: Duration = Duration::from_millis(160);
 
 /// Taken since the thread looked last. There is one such thread in a process.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -48,7 +51,8 @@ pub fn runtime(frame_age: Duration) -> std::io::Result<Runtime> {
 /// How long to sleep after a look that brought so many events, so long after the last that did.
 fn pause(frame_age: Duration, since: Duration, taken: u32) -> Duration {
     let expected = since.saturating_mul(EVENTS) / taken.max(1);
-    expected.clamp(frame_age, frame_age * AGES_MAX)
+    let longest = PAUSE_MAX.min(frame_age * AGES_MAX);
+    expected.clamp(frame_age.min(longest), longest)
 }
 
 #[cfg(test)]
@@ -73,5 +77,7 @@ mod tests {
         assert_eq!(pause_ms(16, 128, 5_000), 16);
         assert_eq!(pause_ms(2, 100, 1), 20);
         assert_eq!(pause_ms(0, 100, 1), 0);
+        // Frames of a second, and still a look now and then.
+        assert_eq!(pause_ms(1_000, 100, 20), 160);
     }
 }
