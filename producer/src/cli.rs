@@ -105,7 +105,7 @@ fn said(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
-    let runtime = pace::runtime(config.framing.age_max)?;
+    let runtime = pace::runtime(&config.framing)?;
     runtime.block_on(run_until_stopped(config, trace))
 }
 
