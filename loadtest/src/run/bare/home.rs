@@ -18,7 +18,7 @@ use crate::run::settings::Load;
 use crate::run::simulated_home::SimulatedHome;
 
 const READ_BYTES: usize = 1 << 20;
-/// Between two reads, as the product's.
+/// Between two reads: about the product's at high rates.
 const PAUSE: Duration = Duration::from_millis(4);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
