@@ -109,9 +109,9 @@ enum Scenario {
     /// then sought between the last two, to 5 %. A rate holds if 95 % of the events were sent, no
     /// more than a quarter of a second's events were not stored when the step ended, and p99 is at
     /// most 250 ms. Then a bare publisher, consumer and line writer move the same bytes through the same
-    /// broker and database, sought and judged alike, while a home fires at the same rate to nobody of
-    /// the product; the report has the ratio of both rates. What they move with any delay stands beside
-    /// it. --sink null shows the product alone.
+    /// broker and database, sought and judged alike, while a home fires at the same rate to a client
+    /// that drops what it reads; the report has the ratio of both rates. What they move with any delay
+    /// stands beside it. --sink null shows the product alone.
     #[command(verbatim_doc_comment)]
     Ramp(Box<RampArgs>),
 }
