@@ -7,6 +7,9 @@ use crate::run::latency::LatencyMs;
 use crate::run::process::Exit;
 use crate::run::table;
 
+/// Of more processes only some are named.
+const EXITS_SHOWN: usize = 12;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.cases.is_empty() {
@@ -133,19 +136,50 @@ impl fmt::Display for Fault {
     }
 }
 
+/// How processes ended; of many those that did not end well, and the slowest.
 fn words(exits: &[Exit]) -> String {
-    let words: Vec<String> = exits
-        .iter()
-        .map(|exit| {
-            let code = exit
-                .exit_code
-                .map_or("killed".to_owned(), |code| format!("exit {code}"));
-            format!("{} {code} in {:.2} s", exit.process, exit.seconds)
-        })
-        .collect();
-    words.join(", ")
+    let shown = |exit: &&Exit| {
+        let code = exit.exit_code;
+        let code = code.map_or("killed".to_owned(), |code| format!("exit {code}"));
+        format!("{} {code} in {:.2} s", exit.process, exit.seconds)
+    };
+    let joined = |exits: Vec<&Exit>| exits.iter().map(shown).collect::<Vec<_>>().join(", ");
+    if exits.len() <= EXITS_SHOWN {
+        return joined(exits.iter().collect());
+    }
+    let is_well = |exit: &&Exit| exit.exit_code == Some(0) && !exit.ended_by_itself;
+    let (mut well, mut named): (Vec<_>, Vec<_>) = exits.iter().partition(is_well);
+    well.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    named.extend(well.iter().take(3));
+    format!(
+        "{}; {} of {} with 0",
+        joined(named),
+        well.len(),
+        exits.len()
+    )
 }
 
 fn number(value: Option<u64>) -> String {
     value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_processes_those_that_failed_and_the_slowest_are_named() {
+        let exit = |number: u32, code| Exit {
+            process: format!("p-{number}"),
+            exit_code: code,
+            seconds: f64::from(number) / 100.0,
+            ended_by_itself: number == 7,
+        };
+        let two = [exit(1, Some(0)), exit(2, None)];
+        assert_eq!(words(&two), "p-1 exit 0 in 0.01 s, p-2 killed in 0.02 s");
+        let many: Vec<Exit> = (1..=20).map(|number| exit(number, Some(0))).collect();
+        let expected = "p-7 exit 0 in 0.07 s, p-20 exit 0 in 0.20 s, p-19 exit 0 in 0.19 s, \
+                        p-18 exit 0 in 0.18 s; 19 of 20 with 0";
+        assert_eq!(words(&many), expected);
+    }
 }
