@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Output;
 use super::bare::{BareChain, Home, Parts};
 use super::conduct::conduct;
-use super::drive::{Drive, connections, drain, show};
+use super::drive::{Drive, connections, drain, said_stored, show};
 use super::harness::Harness;
 use super::latency::LatencyMs;
 use super::report::{ConnectionReport, Report, rounded};
@@ -281,7 +281,9 @@ async fn try_rate(
     let latencies = harness.latencies_now().await?;
     let sent = harness.sent() - sent_before;
     let stored = latencies.count() - latencies_before.count();
-    let drain_s = drain(harness, progress, false).await?;
+    let said_s = said_stored(harness, progress).await;
+    let cpu_s_per_million = per_million(&cpu_before, harness, harness.sent() - sent_before);
+    let drain_s = said_s + drain(harness, progress, false).await?;
     let latencies = harness.latencies_now().await?.since(&latencies_before)?;
     let sent_at_last = harness.sent() - sent_before;
     let mut step = Step {
@@ -292,7 +294,7 @@ async fn try_rate(
         under_way: sent.saturating_sub(stored),
         latency_ms: latencies.summary(),
         drain_s: Some(rounded(drain_s)),
-        cpu_s_per_million: per_million(&cpu_before, harness, sent_at_last),
+        cpu_s_per_million,
         holds: true,
         reasons: Vec::new(),
     };

@@ -12,7 +12,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::progress::Progress;
-use crate::run::drive::drain;
+use crate::run::drive::{drain, said_stored};
 use crate::run::harness::Harness;
 use crate::run::settings::Load;
 
@@ -50,6 +50,7 @@ pub(super) async fn sample(
             None
         }
     };
+    said_stored(harness, progress).await;
     drain(harness, progress, false).await?;
     Ok(frames)
 }
