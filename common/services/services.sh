@@ -39,7 +39,6 @@
 #                                  the @ (default: services), one Erlang cookie for all, and the
 #                                  port of the epmd of the first, which must be up
 #   INFLUXDB_AUTH_ENABLED          true: authentication on, user admin, password admin
-#   INFLUXDB_CACHE_SNAPSHOT_BYTES  points are kept in memory up to this (default: InfluxDB's 26214400)
 #   PROMETHEUS_CONFIG_FILE, ALERTMANAGER_CONFIG_FILE   instead of the built-in configuration
 #   HOME_ASSISTANT_VERSION         2024.3.3 (default; Python 3.11) or 2025.4.4 (Python 3.13)
 #   HOME_ASSISTANT_CONFIG_FILE     YAML to add to the built-in configuration
@@ -427,7 +426,6 @@ bind-address = "127.0.0.1:$(port influxdb-rpc)"
   dir = "$state/data"
   wal-dir = "$state/wal"
   query-log-enabled = false
-  cache-snapshot-memory-size = ${INFLUXDB_CACHE_SNAPSHOT_BYTES:-26214400}
 [monitor]
   store-enabled = false
 [http]

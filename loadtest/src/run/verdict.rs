@@ -79,10 +79,6 @@ pub async fn report(
             .notes
             .push("nothing was audited: the null sink keeps nothing".to_owned());
     }
-    for (name, value) in &plan.rig.services {
-        let note = format!("services were started with {name}={value}");
-        report.notes.push(note);
-    }
     report.judge(drive.asked - drive.excused, found.unwrap_or_default());
     Ok(report)
 }
