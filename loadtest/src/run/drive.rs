@@ -101,8 +101,10 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         }
         Load::House(_) => plan.rate * duration.as_secs_f64(),
     };
-    let said_s = said_stored(harness, progress).await;
-    harness.end_load();
+    let (said_s, is_all) = said_stored(harness, progress).await;
+    if is_all {
+        harness.end_load();
+    }
     let drain_s = said_s + drain(harness, progress, !killed.is_empty()).await?;
     let again = faults
         .iter()
@@ -197,26 +199,26 @@ pub(super) fn show(harness: &Harness, progress: &Progress, begun: Instant) {
 }
 
 /// Waits until the processes say that they have stored as many events as were sent, or say of no
-/// more; returns how long that took, in seconds. To count points in the database is a load of its own,
-/// of seconds where there are millions: what is measured ends here.
-pub(super) async fn said_stored(harness: &Harness, progress: &Progress) -> f64 {
+/// more; returns how long that took, in seconds, and whether it is all. To count points in the database
+/// is a load of its own, of seconds where there are millions: what is measured ends here.
+pub(super) async fn said_stored(harness: &Harness, progress: &Progress) -> (f64, bool) {
     let begun = Instant::now();
-    let (mut last, mut moved) = (0, begun);
-    while moved.elapsed() < SAID_NOTHING {
+    let (mut last, mut moved, mut is_all) = (0, begun, false);
+    while !is_all && moved.elapsed() < SAID_NOTHING {
         let asked = Instant::now();
         let said = harness.latencies_now().await;
         let said = said.map_or(0, |latencies| latencies.count());
         let sent = harness.sent();
         progress.show(|| format!("{said} of {sent} events stored"));
-        if said >= sent {
-            break;
-        }
+        is_all = said >= sent;
         if said > last {
             (last, moved) = (said, asked);
         }
-        tokio::time::sleep((asked.elapsed() * 4).max(ASK)).await;
+        if !is_all {
+            tokio::time::sleep((asked.elapsed() * 4).max(ASK)).await;
+        }
     }
-    begun.elapsed().as_secs_f64()
+    (begun.elapsed().as_secs_f64(), is_all)
 }
 
 /// Waits until as many points are stored as events were sent; returns how long that took, in

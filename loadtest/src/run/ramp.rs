@@ -281,7 +281,7 @@ async fn try_rate(
     let latencies = harness.latencies_now().await?;
     let sent = harness.sent() - sent_before;
     let stored = latencies.count() - latencies_before.count();
-    let said_s = said_stored(harness, progress).await;
+    let (said_s, _) = said_stored(harness, progress).await;
     let cpu_s_per_million = per_million(&cpu_before, harness, harness.sent() - sent_before);
     let drain_s = said_s + drain(harness, progress, false).await?;
     let latencies = harness.latencies_now().await?.since(&latencies_before)?;
