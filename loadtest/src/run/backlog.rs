@@ -282,9 +282,7 @@ async fn drain(
     let (mut moved, mut last) = (Instant::now(), 0);
     loop {
         let asked_s = started.elapsed().as_secs_f64();
-        // One that is about to be ready cannot say.
-        let said = harness.latencies_now().await;
-        let said = said.map_or(0, |latencies| latencies.count());
+        let said = harness.said_stored().await;
         let sent = harness.sent();
         // The producer's own records, one a minute, are no progress.
         if said >= last + PROGRESS_EVENTS {

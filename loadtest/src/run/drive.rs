@@ -206,8 +206,7 @@ pub(super) async fn said_stored(harness: &Harness, progress: &Progress) -> (f64,
     let (mut last, mut moved, mut is_all) = (0, begun, false);
     while !is_all && moved.elapsed() < SAID_NOTHING {
         let asked = Instant::now();
-        let said = harness.latencies_now().await;
-        let said = said.map_or(0, |latencies| latencies.count());
+        let said = harness.said_stored().await;
         let sent = harness.sent();
         progress.show(|| format!("{said} of {sent} events stored"));
         is_all = said >= sent;

@@ -12,4 +12,10 @@ impl Harness {
         }
         Ok(latencies)
     }
+
+    /// Events that they say they have stored; one that is about to be ready, or ended, cannot say.
+    pub(in crate::run) async fn said_stored(&self) -> u64 {
+        let latencies = self.latencies_now().await;
+        latencies.map_or(0, |latencies| latencies.count())
+    }
 }
