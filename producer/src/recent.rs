@@ -3,11 +3,9 @@
 //! removed. Bounded: an event that is forgotten is written twice, which changes nothing in the
 //! database. Pure.
 
-use foldhash::HashSet;
-use foldhash::quality::RandomState;
+use foldhash::HashMap;
 use ha_event::UtcMicros;
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 
 /// More than a minute and a half at 1,000 events a second.
 const EVENTS_MAX: usize = 100_000;
@@ -15,40 +13,53 @@ const EVENTS_MAX: usize = 100_000;
 /// Homes have thousands of entities at most.
 const ENTITIES_MAX: usize = 100_000;
 
-/// Identities of recent events, and the entities that are known.
+/// The times of recent events by entity, and the entities that are known.
 #[derive(Debug, Default)]
 pub struct Recent {
-    hasher: RandomState,
-    identities: HashSet<u64>,
-    order: VecDeque<u64>,
-    entities: HashSet<Box<str>>,
-    /// Those of them that were not taken yet, to be kept durably.
+    /// Where an entity stands in `times`.
+    entities: HashMap<Box<str>, u32>,
+    /// Of each entity, rising: nearly every event is its entity's latest.
+    times: Vec<VecDeque<UtcMicros>>,
+    /// Which entities the events were of, as they came.
+    order: VecDeque<u32>,
+    /// Entities that were not taken yet, to be kept durably.
     unkept: Vec<Box<str>>,
 }
 
 impl Recent {
-    /// Remembers an event: whether it is new, and whether its entity is.
+    /// Remembers an event: whether it is new, and whether its entity is. Of an entity too many no
+    /// event is remembered.
     pub fn insert(&mut self, entity_id: &str, time: UtcMicros) -> (bool, bool) {
-        let learned = self.learn(entity_id);
-        let identity = self.hasher.hash_one((entity_id, time));
-        if !self.identities.insert(identity) {
+        let (known, learned) = match self.entities.get(entity_id).copied() {
+            Some(known) => (known, false),
+            None if self.learn(entity_id) => (self.times.len() as u32 - 1, true),
+            None => return (true, false),
+        };
+        let times = &mut self.times[known as usize];
+        if times.back().is_none_or(|latest| *latest < time) {
+            times.push_back(time);
+        } else if let Err(place) = times.binary_search(&time) {
+            times.insert(place, time);
+        } else {
             return (false, learned);
         }
-        self.order.push_back(identity);
+        self.order.push_back(known);
         if self.order.len() > EVENTS_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.identities.remove(&oldest);
+            self.times[oldest as usize].pop_front();
         }
         (true, learned)
     }
 
     /// Remembers an entity; false if it was known, or too many are.
     pub fn learn(&mut self, entity_id: &str) -> bool {
-        if self.entities.contains(entity_id) || self.entities.len() >= ENTITIES_MAX {
+        if self.entities.contains_key(entity_id) || self.entities.len() >= ENTITIES_MAX {
             return false;
         }
-        self.entities.insert(entity_id.into());
+        let place = self.times.len() as u32;
+        self.entities.insert(entity_id.into(), place);
+        self.times.push(VecDeque::new());
         self.unkept.push(entity_id.into());
         true
     }
@@ -60,7 +71,7 @@ impl Recent {
 
     /// All known entities.
     pub fn entities(&self) -> impl Iterator<Item = &str> {
-        self.entities.iter().map(AsRef::as_ref)
+        self.entities.keys().map(AsRef::as_ref)
     }
 }
 
@@ -77,7 +88,11 @@ mod tests {
         for time in 2..=EVENTS_MAX as i64 + 1 {
             assert_eq!(recent.insert("a.b", UtcMicros(time)), (true, false));
         }
-        assert_eq!(recent.identities.len(), EVENTS_MAX);
+        assert_eq!(recent.order.len(), EVENTS_MAX);
+        assert_eq!(
+            recent.times.iter().map(VecDeque::len).sum::<usize>(),
+            EVENTS_MAX
+        );
         assert!(
             recent.insert("a.b", UtcMicros(1)).0,
             "the oldest is forgotten"

@@ -86,6 +86,7 @@ mod tests {
     use super::*;
     use crate::{EntityFacts, Envelope, HomeFacts, Origin, WeatherFacts};
     use proptest::prelude::*;
+    use std::borrow::Cow;
     use uuid::Uuid;
 
     fn envelope(json: &[u8], sequence: Option<u64>) -> Envelope<'_> {
@@ -229,7 +230,14 @@ mod tests {
                 ..EntityFacts::default()
             }];
             let bytes = encoded(&frame);
-            prop_assert_eq!(decode(&bytes).unwrap(), frame);
+            let decoded = decode(&bytes).unwrap();
+            prop_assert_eq!(&decoded, &frame);
+            // What is decoded lies in the bytes; nothing is copied.
+            let home = decoded.home.iter().flat_map(|home| &home.time_zone);
+            let labels = decoded.entities.iter().flat_map(|facts| &facts.labels);
+            for text in home.chain(labels) {
+                prop_assert!(matches!(text, Cow::Borrowed(_)), "{text} is a copy");
+            }
         }
 
         #[test]

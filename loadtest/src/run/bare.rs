@@ -28,6 +28,7 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::database::Database;
@@ -253,15 +254,19 @@ impl<'a> BareChain<'a> {
     }
 
     /// So many events are queued, then consumed and written: seconds and events from the moment of
-    /// the subscription on.
+    /// the subscription on, and processor seconds in a million of them by role.
     ///
     /// # Errors
     /// When broker or database refuse something, or there is no broker.
-    pub(super) async fn drain(&mut self, events: u64) -> anyhow::Result<Passed> {
+    pub(super) async fn drain(
+        &mut self,
+        events: u64,
+    ) -> anyhow::Result<(Passed, Map<String, Value>)> {
         let schedule = self.schedule(None);
         let way = self.open().await?.context("no broker")?;
         let sent = self.publisher(&way).await?.all(&schedule, events).await?;
         self.harness.at_rest().await;
+        let cpu_before = self.harness.cpu_s();
         let begun = Instant::now();
         let arrivals = delivered(&way.from, way.queue.clone(), schedule).await?;
         let channel = Some(way.from.clone());
@@ -271,13 +276,15 @@ impl<'a> BareChain<'a> {
             (written, last) = (written + batch.events, batch.answered);
         }
         drop(consumption);
+        let cpu_s_per_million = self.harness.cpu_s_per_million(&cpu_before, written);
         close(Some(way)).await;
-        Ok(Passed {
+        let passed = Passed {
             seconds: last.duration_since(begun).as_secs_f64(),
             sent,
             written,
             latencies: Histogram::new(3)?,
-        })
+        };
+        Ok((passed, cpu_s_per_million))
     }
 
     fn writing(&mut self) -> Option<(&mut Lines, Arc<Writer>)> {

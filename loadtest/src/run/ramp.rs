@@ -24,7 +24,6 @@ use super::harness::Harness;
 use super::latency::LatencyMs;
 use super::report::{ConnectionReport, Report, rounded};
 use super::settings::{Defaults, Load, Plan, RunArgs, rate_of};
-use super::usage::Role;
 use crate::progress::Progress;
 use criterion::Tried;
 use search::Search;
@@ -220,7 +219,7 @@ async fn bare(
     let mut steps = Vec::new();
     while let Some(rate) = search.next() {
         harness.at_rest().await;
-        let (at_s, cpu_before) = (begun.elapsed().as_secs_f64(), cpu_s(harness));
+        let (at_s, cpu_before) = (begun.elapsed().as_secs_f64(), harness.cpu_s());
         let firing = home.fire(rate, ramp.step).await?;
         let passed = chain.at_rate(rate, ramp.step).await?;
         drop(firing);
@@ -232,7 +231,7 @@ async fn bare(
             under_way: passed.sent.saturating_sub(passed.written),
             latency_ms: LatencyMs::of(&passed.latencies),
             drain_s: None,
-            cpu_s_per_million: per_million(&cpu_before, harness, passed.latencies.len()),
+            cpu_s_per_million: harness.cpu_s_per_million(&cpu_before, passed.latencies.len()),
             holds: true,
             reasons: Vec::new(),
         };
@@ -243,13 +242,13 @@ async fn bare(
     }
     harness.at_rest().await;
     progress.step("bare, as fast as it goes, with any delay");
-    let cpu_before = cpu_s(harness);
+    let cpu_before = harness.cpu_s();
     let flat_out = chain.flat_out(ramp.step).await?;
     Ok(Bare {
         parts: chain.parts(),
         unbounded_events_per_s: flat_out.events_per_s(),
         events: flat_out.written,
-        unbounded_cpu_s_per_million: per_million(&cpu_before, harness, flat_out.written),
+        unbounded_cpu_s_per_million: harness.cpu_s_per_million(&cpu_before, flat_out.written),
         steps,
     })
 }
@@ -263,7 +262,7 @@ async fn try_rate(
 ) -> anyhow::Result<Step> {
     harness.at_rest().await;
     let (sent_before, latencies_before) = (harness.sent(), harness.latencies_now().await?);
-    let cpu_before = cpu_s(harness);
+    let cpu_before = harness.cpu_s();
     let (step_begun, at_s) = (Instant::now(), begun.elapsed().as_secs_f64());
     let mut firing = harness.fire_load(&Load::House(ramp.step), rate);
     loop {
@@ -282,7 +281,7 @@ async fn try_rate(
     let sent = harness.sent() - sent_before;
     let stored = latencies.count() - latencies_before.count();
     let (said_s, _) = said_stored(harness, progress).await;
-    let cpu_s_per_million = per_million(&cpu_before, harness, harness.sent() - sent_before);
+    let cpu_s_per_million = harness.cpu_s_per_million(&cpu_before, harness.sent() - sent_before);
     let drain_s = said_s + drain(harness, progress, false).await?;
     let latencies = harness.latencies_now().await?.since(&latencies_before)?;
     let sent_at_last = harness.sent() - sent_before;
@@ -300,31 +299,6 @@ async fn try_rate(
     };
     step.judge(ramp.step);
     Ok(step)
-}
-
-fn cpu_s(harness: &Harness) -> Vec<(&'static str, f64)> {
-    harness.usage().sample();
-    let roles = Role::ALL.into_iter();
-    roles
-        .filter_map(|role| Some((role.as_str(), harness.usage().of(role)?.cpu_s)))
-        .collect()
-}
-
-/// By role, what was used since.
-fn per_million(
-    before: &[(&'static str, f64)],
-    harness: &Harness,
-    events: u64,
-) -> Map<String, Value> {
-    let after = cpu_s(harness).into_iter();
-    let used = before
-        .iter()
-        .zip(after)
-        .map(|((role, before), (_, after))| {
-            let used = (after - before) * 1e6 / events.max(1) as f64;
-            ((*role).to_owned(), rounded(used).into())
-        });
-    used.collect()
 }
 
 impl Step {

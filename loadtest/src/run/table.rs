@@ -171,6 +171,7 @@ fn drained(text: &mut String, backlog: &Value) {
         number("drain_events_per_s"),
         number("ready_s"),
     );
+    cost(text, &backlog["cpu_s_per_million"]);
     let estimate = &backlog["estimate"];
     if estimate.is_object() {
         let number = |name: &str| estimate[name].as_f64().unwrap_or_default();
@@ -194,6 +195,23 @@ fn drained(text: &mut String, backlog: &Value) {
             number("took_s"),
         );
     }
+}
+
+/// Processor seconds in a million events.
+fn cost(text: &mut String, by_role: &Value) {
+    let Some(by_role) = by_role.as_object() else {
+        return;
+    };
+    let used = by_role
+        .iter()
+        .filter_map(|(role, used)| Some(format!("{role} {:.1}", used.as_f64()?)));
+    let used: Vec<String> = used.collect();
+    let _ = writeln!(
+        text,
+        "{:<16} {} s CPU per million events",
+        "  cost",
+        used.join(", ")
+    );
 }
 
 fn stepped(text: &mut String, steps: &[Value]) {
@@ -223,6 +241,9 @@ fn beside_bare(text: &mut String, extra: &Map<String, Value>) {
     }
     if let Some(bare) = number("bare_events_per_s") {
         let _ = writeln!(text, "{:<16} {bare:.0} events/s", "bare chain");
+    }
+    if let Some(bare) = extra.get("bare") {
+        cost(text, &bare["cpu_s_per_million"]);
     }
     if let Some(bare) = number("bare_unbounded_events_per_s") {
         let _ = writeln!(text, "{:<16} {bare:.0} events/s, with any delay", "");

@@ -1,7 +1,14 @@
-//! What the processes say that they have stored.
+//! What the processes say that they have stored, and what they and the services have used.
+
+use serde_json::{Map, Value};
 
 use super::Harness;
 use crate::run::latency::Latencies;
+use crate::run::report::rounded;
+use crate::run::usage::Role;
+
+/// Processor seconds by role.
+pub(in crate::run) type CpuSeconds = Vec<(&'static str, f64)>;
 
 impl Harness {
     /// What all running processes have measured so far, with those that have ended.
@@ -17,5 +24,29 @@ impl Harness {
     pub(in crate::run) async fn said_stored(&self) -> u64 {
         let latencies = self.latencies_now().await;
         latencies.map_or(0, |latencies| latencies.count())
+    }
+
+    /// What every role has used so far.
+    pub(in crate::run) fn cpu_s(&self) -> CpuSeconds {
+        self.usage().sample();
+        let roles = Role::ALL.into_iter();
+        roles
+            .filter_map(|role| Some((role.as_str(), self.usage().of(role)?.cpu_s)))
+            .collect()
+    }
+
+    /// What every role has used since, in a million of so many events.
+    pub(in crate::run) fn cpu_s_per_million(
+        &self,
+        before: &CpuSeconds,
+        events: u64,
+    ) -> Map<String, Value> {
+        let used = self.cpu_s().into_iter().map(|(role, after)| {
+            let before = before.iter().find(|(name, _)| *name == role);
+            let used = after - before.map_or(0.0, |(_, before)| *before);
+            let of_a_million = used * 1e6 / events.max(1) as f64;
+            (role.to_owned(), rounded(of_a_million).into())
+        });
+        used.collect()
     }
 }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::search::TRIES;
+
 const SENT_SHARE_MIN: f64 = 0.95;
 const P99_MS_MAX: f64 = 250.0;
 /// Of a second: events that may be on their way at the end of a step.
@@ -53,7 +55,7 @@ pub(super) fn words(step: Duration) -> String {
     format!(
         "a rate holds if in {} s of it at least {:.0} % of the events were sent, at the end no more \
          than {UNDER_WAY_S_MAX} s of events were not stored, and p99 is at most {P99_MS_MAX:.0} ms; \
-         one that does not is tried once more; the bare chain's, too",
+         one that does not is tried {TRIES} times in all; the bare chain's, too",
         step.as_secs(),
         SENT_SHARE_MIN * 100.0
     )

@@ -1,15 +1,19 @@
 //! Which rate to try next. Pure.
 
+/// Of a rate that does not hold.
+pub(super) const TRIES: u32 = 3;
+
 /// Twice as much until one does not hold, then between the last two.
 ///
-/// A rate that does not hold is tried once more: one pause of the database, a compaction, is all that
-/// a step of seconds needs to fail.
+/// A rate that does not hold is tried again, [`TRIES`] times in all: one pause of the database, or of
+/// its disk, is all that a step of seconds needs to fail.
 #[derive(Debug)]
 pub(super) struct Search {
     next: Option<f64>,
     holds: Option<f64>,
     too_much: Option<f64>,
-    failed_once: Option<f64>,
+    /// How often the rate to try has failed.
+    failures: u32,
     max: f64,
     precision: f64,
 }
@@ -22,7 +26,7 @@ impl Search {
             next: Some(first.min(max)),
             holds: None,
             too_much: None,
-            failed_once: None,
+            failures: 0,
             max,
             precision,
         }
@@ -35,9 +39,13 @@ impl Search {
 
     /// What became of it.
     pub(super) fn tell(&mut self, rate: f64, holds: bool) {
-        if !holds && self.failed_once.replace(rate) != Some(rate) {
-            return;
+        if !holds {
+            self.failures += 1;
+            if self.failures < TRIES {
+                return;
+            }
         }
+        self.failures = 0;
         if holds {
             self.holds = Some(self.holds.map_or(rate, |best| best.max(rate)));
         } else {
@@ -88,11 +96,11 @@ mod tests {
     #[test]
     fn it_ends_at_its_limits() {
         assert_eq!(found(1e9, 1_000.0, 4_000.0), (Some(4_000.0), 3));
-        assert_eq!(found(0.5, 4.0, 4_000.0), (None, 3 * 2));
+        assert_eq!(found(0.5, 4.0, 4_000.0), (None, 3 * TRIES as usize));
         // Between whole rates, and where the first one failed by chance.
         assert_eq!(found(3.5, 4.0, 4_000.0).0, Some(3.0));
         let mut search = Search::new(100.0, 200.0, 1.1);
-        for _ in 0..2 {
+        for _ in 0..TRIES {
             assert_eq!(search.next(), Some(100.0));
             search.tell(100.0, false);
         }
