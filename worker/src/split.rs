@@ -54,7 +54,7 @@ impl Splitter {
                 ),
             ]
         });
-        let payload = Bytes::from(delivery.payload);
+        let payload = Bytes::from(ha_frame::unpacked(delivery.payload));
         let singles = match ha_frame::decode(&payload) {
             Ok(frame) => singles(&frame),
             Err(_) => vec![payload.clone()],

@@ -25,7 +25,7 @@ pub struct SubscriptionOptions {
 pub struct Delivery {
     /// Identifies the delivery on its channel.
     pub tag: u64,
-    /// The body; unpacked, if it travelled packed.
+    /// The body as it came; a frame may be packed ([`ha_frame::unpacked`]).
     pub payload: Vec<u8>,
     /// How often the message was delivered before (quorum queues count; 0 the first time).
     pub delivery_count: u64,
@@ -148,15 +148,9 @@ pub(crate) fn received(delivery: LapinDelivery) -> Delivery {
         Some(AMQPValue::ShortShortInt(count)) => u64::try_from(*count).unwrap_or(0),
         _ => 0,
     };
-    let encoding = delivery.properties.content_encoding().as_ref();
-    let says_packed = encoding.is_some_and(|encoding| encoding.as_str() == ha_frame::ZSTD);
-    // A letter that an older worker made of a packed frame does not say so.
-    let is_packed = says_packed || ha_frame::is_packed(&delivery.data);
-    let unpacked = is_packed.then(|| ha_frame::unpack(&delivery.data));
     Delivery {
         tag: delivery.delivery_tag,
-        // What cannot be unpacked is no frame: it stays as it came, and becomes a dead letter.
-        payload: unpacked.and_then(Result::ok).unwrap_or(delivery.data),
+        payload: delivery.data,
         delivery_count,
         is_redelivered: delivery.redelivered,
         headers,

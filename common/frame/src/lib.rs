@@ -12,7 +12,7 @@ mod packing;
 pub use codec::{DecodeError, decode, encode, version};
 pub use envelope::{Envelope, Frame, Origin, Replay};
 pub use facts::{EntityFacts, HomeFacts, WeatherFacts};
-pub use packing::{ZSTD, is_packed, pack, packed_from, unpack};
+pub use packing::{ZSTD, is_packed, pack, packed_from, unpack, unpacked, with_unpacked};
 
 /// The frame layout that this build writes, and the newest that it reads.
 pub const VERSION: u16 = 1;

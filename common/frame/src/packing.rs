@@ -16,10 +16,15 @@ const UNPACKED_BYTES_MAX: u64 = 34 << 20;
 /// (`cargo bench -p ha-frame`).
 const LEVEL: i32 = -3;
 
+/// Room that a thread keeps for the frames to come; a larger one has its own.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
 thread_local! {
     // A context is some hundred kilobytes, not to be made for each frame.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    // Frames are some hundred kilobytes, too: the allocator tidies itself up for each.
+    static UNPACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Packs, fast rather than small.
@@ -57,6 +62,40 @@ pub fn is_packed(bytes: &[u8]) -> bool {
 /// # Errors
 /// Not Zstandard, not whole, or what it says of its size is nothing, a lie, or more than 34 MiB: no frame.
 pub fn unpack(packed: &[u8]) -> io::Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    unpack_into(packed, &mut frame)?;
+    Ok(frame)
+}
+
+/// The frame of a payload that may be packed; the payload itself where it is not, or cannot be
+/// unpacked and so is no frame.
+#[must_use]
+pub fn unpacked(payload: Vec<u8>) -> Vec<u8> {
+    match is_packed(&payload) {
+        true => unpack(&payload).unwrap_or(payload),
+        false => payload,
+    }
+}
+
+/// Gives what [`unpacked`] gives to `look`, without room of its own.
+pub fn with_unpacked<T>(payload: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
+    if !is_packed(payload) {
+        return look(payload);
+    }
+    let mut frame = UNPACKED.take();
+    frame.clear();
+    let found = match unpack_into(payload, &mut frame) {
+        Ok(()) => look(&frame),
+        Err(_) => look(payload),
+    };
+    if frame.capacity() <= KEPT_BYTES_MAX {
+        UNPACKED.set(frame);
+    }
+    found
+}
+
+/// Unpacks to an empty vector.
+fn unpack_into(packed: &[u8], frame: &mut Vec<u8>) -> io::Result<()> {
     let size = match get_frame_content_size(packed) {
         Ok(Some(size)) => size,
         Ok(None) => return Err(io::Error::other("it does not say its size")),
@@ -71,7 +110,9 @@ pub fn unpack(packed: &[u8]) -> io::Result<Vec<u8>> {
             None => kept.insert(Decompressor::new()?),
         };
         // Nothing is taken beyond what the size said.
-        decompressor.decompress(packed, size as usize)
+        frame.reserve_exact(size as usize);
+        decompressor.decompress_to_buffer(packed, frame)?;
+        Ok(())
     })
 }
 
@@ -87,6 +128,14 @@ mod tests {
         assert!(packed.len() * 10 < frame.len(), "{} bytes", packed.len());
         assert_eq!(unpack(&packed).unwrap(), frame.as_bytes());
         assert_eq!(unpack(&pack(&[]).unwrap()).unwrap(), b"");
+        assert_eq!(unpacked(packed.clone()), frame.as_bytes());
+        assert_eq!(unpacked(b"a frame".to_vec()), b"a frame");
+        let small = pack(b"small").unwrap();
+        for _ in 0..2 {
+            with_unpacked(&packed, |payload| assert_eq!(payload, frame.as_bytes()));
+            with_unpacked(&small, |payload| assert_eq!(payload, b"small"));
+            with_unpacked(b"a frame", |payload| assert_eq!(payload, b"a frame"));
+        }
     }
 
     #[test]
@@ -96,6 +145,8 @@ mod tests {
             assert!(unpack(&packed[..torn]).is_err(), "{torn} bytes");
         }
         assert!(unpack(b"not packed").is_err());
+        assert_eq!(unpacked(packed[..5].to_vec()), packed[..5]);
+        with_unpacked(&packed[..5], |payload| assert_eq!(payload, &packed[..5]));
         let bomb = pack(&vec![0; UNPACKED_BYTES_MAX as usize + 1]).unwrap();
         assert!(unpack(&bomb).is_err());
         // One after the other: the first says how large it is, the second comes on top.

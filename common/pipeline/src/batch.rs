@@ -47,7 +47,8 @@ impl Source {
     const OF_NO_EVENT: u32 = u32::MAX;
 }
 
-/// A frame whose events are not settled; its bytes are kept for the letters of refused points.
+/// A frame whose events are not settled; its bytes are kept, as they came, for the letters of refused
+/// points.
 #[derive(Debug)]
 pub(crate) struct HeldFrame<T> {
     pub ticket: T,
@@ -77,17 +78,23 @@ impl<T: Ticket> Batch<T> {
             mut replay,
             mut ticket,
         } = work;
-        match ha_frame::decode(&payload) {
+        let newer = ha_frame::with_unpacked(&payload, |bytes| match ha_frame::decode(bytes) {
             Ok(frame) => {
                 replay = replay.or(frame.replay);
                 self.add_events(&frame, replay, &mut ticket, stages);
+                None
             }
-            Err(DecodeError::NewerVersion { found }) => return Err((ticket, found)),
+            Err(DecodeError::NewerVersion { found }) => Some(found),
             Err(error) => {
-                let letter = Letter::undecodable(payload.clone(), &error).replayed(replay);
+                let bytes = Bytes::copy_from_slice(bytes);
+                let letter = Letter::undecodable(bytes, &error).replayed(replay);
                 ticket.became_letter(0, &letter);
                 self.letters.push(letter);
+                None
             }
+        });
+        if let Some(found) = newer {
+            return Err((ticket, found));
         }
         self.frames.push(HeldFrame {
             ticket,
@@ -191,10 +198,12 @@ impl<T: Ticket> Batch<T> {
     pub fn letter_for(&mut self, point: usize, error: &str) -> Option<Letter> {
         let source = self.sources.get(point)?;
         let held = self.frames.get_mut(source.frame as usize)?;
-        let frame = ha_frame::decode(&held.payload).ok()?;
-        let envelope = frame.envelopes.get(source.envelope as usize)?;
-        let letter = Letter::of_event(Reason::SinkRejected, "sink", &error, envelope);
-        let letter = letter.replayed(held.replay);
+        let letter = ha_frame::with_unpacked(&held.payload, |bytes| {
+            let frame = ha_frame::decode(bytes).ok()?;
+            let envelope = frame.envelopes.get(source.envelope as usize)?;
+            let letter = Letter::of_event(Reason::SinkRejected, "sink", &error, envelope);
+            Some(letter.replayed(held.replay))
+        })?;
         held.ticket.became_letter(source.envelope as usize, &letter);
         Some(letter)
     }

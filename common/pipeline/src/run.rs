@@ -32,7 +32,7 @@ const AGES_UNDER_LOAD: u32 = 4;
 /// A frame to store, and what its sender wants back when that is done.
 #[derive(Debug)]
 pub struct Work<T> {
-    /// An encoded frame.
+    /// An encoded frame, packed or as it is.
     pub payload: Bytes,
     /// Set when the frame is a dead letter that was sent again; a frame may also say so itself.
     pub replay: Option<Replay>,

@@ -36,7 +36,7 @@ impl Letters {
             let reason = delivery
                 .header_text(REASON)
                 .or_else(|| delivery.death().map(|death| death.reason));
-            letters.take(&delivery.payload, reason);
+            ha_frame::with_unpacked(&delivery.payload, |frame| letters.take(frame, reason));
         }
         reader.close().await?;
         Ok(letters)

@@ -78,7 +78,7 @@ impl Letter {
         let death = delivery.death();
         let count = delivery.delivery_count;
         let handle = Handle::Tag(delivery.tag);
-        let mut letter = Self::read(handle, headers, delivery.payload.into());
+        let mut letter = Self::read(handle, headers, ha_frame::unpacked(delivery.payload).into());
         letter.delivery_count = count;
         if letter.reason.is_empty() {
             let (reason, error, at_s) = match death {

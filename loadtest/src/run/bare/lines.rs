@@ -10,6 +10,7 @@ use ha_point::{FieldKey, Point, Prefix, Value, encode_line};
 use ha_sink::InfluxDb;
 use ha_sink::query::Series;
 use jiff::Timestamp;
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::Value as Json;
 
 use crate::run::database::{MEASUREMENT, TimeRange, where_clause};
@@ -21,14 +22,53 @@ const STEP_NS: i64 = 20_000;
 /// Nanoseconds since the epoch have so many digits in this century, and a line has an end.
 const TIME_BYTES: usize = 20;
 
-/// Lines of different points for ever: the sample again and again, and times that rise.
+/// The random part of a context's identifier, 16 digits of five bits (a ULID).
+const RANDOM_DIGITS: usize = 16;
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Lines of different points for ever: the sample again and again, times that rise, and identifiers of
+/// contexts that are all different, as the product's are: a database packs texts that come again into
+/// less.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
-    /// Everything before the time.
-    heads: Vec<Vec<u8>>,
+    heads: Vec<Head>,
     series: usize,
+    random: SmallRng,
     next: u64,
     begin_ns: i64,
+}
+
+/// A line up to its time.
+#[derive(Debug, Clone)]
+struct Head {
+    line: Vec<u8>,
+    /// Where the random part of its context's identifier stands, if it has one.
+    random_at: Option<usize>,
+}
+
+impl Head {
+    fn new(line: Vec<u8>) -> Self {
+        const NAME: &[u8] = b"context_id=\"";
+        let named = line.windows(NAME.len()).position(|window| window == NAME);
+        let random_at = named.and_then(|named| {
+            let text = &line[named + NAME.len()..];
+            let digits = text.iter().position(|byte| *byte == b'"')?;
+            let time_digits = digits.checked_sub(RANDOM_DIGITS)?;
+            Some(named + NAME.len() + time_digits)
+        });
+        Self { line, random_at }
+    }
+
+    fn append(&self, random: u128, body: &mut Vec<u8>) {
+        let begins = body.len();
+        body.extend_from_slice(&self.line);
+        if let Some(random_at) = self.random_at {
+            let digits = &mut body[begins + random_at..][..RANDOM_DIGITS];
+            for (place, digit) in digits.iter_mut().enumerate() {
+                *digit = DIGITS[(random >> (5 * place)) as usize & 31];
+            }
+        }
+    }
 }
 
 impl Lines {
@@ -64,8 +104,9 @@ impl Lines {
         lines.sort_by_key(|(time_ns, _)| *time_ns);
         let now_ns = i64::try_from(Timestamp::now().as_nanosecond())?;
         Ok(Self {
-            heads: lines.into_iter().map(|(_, line)| line).collect(),
+            heads: lines.into_iter().map(|(_, line)| Head::new(line)).collect(),
             series: series.len(),
+            random: SmallRng::seed_from_u64(0),
             next: 0,
             begin_ns: (now_ns - BEGIN_BEFORE_NOW_NS) / 1_000 * 1_000,
         })
@@ -73,7 +114,11 @@ impl Lines {
 
     /// Bytes of a line, with its time and its end.
     pub(super) fn mean_bytes(&self) -> f64 {
-        let bytes: usize = self.heads.iter().map(|head| head.len() + TIME_BYTES).sum();
+        let bytes: usize = self
+            .heads
+            .iter()
+            .map(|head| head.line.len() + TIME_BYTES)
+            .sum();
         (bytes as f64 / self.heads.len() as f64).round()
     }
 
@@ -89,7 +134,7 @@ impl Lines {
             let steps = i64::try_from(self.next).unwrap_or(i64::MAX);
             let time_ns = self.begin_ns.saturating_add(steps.saturating_mul(STEP_NS));
             self.next += 1;
-            body.extend_from_slice(&self.heads[at]);
+            self.heads[at].append(self.random.random(), body);
             // Writing to memory does not fail.
             let _ = writeln!(body, "{time_ns}");
         }
@@ -239,8 +284,11 @@ mod tests {
     #[test]
     fn times_rise_and_lie_in_the_past() {
         let mut lines = Lines {
-            heads: vec![b"a x=1 ".to_vec(), b"b x=1 ".to_vec()],
+            heads: [&b"a x=1 "[..], b"b x=1 "]
+                .map(|line| Head::new(line.to_vec()))
+                .into(),
             series: 2,
+            random: SmallRng::seed_from_u64(0),
             next: 0,
             begin_ns: 1_000,
         };
@@ -250,5 +298,19 @@ mod tests {
         let text = String::from_utf8(body).unwrap();
         assert_eq!(text, "a x=1 1000\nb x=1 21000\na x=1 41000\n");
         assert_eq!(lines.mean_bytes(), 26.0);
+    }
+
+    #[test]
+    fn contexts_are_different_and_nothing_else_is() {
+        let line = br#"a context_id="01HZZZZZZZ0123456789ABCDEF",x="01HZZZZZZZ0123456789ABCDEF" "#;
+        let head = Head::new(line.to_vec());
+        let mut body = Vec::new();
+        head.append(0, &mut body);
+        let zeros = r#"a context_id="01HZZZZZZZ0000000000000000",x="01HZZZZZZZ0123456789ABCDEF" "#;
+        assert_eq!(String::from_utf8(body).unwrap(), zeros);
+        assert_eq!(
+            Head::new(br#"a context_id="short" "#.to_vec()).random_at,
+            None
+        );
     }
 }
