@@ -107,7 +107,9 @@ async fn a_line_that_the_database_refuses_is_a_letter_and_the_others_are_stored(
     })
     .await;
     let mut running = Running::start(sink, options());
-    running.send(1, frame(&events(20))).await;
+    // Packed, as frames of many events come from the broker; the letter is not.
+    let packed = ha_frame::pack(&frame(&events(20))).unwrap();
+    running.send(1, packed).await;
     running
         .send(2, frame(&[state_changed("light.l", "on", 50)]))
         .await;
@@ -117,8 +119,12 @@ async fn a_line_that_the_database_refuses_is_a_letter_and_the_others_are_stored(
         "{both:?}"
     );
     assert_eq!(*running.state.borrow(), SinkState::Available);
+    running.send(3, ha_frame::pack(b"rubbish").unwrap()).await;
+    assert_eq!(running.outcome().await, Outcome::Settled(3));
     let (_, letters) = running.finish().await;
-    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    assert_eq!(letters[1].reason, Reason::Undecodable);
+    assert_eq!(letters[1].payload, b"rubbish".as_slice());
     let letter = &letters[0];
     assert_eq!(
         (letter.reason, letter.stage),
