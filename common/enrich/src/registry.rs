@@ -50,9 +50,7 @@ pub fn tag<'a>(point: &mut Point<'a>, facts: &'a [EntityFacts<'_>], wanted: &[Ex
         return;
     }
     let entity_id = point.tags.iter().find(|(name, _)| name == "entity_id");
-    let Some(found) = entity_id
-        .and_then(|(_, entity_id)| facts.iter().find(|facts| facts.entity_id == *entity_id))
-    else {
+    let Some(found) = entity_id.and_then(|(_, entity_id)| of_entity(facts, entity_id)) else {
         return;
     };
     for tag in wanted {
@@ -69,6 +67,15 @@ pub fn tag<'a>(point: &mut Point<'a>, facts: &'a [EntityFacts<'_>], wanted: &[Ex
             point.tag(tag.as_str(), value);
         }
     }
+}
+
+/// The producer sorts them; who else writes frames need not.
+fn of_entity<'f, 'a>(facts: &'f [EntityFacts<'a>], entity_id: &str) -> Option<&'f EntityFacts<'a>> {
+    let sorted = facts.binary_search_by(|facts| facts.entity_id.as_ref().cmp(entity_id));
+    sorted.map_or_else(
+        |_| facts.iter().find(|facts| facts.entity_id == entity_id),
+        |found| facts.get(found),
+    )
 }
 
 #[cfg(test)]

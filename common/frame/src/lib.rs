@@ -8,6 +8,7 @@ mod codec;
 mod envelope;
 mod facts;
 mod packing;
+mod usual;
 
 pub use codec::{DecodeError, decode, encode, version};
 pub use envelope::{Envelope, Frame, Origin, Replay};

@@ -66,6 +66,17 @@ impl<T: Ticket> Batch<T> {
         }
     }
 
+    /// Gives away what it holds and goes on empty, with room for as much again.
+    pub fn close(&mut self) -> Self {
+        let next = Self {
+            points: self.points.of_same_size(),
+            sources: Vec::with_capacity(self.sources.len()),
+            frames: Vec::with_capacity(self.frames.len()),
+            letters: Vec::new(),
+        };
+        std::mem::replace(self, next)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }

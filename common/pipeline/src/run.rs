@@ -190,7 +190,7 @@ impl<D: DeadLetters> Pipeline<D> {
             let ready = closed || (input.is_empty() && due.is_some_and(|due| due <= now));
             if slot_free && !open.is_empty() && (full || ready) {
                 last_left = Some(now);
-                let batch = std::mem::replace(&mut open, Batch::new(self.writer.sink.format()));
+                let batch = open.close();
                 let writer = Arc::clone(&self.writer);
                 writes.spawn(async move { writer.settle(batch).await });
                 continue;

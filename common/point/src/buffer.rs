@@ -2,6 +2,7 @@
 
 use crate::json::encode_row;
 use crate::{Point, encode_line};
+use std::sync::Arc;
 
 /// Which encoding the sink takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +26,10 @@ pub struct Row {
     pub time_ns: i64,
 }
 
-/// Lines of line protocol in one piece of memory.
+/// Lines of line protocol in one piece of memory, which can be shared with who compresses it.
 #[derive(Debug, Default)]
 pub struct Lines {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     ends: Vec<usize>,
 }
 
@@ -51,6 +52,18 @@ impl PointBuffer {
         }
     }
 
+    /// An empty buffer with room for as much as this one holds.
+    #[must_use]
+    pub fn of_same_size(&self) -> Self {
+        match self {
+            Self::Lines(lines) => Self::Lines(Lines {
+                bytes: Arc::new(Vec::with_capacity(lines.bytes.len())),
+                ends: Vec::with_capacity(lines.ends.len()),
+            }),
+            Self::Rows(rows) => Self::Rows(Vec::with_capacity(rows.len())),
+        }
+    }
+
     /// Seals and encodes a point. False (and nothing kept) if the point has no field to write.
     pub fn push(&mut self, mut point: Point<'_>) -> bool {
         if !point.seal() {
@@ -58,7 +71,7 @@ impl PointBuffer {
         }
         match self {
             Self::Lines(lines) => {
-                encode_line(&point, &mut lines.bytes);
+                encode_line(&point, Arc::make_mut(&mut lines.bytes));
                 lines.ends.push(lines.bytes.len());
             }
             Self::Rows(rows) => rows.push(encode_row(&point)),
@@ -98,9 +111,8 @@ impl PointBuffer {
         match self {
             Self::Lines(lines) => {
                 lines.ends.truncate(points);
-                lines
-                    .bytes
-                    .truncate(lines.ends.last().copied().unwrap_or(0));
+                let end = lines.ends.last().copied().unwrap_or(0);
+                Arc::make_mut(&mut lines.bytes).truncate(end);
             }
             Self::Rows(rows) => rows.truncate(points),
         }
@@ -110,7 +122,7 @@ impl PointBuffer {
 impl Lines {
     /// All lines, each with its line break.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &Arc<Vec<u8>> {
         &self.bytes
     }
 
@@ -170,7 +182,9 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines.slice(0, 1).starts_with(b"m,a=\"q\",b=one "));
         assert!(lines.slice(1, 2).ends_with(b" 5\n"));
-        assert_eq!(lines.slice(0, 2), lines.bytes());
+        assert_eq!(lines.slice(0, 2), lines.bytes().as_slice());
+        let next = buffer.of_same_size();
+        assert!(next.is_empty() && next.bytes_len() == 0);
         assert_eq!(lines.slice(1, 1), b"");
         assert_eq!(lines.slice(2, 9), b"");
     }

@@ -9,6 +9,7 @@ mod options;
 mod probe;
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use flate2::{Compression, write::GzEncoder};
@@ -100,12 +101,9 @@ impl InfluxDb {
                 None => Isolation::new(lines, answer),
             },
         };
-        let mut body = Vec::new();
         while let Some(part) = isolation.next_part() {
-            body.clear();
-            for &line in part {
-                body.extend_from_slice(lines.slice(line, line + 1));
-            }
+            let part = part.iter().map(|line| lines.slice(*line, *line + 1));
+            let body = Arc::new(part.collect::<Vec<_>>().concat());
             match self.post(&body).await.ending() {
                 Ok(outcome) => return outcome,
                 Err(answer) => isolation.answered(answer),
@@ -127,7 +125,7 @@ impl InfluxDb {
 
     /// Whether the database takes writes for this bucket from us at all. Never [`Answer::Lines`].
     async fn post_no_points(&self) -> Answer {
-        match self.post(NO_POINTS).await {
+        match self.post(&Arc::new(NO_POINTS.to_vec())).await {
             Answer::Lines(words) if words.is_about_missing_points() => Answer::Stored,
             Answer::Lines(words) | Answer::TooLarge(words) => Answer::Refused {
                 reason: self.options.redacted(&format!(
@@ -142,7 +140,7 @@ impl InfluxDb {
     }
 
     /// Sends one body and judges what came back.
-    async fn post(&self, lines: &[u8]) -> Answer {
+    async fn post(&self, lines: &Arc<Vec<u8>>) -> Answer {
         let request = self
             .authorized(self.client.post(self.write_url.clone()))
             .timeout(self.options.timeout)
@@ -222,11 +220,11 @@ pub(crate) async fn beginning(mut response: reqwest::Response) -> Result<Vec<u8>
     Ok(body)
 }
 
-async fn compressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+async fn compressed(bytes: &Arc<Vec<u8>>) -> std::io::Result<Vec<u8>> {
     if bytes.len() <= COMPRESS_INLINE_BYTES_MAX {
         return gzip(bytes);
     }
-    let bytes = bytes.to_vec();
+    let bytes = Arc::clone(bytes);
     tokio::task::spawn_blocking(move || gzip(&bytes))
         .await
         .map_err(std::io::Error::other)?

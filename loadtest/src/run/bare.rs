@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all, try_join_all};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
@@ -100,11 +100,11 @@ impl Passed {
     }
 }
 
-/// The two ends of a queue of its own.
+/// The two ends of a queue of its own; the one has as many connections as there are homes.
 struct Way {
-    publishing: Connection,
+    publishing: Vec<Connection>,
     consuming: Connection,
-    to: Channel,
+    to: Vec<Channel>,
     from: Channel,
     queue: ShortString,
 }
@@ -181,9 +181,10 @@ impl<'a> BareChain<'a> {
         let (sent, mut written, mut latencies) = (AtomicU64::new(0), 0, Histogram::new(3)?);
         let (sending, arrivals): (BoxFuture<'_, anyhow::Result<()>>, Arrivals) = match &way {
             Some(way) => {
-                let publisher = self.publisher(way).await?;
+                let publishers = self.publishers(way).await?;
                 let arrivals = delivered(&way.from, way.queue.clone(), schedule.clone()).await?;
-                (publisher.on_time(&schedule, lasts, &sent).boxed(), arrivals)
+                let sending = Publisher::on_time(publishers, &schedule, lasts, &sent);
+                (sending.boxed(), arrivals)
             }
             None => {
                 sent.store((rate * lasts.as_secs_f64()) as u64, Ordering::Relaxed);
@@ -303,9 +304,19 @@ impl<'a> BareChain<'a> {
         Schedule::new(sizes, rate)
     }
 
+    /// One of them, to go as fast as it goes.
     async fn publisher(&self, way: &Way) -> anyhow::Result<Publisher> {
+        let channel = way.to.first().context("no channel")?;
+        self.publisher_on(channel, way).await
+    }
+
+    async fn publishers(&self, way: &Way) -> anyhow::Result<Vec<Publisher>> {
+        try_join_all(way.to.iter().map(|to| self.publisher_on(to, way))).await
+    }
+
+    async fn publisher_on(&self, to: &Channel, way: &Way) -> anyhow::Result<Publisher> {
         let frames = self.frames.clone().context("no frames")?;
-        Publisher::new(way.to.clone(), way.queue.clone(), frames).await
+        Publisher::new(to.clone(), way.queue.clone(), frames).await
     }
 
     /// A fresh queue, with separate connections, as the product has.
@@ -314,13 +325,16 @@ impl<'a> BareChain<'a> {
             return Ok(None);
         }
         let broker = self.harness.queues().context("no broker")?.broker();
-        let (publishing, consuming) = (broker.connect().await?, broker.connect().await?);
+        let consuming = broker.connect().await?;
+        let (mut publishing, mut to) = (Vec::new(), Vec::new());
+        for _ in 0..self.harness.plan().homes {
+            let connection = broker.connect().await?;
+            to.push(connection.create_channel().await?);
+            publishing.push(connection);
+        }
         let queue = ShortString::try_new(ha_services::Services::unique_name("bare"))
             .map_err(|_| anyhow::anyhow!("the queue's name is too long"))?;
-        let (to, from) = (
-            publishing.create_channel().await?,
-            consuming.create_channel().await?,
-        );
+        let from = consuming.create_channel().await?;
         let mut arguments = FieldTable::default();
         let quorum = AMQPValue::LongString("quorum".into());
         arguments.insert("x-queue-type".into(), quorum);
@@ -328,7 +342,8 @@ impl<'a> BareChain<'a> {
             durable: true,
             ..QueueDeclareOptions::default()
         };
-        to.queue_declare(queue.clone(), declare, arguments).await?;
+        from.queue_declare(queue.clone(), declare, arguments)
+            .await?;
         Ok(Some(Way {
             publishing,
             consuming,
@@ -344,7 +359,8 @@ impl<'a> BareChain<'a> {
 async fn close(way: Option<Way>) {
     let Some(way) = way else { return };
     let closing = async {
-        let _ = way.publishing.close(200, "done".into()).await;
+        let publishing = way.publishing.iter();
+        join_all(publishing.map(|connection| connection.close(200, "done".into()))).await;
         let delete = QueueDeleteOptions::default();
         let _ = way.from.queue_delete(way.queue, delete).await;
         let _ = way.consuming.close(200, "done".into()).await;

@@ -8,7 +8,8 @@ use ha_settings::{Problems, number};
 use super::Output;
 use super::settings::{Defaults, Mode, Plan, RunArgs};
 
-const HOMES_MAX: usize = 1_000;
+/// Each is a process.
+pub(super) const HOMES_MAX: usize = 1_000;
 
 /// Settings of `loadtest run homes`, as given.
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ mod search;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ha_settings::{Problems, seconds};
+use ha_settings::{Problems, number, seconds};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,10 @@ use super::bare::{BareChain, Home, Parts};
 use super::conduct::conduct;
 use super::drive::{Drive, connections, drain, said_stored, show};
 use super::harness::Harness;
+use super::homes::HOMES_MAX;
 use super::latency::LatencyMs;
 use super::report::{ConnectionReport, Report, rounded};
-use super::settings::{Defaults, Load, Plan, RunArgs, rate_of};
+use super::settings::{Defaults, Load, Mode, Plan, RunArgs, rate_of};
 use crate::progress::Progress;
 use criterion::Tried;
 use search::Search;
@@ -40,6 +41,10 @@ pub struct RampArgs {
     /// How long each rate must hold
     #[arg(long, default_value = "20", value_name = "TIME")]
     step_seconds: String,
+    /// Simulated Home Assistants, each with a producer process of its own, that share the rate; the
+    /// bare chain then has as many publishers
+    #[arg(long, default_value = "1", value_name = "COUNT")]
+    homes: String,
     /// Leave out the bare chain
     #[arg(long)]
     no_bare: bool,
@@ -61,6 +66,7 @@ impl RampArgs {
     pub fn resolve(self, problems: &mut Problems) -> Option<(Ramp, Output)> {
         let rate_max = rate_of(problems, "--rate-max", &self.rate_max);
         let step = seconds(problems, "--step-seconds", &self.step_seconds);
+        let homes = number(problems, "--homes", &self.homes, 1..=HOMES_MAX);
         if self.run.seconds.is_some() {
             problems.other("--seconds is for other scenarios; a ramp has --step-seconds");
         }
@@ -70,7 +76,11 @@ impl RampArgs {
             duration: step,
             drain: "120",
         };
-        let plan = self.run.resolve_alone(problems, "a ramp", &defaults)?;
+        let mut plan = self.run.resolve_alone(problems, "a ramp", &defaults)?;
+        if homes > 1 && plan.mode != Mode::Queue {
+            problems.other("`--homes` is about one broker for all: --mode queue");
+        }
+        plan.homes = homes;
         let ramp = Ramp {
             plan,
             rate_max,

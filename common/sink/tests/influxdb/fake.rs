@@ -119,9 +119,9 @@ async fn the_request_is_the_documented_one() {
     );
     assert_eq!(seen[0].headers["authorization"], "Token sekret");
     assert!(!seen[0].headers.contains_key("content-encoding"));
-    assert_eq!(seen[0].body.as_bytes(), lines(&small).bytes());
+    assert_eq!(seen[0].body.as_bytes(), lines(&small).bytes().as_slice());
     assert_eq!(seen[1].headers["content-encoding"], "gzip");
-    assert_eq!(seen[1].body.as_bytes(), lines(&large).bytes());
+    assert_eq!(seen[1].body.as_bytes(), lines(&large).bytes().as_slice());
     assert_eq!(seen[2].uri, "/write?db=home&precision=n");
     assert_eq!(seen[2].headers["authorization"], "Basic dTpw");
     assert!(!seen[2].headers.contains_key("content-encoding"));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use futures_util::future::try_join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
@@ -44,16 +45,34 @@ impl Publisher {
         })
     }
 
-    /// Each frame when it is due, for so long; counts what was published. All is confirmed when it
-    /// returns.
+    /// Each frame when it is due, for so long; counts what was published. Several share the frames in
+    /// turn. All is confirmed when it returns.
     pub(super) async fn on_time(
-        mut self,
+        publishers: Vec<Self>,
         schedule: &Schedule,
         lasts: Duration,
         sent: &AtomicU64,
     ) -> anyhow::Result<()> {
+        let count = publishers.len();
+        let all = publishers.into_iter().zip(0..).map(|(publisher, first)| {
+            let numbers = (first..).step_by(count);
+            publisher.in_turn(numbers, schedule, lasts, sent)
+        });
+        match try_join_all(all).await?.into_iter().next() {
+            Some(publisher) => publisher.end().await,
+            None => bail!("no publisher"),
+        }
+    }
+
+    async fn in_turn(
+        mut self,
+        numbers: impl Iterator<Item = u64>,
+        schedule: &Schedule,
+        lasts: Duration,
+        sent: &AtomicU64,
+    ) -> anyhow::Result<Self> {
         let end = schedule.begun() + lasts;
-        for number in 0.. {
+        for number in numbers {
             let due = schedule.due(number);
             // A publisher that is behind has until the end, too.
             if due > end || Instant::now() >= end {
@@ -63,7 +82,8 @@ impl Publisher {
             self.publish(schedule, number).await?;
             sent.fetch_add(schedule.events(number).into(), Ordering::Relaxed);
         }
-        self.end().await
+        self.settle(0).await?;
+        Ok(self)
     }
 
     /// Frames until they hold so many events, as fast as they go.
@@ -128,7 +148,8 @@ impl Publisher {
         Ok(())
     }
 
-    async fn end(&mut self) -> anyhow::Result<()> {
+    /// Says that nothing comes any more.
+    async fn end(mut self) -> anyhow::Result<()> {
         self.send(END, b"").await?;
         self.settle(0).await
     }
