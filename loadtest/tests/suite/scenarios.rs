@@ -278,10 +278,11 @@ async fn the_same_load_goes_through_all_modes() {
 async fn a_ramp_ends_beside_the_bare_chain() {
     let place = Place::new().await;
     let report = run(
-        "ramp --rate 100 --rate-max 200 --step-seconds 1 --workers 1",
+        "ramp --homes 2 --rate 100 --rate-max 200 --step-seconds 1 --workers 1",
         &place.arguments("v2"),
     )
     .await;
+    assert_eq!(report["homes"], 2, "{report:#}");
     let steps = report["steps"].as_array().unwrap();
     assert!(!steps.is_empty(), "{report:#}");
     for step in steps {
@@ -365,6 +366,7 @@ async fn what_means_nothing_is_said_before_anything_starts() {
         ("run replay /nonexistent", "FILE"),
         ("run burst --burst-seconds 20 --seconds 10", "--seconds"),
         ("run ramp --step-seconds soon", "--step-seconds"),
+        ("run ramp --homes 2 --mode inline", "--homes"),
         (
             "run steady --rolling-restart --mode inline",
             "--rolling-restart",
