@@ -1,6 +1,5 @@
-//! Frames as [`encode`](crate::encode) writes them: every field known, in its order. Serde asks each
-//! text for its encoding and each name for what it is, which costs as much as a third of the
-//! enrichment does.
+//! Frames as [`encode`](crate::encode) writes them: every field known, in its order. Serde checks the
+//! encoding of every name as of every text, and looks each up; a worker's profile shows it.
 
 use crate::{EntityFacts, Envelope, Frame, HomeFacts, Origin, WeatherFacts};
 use rmp::decode::{read_array_len, read_bin_len, read_f64, read_int, read_map_len, read_str_len};
