@@ -24,10 +24,7 @@ impl<'a> Input<'a> {
     fn frame(&mut self) -> Option<Frame<'a>> {
         let mut members = self.map()?;
         let frame = Frame {
-            version: {
-                self.member(&mut members, b"\xa1v")?;
-                read_int(&mut self.0).ok()?
-            },
+            version: self.required(&mut members, b"\xa1v", |input| read_int(&mut input.0).ok())?,
             home: self.optional(&mut members, b"\xa4home", Self::home)?,
             entities: self
                 .optional(&mut members, b"\xa8entities", |input| {
@@ -35,10 +32,9 @@ impl<'a> Input<'a> {
                 })?
                 .unwrap_or_default(),
             replay: None,
-            envelopes: {
-                self.member(&mut members, b"\xa9envelopes")?;
-                self.list(Self::envelope)?
-            },
+            envelopes: self.required(&mut members, b"\xa9envelopes", |input| {
+                input.list(Self::envelope)
+            })?,
         };
         members.all_read().then_some(frame)
     }
@@ -46,28 +42,17 @@ impl<'a> Input<'a> {
     fn envelope(&mut self) -> Option<Envelope<'a>> {
         let mut members = self.map()?;
         let envelope = Envelope {
-            id: {
-                self.member(&mut members, b"\xa2id")?;
-                Uuid::from_slice(self.bytes()?).ok()?
-            },
-            instance: {
-                self.member(&mut members, b"\xa8instance")?;
-                self.text()?
-            },
+            id: self.required(&mut members, b"\xa2id", Self::id)?,
+            instance: self.required(&mut members, b"\xa8instance", Self::text)?,
             epoch: self.optional(&mut members, b"\xa5epoch", Self::number)?,
             sequence: self.optional(&mut members, b"\xa8sequence", Self::number)?,
-            received_at_ns: {
-                self.member(&mut members, b"\xabreceived_at")?;
-                read_int(&mut self.0).ok()?
-            },
-            origin: {
-                self.member(&mut members, b"\xa6origin")?;
-                self.origin()?
-            },
-            json: {
-                self.member(&mut members, b"\xa4json")?;
-                Cow::Borrowed(self.bytes()?)
-            },
+            received_at_ns: self.required(&mut members, b"\xabreceived_at", |input| {
+                read_int(&mut input.0).ok()
+            })?,
+            origin: self.required(&mut members, b"\xa6origin", Self::origin)?,
+            json: self
+                .required(&mut members, b"\xa4json", Self::bytes)?
+                .into(),
         };
         members.all_read().then_some(envelope)
     }
@@ -75,10 +60,7 @@ impl<'a> Input<'a> {
     fn entity(&mut self) -> Option<EntityFacts<'a>> {
         let mut members = self.map()?;
         let entity = EntityFacts {
-            entity_id: {
-                self.member(&mut members, b"\xa9entity_id")?;
-                self.text()?
-            },
+            entity_id: self.required(&mut members, b"\xa9entity_id", Self::text)?,
             area: self.optional(&mut members, b"\xa4area", Self::text)?,
             floor: self.optional(&mut members, b"\xa5floor", Self::text)?,
             device: self.optional(&mut members, b"\xa6device", Self::text)?,
@@ -105,18 +87,11 @@ impl<'a> Input<'a> {
     fn weather(&mut self) -> Option<WeatherFacts<'a>> {
         let mut members = self.map()?;
         let weather = WeatherFacts {
-            observed_at_us: {
-                self.member(&mut members, b"\xabobserved_at")?;
-                read_int(&mut self.0).ok()?
-            },
-            condition: {
-                self.member(&mut members, b"\xa9condition")?;
-                self.text()?
-            },
-            attributes: {
-                self.member(&mut members, b"\xaaattributes")?;
-                self.text()?
-            },
+            observed_at_us: self.required(&mut members, b"\xabobserved_at", |input| {
+                read_int(&mut input.0).ok()
+            })?,
+            condition: self.required(&mut members, b"\xa9condition", Self::text)?,
+            attributes: self.required(&mut members, b"\xaaattributes", Self::text)?,
         };
         members.all_read().then_some(weather)
     }
@@ -125,11 +100,16 @@ impl<'a> Input<'a> {
         read_map_len(&mut self.0).ok().map(Members)
     }
 
-    /// The name of the next member, as it is encoded.
-    fn member(&mut self, members: &mut Members, name: &'static [u8]) -> Option<()> {
+    /// The next member, which must be of that name, as it is encoded.
+    fn required<T>(
+        &mut self,
+        members: &mut Members,
+        name: &'static [u8],
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
         members.0 = members.0.checked_sub(1)?;
         self.0 = self.0.strip_prefix(name)?;
-        Some(())
+        read(self)
     }
 
     /// The next member, if it is of that name.
@@ -139,14 +119,10 @@ impl<'a> Input<'a> {
         name: &'static [u8],
         read: impl FnOnce(&mut Self) -> Option<T>,
     ) -> Option<Option<T>> {
-        match self.member_follows(members, name) {
-            true => read(self).map(Some),
+        match members.0 > 0 && self.0.starts_with(name) {
+            true => self.required(members, name, read).map(Some),
             false => Some(None),
         }
-    }
-
-    fn member_follows(&mut self, members: &mut Members, name: &'static [u8]) -> bool {
-        members.0 > 0 && self.0.starts_with(name) && self.member(members, name).is_some()
     }
 
     fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
@@ -176,6 +152,10 @@ impl<'a> Input<'a> {
         let word = self.take(length)?;
         all.into_iter()
             .find(|origin| origin.as_str().as_bytes() == word)
+    }
+
+    fn id(&mut self) -> Option<Uuid> {
+        Uuid::from_slice(self.bytes()?).ok()
     }
 
     fn number(&mut self) -> Option<u64> {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 /// Length of a ULID's text.
 pub(crate) const ULID_CHARS: usize = 26;
 
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// The digits of a ULID, of five bits each.
+pub const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Appends `text` as a JSON string. Like orjson, only what JSON demands is escaped.
 pub(crate) fn push_string(out: &mut String, text: &str) {

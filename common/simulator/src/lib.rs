@@ -24,6 +24,7 @@ mod replay;
 mod simulator;
 
 pub use home::{InjectError, SimulatorStats};
+pub use json::CROCKFORD;
 pub use ledger::{Ledger, LedgerEvent, StateText};
 pub use options::{HouseOptions, SimulatorOptions};
 pub use registries::Registry;

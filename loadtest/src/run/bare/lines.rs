@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use anyhow::ensure;
 use ha_point::{FieldKey, Point, Prefix, Value, encode_line};
+use ha_simulator::CROCKFORD;
 use ha_sink::InfluxDb;
 use ha_sink::query::Series;
 use jiff::Timestamp;
@@ -24,7 +25,6 @@ const TIME_BYTES: usize = 20;
 
 /// The random part of a context's identifier, 16 digits of five bits (a ULID).
 const RANDOM_DIGITS: usize = 16;
-const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Lines of different points for ever: the sample again and again, times that rise, and identifiers of
 /// contexts that are all different, as the product's are: a database packs texts that come again into
@@ -65,7 +65,7 @@ impl Head {
         if let Some(random_at) = self.random_at {
             let digits = &mut body[begins + random_at..][..RANDOM_DIGITS];
             for (place, digit) in digits.iter_mut().enumerate() {
-                *digit = DIGITS[(random >> (5 * place)) as usize & 31];
+                *digit = CROCKFORD[(random >> (5 * place)) as usize & 31];
             }
         }
     }
