@@ -46,7 +46,7 @@ make_toolchain_image() {
   local image root toolchain
   image=rust:$(argument RUST_VERSION)-$(argument DEBIAN_RELEASE)
   ! docker image inspect "$image" >/dev/null 2>&1 || return 0
-  root=$(debian_root toolchain gcc,libc6-dev,ca-certificates,curl)
+  root=$(debian_root toolchain gcc,libc6-dev,make,ca-certificates,curl)
   toolchain=$(argument RUST_VERSION).0
   rustup run "$toolchain" rustc --version >/dev/null 2>&1 || rustup toolchain install --profile minimal "$toolchain"
   mkdir -p "$root/usr/local/cargo/bin" "$root/usr/local/rustup/toolchains"

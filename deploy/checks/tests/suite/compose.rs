@@ -177,3 +177,13 @@ fn hadolint_finds_nothing_in_the_dockerfile_and_it_has_a_target_for_every_binary
     }
     assert!(dockerfile.contains("\nUSER 65532:65532\n"));
 }
+
+/// Built for pages of 4 KiB, jemalloc ends a binary at once where the kernel has larger ones, as on a
+/// Raspberry Pi 5.
+#[test]
+fn an_image_for_arm_runs_with_pages_of_up_to_64_kib() {
+    let has = |path, line| super::tools::read(path).lines().any(|it| it == line);
+    let page_size = "AARCH64_UNKNOWN_LINUX_GNU_JEMALLOC_SYS_WITH_LG_PAGE = \"16\"";
+    assert!(has(".cargo/config.toml", page_size));
+    assert!(has(".dockerignore", "!.cargo"));
+}
