@@ -39,6 +39,7 @@
 #                                  the @ (default: services), one Erlang cookie for all, and the
 #                                  port of the epmd of the first, which must be up
 #   INFLUXDB_AUTH_ENABLED          true: authentication on, user admin, password admin
+#   INFLUXDB_DATA_..., GOGC, GOMEMLIMIT   as InfluxDB itself reads them
 #   PROMETHEUS_CONFIG_FILE, ALERTMANAGER_CONFIG_FILE   instead of the built-in configuration
 #   HOME_ASSISTANT_VERSION         2024.3.3 (default; Python 3.11) or 2025.4.4 (Python 3.13)
 #   HOME_ASSISTANT_CONFIG_FILE     YAML to add to the built-in configuration

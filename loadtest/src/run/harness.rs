@@ -114,6 +114,7 @@ impl Harness {
         let links = links(&plan, &environment, &first.simulator().url()).await?;
         let (latencies, processes) = (Latencies::new()?, Vec::new());
         let ledgers = homes.iter().map(|home| home.simulator().ledger()).collect();
+        let notes = plan.rig.notes.clone();
         let depth = queues.as_ref().map(Queues::watched);
         let recorder = Recorder::start(ledgers, depth, &usage, client.clone());
         let mut harness = Self {
@@ -133,7 +134,7 @@ impl Harness {
             instance,
             plan,
             starts: Vec::new(),
-            notes: Vec::new(),
+            notes,
         };
         on_step("starting the processes");
         let launches = harness.launches(&binaries, &environment).await?;

@@ -6,6 +6,7 @@ use clap::Args;
 use ha_settings::{Problems, number};
 
 use super::Output;
+use super::rig::Rig;
 use super::settings::{Defaults, Mode, Plan, RunArgs};
 
 /// Each is a process.
@@ -44,6 +45,7 @@ impl HomesArgs {
             problems.other("`homes` is about one broker for all: --mode queue");
         }
         plan.homes = homes;
+        plan.rig = Rig::of_many_homes(&plan.sink);
         problems.is_empty().then(|| (plan, self.run.output()))
     }
 }

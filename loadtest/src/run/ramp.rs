@@ -24,6 +24,7 @@ use super::harness::Harness;
 use super::homes::HOMES_MAX;
 use super::latency::LatencyMs;
 use super::report::{ConnectionReport, Report, rounded};
+use super::rig::Rig;
 use super::settings::{Defaults, Load, Mode, Plan, RunArgs, rate_of};
 use crate::progress::Progress;
 use criterion::Tried;
@@ -81,6 +82,9 @@ impl RampArgs {
             problems.other("`--homes` is about one broker for all: --mode queue");
         }
         plan.homes = homes;
+        if homes > 1 {
+            plan.rig = Rig::of_many_homes(&plan.sink);
+        }
         let ramp = Ramp {
             plan,
             rate_max,

@@ -10,6 +10,7 @@ use url::Url;
 use super::harness::free_port;
 use super::http_front::{Answer, HttpFront};
 use super::proxy::{Network, TcpProxy};
+use super::settings::SinkPlan;
 
 /// A way between two parts of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,39 @@ pub struct Rig {
     pub(crate) services: Vec<(&'static str, String)>,
     /// RabbitMQ is a cluster of three nodes.
     pub(crate) cluster: bool,
+    /// Of what is different, what a report must say.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What InfluxDB has in the place of its defaults where it keeps the series of many homes, as in
+/// `deploy/compose.fleet.yml`. The names alone of 60,000 series fill a cache of 25 MB, so that it
+/// writes a snapshot some each nine seconds and collects its garbage each three, and both take all
+/// processors that they can get.
+const DATABASE_OF_MANY_HOMES: [(&str, &str); 3] = [
+    ("INFLUXDB_DATA_CACHE_SNAPSHOT_MEMORY_SIZE", "256m"),
+    ("GOGC", "off"),
+    ("GOMEMLIMIT", "4GiB"),
+];
+
+impl Rig {
+    /// That of many homes. A variable of the environment goes before what is set here.
+    pub(crate) fn of_many_homes(sink: &SinkPlan) -> Self {
+        if !matches!(sink, SinkPlan::PrivateInflux(_)) {
+            return Self::default();
+        }
+        let services = DATABASE_OF_MANY_HOMES.map(|(name, value)| {
+            let given = std::env::var(name);
+            (name, given.unwrap_or_else(|_| value.to_owned()))
+        });
+        let said = services
+            .each_ref()
+            .map(|(name, value)| format!("{name}={value}"));
+        Self {
+            notes: vec![format!("a database as a fleet has it: {}", said.join(", "))],
+            services: services.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// The proxies of a run.
@@ -171,4 +205,21 @@ async fn address(url: &Url) -> anyhow::Result<SocketAddr> {
     found
         .next()
         .with_context(|| format!("{host} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ha_settings::InfluxVersion;
+
+    #[test]
+    fn only_a_database_of_the_run_s_own_is_set_for_many_homes_and_the_report_says_so() {
+        let own = Rig::of_many_homes(&SinkPlan::PrivateInflux(InfluxVersion::V1));
+        assert_eq!(own.services.len(), DATABASE_OF_MANY_HOMES.len());
+        for (name, value) in &own.services {
+            assert!(own.notes[0].contains(&format!("{name}={value}")), "{own:?}");
+        }
+        let other = Rig::of_many_homes(&SinkPlan::Sqlite);
+        assert!(other.services.is_empty() && other.notes.is_empty());
+    }
 }

@@ -274,6 +274,31 @@ fn compose_gives_rabbitmq_its_certificate_and_the_others_the_authority() {
 }
 
 #[test]
+fn the_database_of_many_homes_collects_its_garbage_before_it_is_ended_for_it() {
+    let json = run(tool("docker-compose")
+        .env(
+            "COMPOSE_FILE",
+            "docker-compose.yml:deploy/compose.fleet.yml",
+        )
+        .env("COMPOSE_PROFILES", "full")
+        .args(["config", "--format", "json"]));
+    let configuration: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let database = &configuration["services"]["influxdb"];
+    let environment = &database["environment"];
+    assert_eq!(environment["DOCKER_INFLUXDB_INIT_MODE"], "setup");
+    assert_eq!(environment["GOGC"], "off");
+    let ended = text(&database["deploy"]["resources"]["limits"]["memory"]);
+    let collected = text(&environment["GOMEMLIMIT"]).strip_suffix("GiB");
+    let collected = collected.unwrap().parse::<u64>().unwrap() << 30;
+    assert!(collected < ended.parse::<u64>().unwrap(), "{database:#}");
+    let snapshot = text(&environment["INFLUXD_STORAGE_CACHE_SNAPSHOT_MEMORY_SIZE"]);
+    assert!(
+        snapshot.parse::<u64>().unwrap() < collected / 4,
+        "{snapshot}"
+    );
+}
+
+#[test]
 fn the_centre_in_kubernetes_trusts_the_authority_and_opens_one_port_to_homes() {
     let objects = super::kubernetes::rendered("k8s/overlays/fleet");
     let worker = super::kubernetes::named(&objects, "Deployment", "ha-ingestor-worker");
