@@ -114,7 +114,6 @@ impl Harness {
         let links = links(&plan, &environment, &first.simulator().url()).await?;
         let (latencies, processes) = (Latencies::new()?, Vec::new());
         let ledgers = homes.iter().map(|home| home.simulator().ledger()).collect();
-        let notes = plan.rig.notes.clone();
         let depth = queues.as_ref().map(Queues::watched);
         let recorder = Recorder::start(ledgers, depth, &usage, client.clone());
         let mut harness = Self {
@@ -132,9 +131,9 @@ impl Harness {
             amqp_url,
             folder,
             instance,
+            notes: plan.rig.notes.clone(),
             plan,
             starts: Vec::new(),
-            notes,
         };
         on_step("starting the processes");
         let launches = harness.launches(&binaries, &environment).await?;

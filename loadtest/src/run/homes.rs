@@ -41,11 +41,18 @@ impl HomesArgs {
             drain: "120",
         };
         let mut plan = self.run.resolve_alone(problems, "`homes`", &defaults)?;
-        if plan.mode != Mode::Queue {
-            problems.other("`homes` is about one broker for all: --mode queue");
-        }
-        plan.homes = homes;
-        plan.rig = Rig::of_many_homes(&plan.sink);
+        share_among(homes, "homes", &mut plan, problems);
         problems.is_empty().then(|| (plan, self.run.output()))
     }
+}
+
+/// So many homes share the load, as `asked` on the command line.
+pub(super) fn share_among(homes: usize, asked: &str, plan: &mut Plan, problems: &mut Problems) {
+    if plan.mode != Mode::Queue {
+        problems.other(format!(
+            "`{asked}` is about one broker for all: --mode queue"
+        ));
+    }
+    plan.homes = homes;
+    plan.rig = Rig::of_many_homes(&plan.sink);
 }

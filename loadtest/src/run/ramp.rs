@@ -21,11 +21,10 @@ use super::bare::{BareChain, Home, Parts};
 use super::conduct::conduct;
 use super::drive::{Drive, connections, drain, said_stored, show};
 use super::harness::Harness;
-use super::homes::HOMES_MAX;
+use super::homes::{HOMES_MAX, share_among};
 use super::latency::LatencyMs;
 use super::report::{ConnectionReport, Report, rounded};
-use super::rig::Rig;
-use super::settings::{Defaults, Load, Mode, Plan, RunArgs, rate_of};
+use super::settings::{Defaults, Load, Plan, RunArgs, rate_of};
 use crate::progress::Progress;
 use criterion::Tried;
 use search::Search;
@@ -78,12 +77,8 @@ impl RampArgs {
             drain: "120",
         };
         let mut plan = self.run.resolve_alone(problems, "a ramp", &defaults)?;
-        if homes > 1 && plan.mode != Mode::Queue {
-            problems.other("`--homes` is about one broker for all: --mode queue");
-        }
-        plan.homes = homes;
         if homes > 1 {
-            plan.rig = Rig::of_many_homes(&plan.sink);
+            share_among(homes, "--homes", &mut plan, problems);
         }
         let ramp = Ramp {
             plan,

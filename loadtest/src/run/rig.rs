@@ -1,4 +1,4 @@
-//! What a drill changes in a system before it starts: proxies between its parts, and settings.
+//! What a scenario changes in a system before it starts: proxies between its parts, and settings.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -3,16 +3,24 @@
 use super::tools::{cached, list, root, run, text, tool};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::process::Command;
 
 /// The whole configuration as Compose reads it, with the settings of `.env.example`.
 pub fn configuration(profiles: &str) -> Value {
     cached(profiles, || {
-        let json = run(tool("docker-compose")
-            .env_remove("COMPOSE_FILE")
-            .env("COMPOSE_PROFILES", profiles)
-            .args(["--env-file", ".env.example", "config", "--format", "json"]));
-        serde_json::from_str(&json).unwrap()
+        read_by(
+            tool("docker-compose")
+                .env_remove("COMPOSE_FILE")
+                .env("COMPOSE_PROFILES", profiles)
+                .args(["--env-file", ".env.example"]),
+        )
     })
+}
+
+/// The same as this Compose reads it.
+pub fn read_by(compose: &mut Command) -> Value {
+    let json = run(compose.args(["config", "--format", "json"]));
+    serde_json::from_str(&json).unwrap()
 }
 
 fn services(configuration: &Value) -> BTreeSet<&str> {

@@ -1,6 +1,7 @@
 //! Many homes on one broker (docs/fleet.md): TLS with a private authority, a user for each home who
 //! can be no other home, workers in the centre; with the files as they are shipped, on a real RabbitMQ.
 
+use super::compose::read_by;
 use super::metrics::{Running, binary, metrics, start, sums};
 use super::tools::{list, read, run, text, tool};
 use ha_broker::{Broker, BrokerOptions, TlsFiles};
@@ -239,12 +240,12 @@ fn compose_gives_rabbitmq_its_certificate_and_the_others_the_authority() {
     run(tool("deploy/make-secrets.sh")
         .arg(directory.path())
         .env("RABBITMQ_TLS", "1"));
-    let json = run(tool("docker-compose")
-        .env("COMPOSE_FILE", "docker-compose.yml:deploy/compose.tls.yml")
-        .env("COMPOSE_PROFILES", "full")
-        .env("SECRETS_DIR", directory.path())
-        .args(["config", "--format", "json"]));
-    let configuration: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let configuration = read_by(
+        tool("docker-compose")
+            .env("COMPOSE_FILE", "docker-compose.yml:deploy/compose.tls.yml")
+            .env("COMPOSE_PROFILES", "full")
+            .env("SECRETS_DIR", directory.path()),
+    );
     for secret in configuration["secrets"].as_object().unwrap().values() {
         let file = text(&secret["file"]);
         assert!(Path::new(file).exists(), "make-secrets.sh makes no {file}");
@@ -275,14 +276,12 @@ fn compose_gives_rabbitmq_its_certificate_and_the_others_the_authority() {
 
 #[test]
 fn the_database_of_many_homes_collects_its_garbage_before_it_is_ended_for_it() {
-    let json = run(tool("docker-compose")
-        .env(
-            "COMPOSE_FILE",
-            "docker-compose.yml:deploy/compose.fleet.yml",
-        )
-        .env("COMPOSE_PROFILES", "full")
-        .args(["config", "--format", "json"]));
-    let configuration: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let files = "docker-compose.yml:deploy/compose.fleet.yml";
+    let configuration = read_by(
+        tool("docker-compose")
+            .env("COMPOSE_FILE", files)
+            .env("COMPOSE_PROFILES", "full"),
+    );
     let database = &configuration["services"]["influxdb"];
     let environment = &database["environment"];
     assert_eq!(environment["DOCKER_INFLUXDB_INIT_MODE"], "setup");
