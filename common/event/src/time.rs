@@ -29,6 +29,24 @@ impl UtcMicros {
             })
     }
 
+    /// Converts seconds since the epoch as Home Assistant's compressed history rows carry them
+    /// (`lu`, `lc`), rounded as Python's `datetime.fromtimestamp` rounds them: the fraction is
+    /// taken first, then rounded to microseconds, half to even. Rounding `seconds * 1e6` as a whole
+    /// differs in one stamp of eight, and a stamp that is off by a microsecond is another point.
+    ///
+    /// Returns `None` for what is not finite or lies outside the range of microseconds in an `i64`.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
+        const MICROS: f64 = 1e6;
+        const SECONDS_MAX: f64 = (i64::MAX / 1_000_000) as f64;
+        // Also false for NaN.
+        if !(-SECONDS_MAX..SECONDS_MAX).contains(&seconds) {
+            return None;
+        }
+        let micros = (seconds.fract() * MICROS).round_ties_even();
+        Some(Self(seconds.trunc() as i64 * 1_000_000 + micros as i64))
+    }
+
     /// Nanoseconds since the epoch, the precision that the database is written with.
     #[must_use]
     pub fn as_nanos(self) -> i64 {
@@ -167,6 +185,29 @@ mod tests {
             ("1969-12-31T23:59:59.999999+00:00", -1),
         ] {
             assert_eq!(UtcMicros::parse(text), Ok(UtcMicros(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_rounded_as_python_rounds_them() {
+        for (seconds, micros) in [
+            (0.0, 0),
+            (-0.000_001, -1),
+            (-1.5, -1_500_000),
+            // Half to even.
+            (0.000_000_5, 0),
+            (0.000_001_5, 2),
+            // The fraction rounds up to a whole second.
+            (1.999_999_9, 2_000_000),
+            (1_795_300_129.118_132, 1_795_300_129_118_132),
+            // `(seconds * 1e6).round()` says one more.
+            (1_795_300_129.787_555_5, 1_795_300_129_787_555),
+        ] {
+            let read = UtcMicros::from_seconds(seconds);
+            assert_eq!(read, Some(UtcMicros(micros)), "{seconds:?}");
+        }
+        for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -9.3e12] {
+            assert_eq!(UtcMicros::from_seconds(seconds), None, "{seconds:?}");
         }
     }
 

@@ -84,9 +84,25 @@ pub(crate) fn push_ulid(out: &mut String, time_ms: u64, random: u128) {
     push_ascii(out, &text);
 }
 
-/// Appends microseconds as the float of seconds that compressed history rows carry.
+/// Appends the float of seconds that compressed history rows carry. Since 2026.11 Home Assistant
+/// sends the clock's own float, which has more than six decimals.
 pub(crate) fn push_seconds(out: &mut String, time_us: i64) {
-    let _ = write!(out, "{:?}", time_us as f64 / 1e6);
+    let _ = write!(out, "{:?}", unrounded(time_us));
+}
+
+/// A float that Python's `datetime.fromtimestamp` rounds to `time_us`: one of the five nearest to
+/// it, so that most are not the nearest and some lie just at the edge of the microsecond.
+fn unrounded(time_us: i64) -> f64 {
+    let nearest = time_us as f64 / 1e6;
+    let near = match time_us.rem_euclid(5) {
+        0 => nearest.next_down().next_down(),
+        1 => nearest.next_down(),
+        2 => nearest,
+        3 => nearest.next_up(),
+        _ => nearest.next_up().next_up(),
+    };
+    let read_us = near.trunc() as i64 * 1_000_000 + (near.fract() * 1e6).round_ties_even() as i64;
+    if read_us == time_us { near } else { nearest }
 }
 
 fn push_ascii(out: &mut String, text: &[u8]) {
@@ -185,14 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn seconds_carry_microseconds() {
-        assert_eq!(
-            written(|out| push_seconds(out, 1_795_300_129_118_132)),
-            "1795300129.118132"
-        );
-        assert_eq!(
-            written(|out| push_seconds(out, 1_795_300_129_000_000)),
-            "1795300129.0"
-        );
+    fn seconds_are_unrounded_and_carry_the_microsecond() {
+        let times = (1_795_300_129_118_132..).step_by(999_983).take(1_000);
+        let (mut rounded, mut edges) = (0, 0);
+        for time_us in times {
+            let text = written(|out| push_seconds(out, time_us));
+            let seconds: f64 = text.parse().unwrap();
+            let fraction_us = (seconds.fract() * 1e6).round_ties_even() as i64;
+            assert_eq!(seconds.trunc() as i64 * 1_000_000 + fraction_us, time_us);
+            let (_, decimals) = text.split_once('.').unwrap();
+            rounded += u32::from(decimals.len() <= 6);
+            edges += u32::from((seconds * 1e6).round() as i64 != time_us);
+        }
+        // Stamps that another way of rounding reads as another microsecond are among them.
+        assert!(rounded < 500 && edges > 50, "{rounded} {edges}");
     }
 }

@@ -2,12 +2,12 @@
 
 use super::BackfilledEvent;
 use ha_event::UtcMicros;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A compressed row of `history/history_during_period`. Times are seconds, exact to the microsecond
-/// in a double.
+/// A compressed row of `history/history_during_period`.
 #[derive(Deserialize)]
 struct Row<'a> {
     /// Null where the entity was removed (recorder, `_process_state_changed_event_into_session`).
@@ -15,10 +15,18 @@ struct Row<'a> {
     state: Option<String>,
     #[serde(rename = "a", borrow, default)]
     attributes: Option<&'a RawValue>,
-    #[serde(rename = "lu")]
-    last_updated: f64,
-    #[serde(rename = "lc", default)]
-    last_changed: Option<f64>,
+    #[serde(rename = "lu", deserialize_with = "micros")]
+    last_updated: UtcMicros,
+    #[serde(rename = "lc", default, deserialize_with = "optional_micros")]
+    last_changed: Option<UtcMicros>,
+}
+
+/// An answer: each entity's rows, in their order. A row is read by itself, so that one that cannot
+/// be read costs no other.
+type Rows<'a> = BTreeMap<String, Vec<&'a RawValue>>;
+
+fn row(json: &RawValue) -> Option<Row<'_>> {
+    serde_json::from_str(json.get()).ok()
 }
 
 /// What stands in an answer.
@@ -32,6 +40,8 @@ pub struct Answer {
     pub removed_first: BTreeSet<String>,
     /// The last state of each entity that has events above; none of one that was removed.
     pub last: BTreeMap<String, Option<String>>,
+    /// Rows that could not be read. They have no event above.
+    pub unreadable: u64,
 }
 
 /// The states at the start of a period, by entity.
@@ -45,19 +55,26 @@ pub type StartStates = BTreeMap<String, String>;
 /// # Errors
 /// JSON of another shape.
 pub fn events_of(json: &[u8], before: &StartStates) -> Result<Answer, serde_json::Error> {
-    let entities: BTreeMap<String, Vec<Row<'_>>> = serde_json::from_slice(json)?;
+    let entities: Rows<'_> = serde_json::from_slice(json)?;
     let mut answer = Answer::default();
     for (entity_id, rows) in entities {
         let mut old = before.get(&entity_id).cloned();
-        if old.is_none() && rows.first().is_some_and(|row| row.state.is_none()) {
+        let first = rows.first().and_then(|json| row(json));
+        if old.is_none() && first.is_some_and(|row| row.state.is_none()) {
             answer.removed_first.insert(entity_id);
             continue;
         }
-        for row in rows {
-            let time = micros(row.last_updated);
+        for json in rows {
+            let Some(row) = row(json) else {
+                answer.unreadable += 1;
+                // What the state was after this row is not known.
+                old = None;
+                continue;
+            };
+            let time = row.last_updated;
             let updated = rfc3339(time);
             let new = row.state.map(|text| {
-                let changed = rfc3339(row.last_changed.map_or(time, micros));
+                let changed = rfc3339(row.last_changed.unwrap_or(time));
                 let attributes = row.attributes.map_or("{}", RawValue::get);
                 state(&entity_id, &text, attributes, &changed, &updated)
             });
@@ -96,9 +113,9 @@ impl Answer {
 /// # Errors
 /// JSON of another shape.
 pub fn start_states_of(json: &[u8]) -> Result<StartStates, serde_json::Error> {
-    let entities: BTreeMap<String, Vec<Row<'_>>> = serde_json::from_slice(json)?;
+    let entities: Rows<'_> = serde_json::from_slice(json)?;
     let first = entities.into_iter().filter_map(|(entity_id, rows)| {
-        let row = rows.into_iter().next()?;
+        let row = row(rows.into_iter().next()?)?;
         let attributes = row.attributes.map_or("{}", RawValue::get);
         let state = format!(
             r#"{{"entity_id":{},"state":{},"attributes":{attributes}}}"#,
@@ -147,8 +164,17 @@ fn text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn micros(seconds: f64) -> UtcMicros {
-    UtcMicros((seconds * 1e6).round() as i64)
+fn micros<'de, D: Deserializer<'de>>(seconds: D) -> Result<UtcMicros, D::Error> {
+    let seconds = f64::deserialize(seconds)?;
+    UtcMicros::from_seconds(seconds)
+        .ok_or_else(|| D::Error::custom(format_args!("{seconds} is no time")))
+}
+
+fn optional_micros<'de, D: Deserializer<'de>>(seconds: D) -> Result<Option<UtcMicros>, D::Error> {
+    let Some(seconds) = Option::<f64>::deserialize(seconds)? else {
+        return Ok(None);
+    };
+    Ok(UtcMicros::from_seconds(seconds))
 }
 
 /// As Home Assistant writes it.
@@ -267,14 +293,33 @@ mod tests {
     }
 
     #[test]
-    fn every_microsecond_survives_the_double() {
-        for micros_ in
-            (1_795_300_129_000_000_i64..1_795_300_129_002_000).chain([4_102_444_799_999_999])
-        {
-            let seconds: f64 = format!("{}.{:06}", micros_ / 1_000_000, micros_ % 1_000_000)
-                .parse()
-                .unwrap();
-            assert_eq!(micros(seconds), UtcMicros(micros_));
-        }
+    fn a_row_of_home_assistant_2026_11_keeps_its_microsecond() {
+        // Rounded as a whole it would be one microsecond later, and so another point.
+        let json =
+            br#"{"sensor.a":[{"s":"1","a":{},"lu":1795300129.7875555,"lc":1795300129.5782404}]}"#;
+        let answer = events_of(json, &StartStates::new()).unwrap();
+        assert_eq!(answer.events[0].time, UtcMicros(1_795_300_129_787_555));
+        let Event::StateChanged(event) = parse(&answer.events[0].json).unwrap() else {
+            panic!("bus event")
+        };
+        let new = event.new_state.as_ref().unwrap();
+        assert_eq!(new.last_updated, Some(UtcMicros(1_795_300_129_787_555)));
+        assert_eq!(new.last_changed, Some(UtcMicros(1_795_300_129_578_240)));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_costs_itself() {
+        let json = br#"{"sensor.a":[{"s":"1","lu":1.0},{"s":"2","lu":"odd"},{"s":"3","lu":3.0},7],
+            "sensor.b":[{"s":"1","lu":1e300},{"s":"2","lu":2.0}]}"#;
+        let answer = events_of(json, &StartStates::new()).unwrap();
+        let times: Vec<_> = answer.events.iter().map(|event| event.time.0).collect();
+        assert_eq!(
+            (times, answer.unreadable),
+            (vec![1_000_000, 3_000_000, 2_000_000], 3)
+        );
+        let Event::StateChanged(event) = parse(&answer.events[1].json).unwrap() else {
+            panic!("bus event")
+        };
+        assert!(event.old_state.is_none(), "the state before is not known");
     }
 }

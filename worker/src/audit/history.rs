@@ -7,6 +7,7 @@ use super::database::{Database, States, Window};
 use crate::dlq::count_of;
 use crate::moment::to_microsecond;
 use anyhow::{Context, bail};
+use ha_event::UtcMicros;
 use ha_filter::Filter;
 use ha_settings::{HomeAssistantSettings, TlsSettings};
 use ha_source::{ConnectionState, Requester, Source, SourceOptions};
@@ -159,8 +160,11 @@ impl Compared {
     fn add(&mut self, slice: Window, history: &HashMap<String, Vec<Row>>, states: &States) {
         for (entity, rows) in history {
             for row in rows {
-                // To the nearest: a microsecond is four steps of such a number.
-                let time_us = (row.lu * 1e6).round() as i64;
+                let Some(UtcMicros(time_us)) = UtcMicros::from_seconds(row.lu) else {
+                    self.missing += 1;
+                    self.note(|| format!("{entity}: {} is no time", row.lu));
+                    continue;
+                };
                 // The next slice begins where this one ends.
                 if !(slice.since_ns..slice.until_ns).contains(&time_us.saturating_mul(1_000)) {
                     continue;
@@ -203,5 +207,26 @@ impl Compared {
         self.examples
             .iter()
             .try_for_each(|example| writeln!(out, "  {example}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_stamp_with_more_than_six_decimals_is_read_as_home_assistant_reads_it() {
+        let rows = r#"{"sensor.a": [{"s": "1", "lu": 1795300129.7875555}]}"#;
+        let history = serde_json::from_str(rows).unwrap();
+        let stored = HashMap::from([(1_795_300_129_787_555, Some("1".to_owned()))]);
+        let states = HashMap::from([("sensor.a".to_owned(), stored)]);
+        let slice = Window {
+            since_ns: 0,
+            until_ns: i64::MAX,
+        };
+        let mut compared = Compared::default();
+        compared.add(slice, &history, &states);
+        assert_eq!((compared.states, compared.missing), (1, 0), "{compared:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! What Home Assistant's recorder kept and what the database holds, in one shape.
 
 use crate::stored::Place;
+use ha_event::UtcMicros;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,8 +27,7 @@ pub fn of_recorder(file: &Path, since_us: i64, until_us: i64) -> States {
     let window = (since_us as f64 / 1e6, until_us as f64 / 1e6);
     let rows = statement.query_map(window, |row| {
         let seconds: f64 = row.get(2)?;
-        // To the nearest: a microsecond is four steps of such a number.
-        let time_us = (seconds * 1e6).round() as i64;
+        let UtcMicros(time_us) = UtcMicros::from_seconds(seconds).unwrap();
         Ok(((row.get(0)?, time_us), row.get(1)?))
     });
     let mut states = States::new();
