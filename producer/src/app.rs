@@ -1,12 +1,12 @@
 //! The producer, put together.
 
 use crate::alerts::{self, Alerting};
-use crate::backfill::{Gap, fill_gaps};
+use crate::backfill::{Gap, OpenGap, fill_gaps};
 use crate::direct::DirectWrites;
 use crate::framer::{Framer, MakeRecord, Neighbours};
 use crate::home::Home;
 use crate::intake::{Filtering, Intake};
-use crate::low_water::LowWater;
+use crate::low_water::{self, LowWater};
 use crate::metrics::Metrics;
 use crate::quality::{Quality, Reporter};
 use crate::record::Record;
@@ -17,7 +17,8 @@ use crate::way_out::{self, WayOut};
 use crate::workers::follow_workers;
 use crate::{Config, home, standby};
 use anyhow::Context;
-use ha_pipeline::LatestEvents;
+use ha_event::UtcMicros;
+use ha_pipeline::{LatestEvents, now_ns};
 use ha_protocol::AccessToken;
 use ha_source::{Source, SourceEvents, SourceOptions};
 use ha_spool::Spool;
@@ -166,10 +167,14 @@ impl App {
         );
         let router = Arc::new(router);
         let (counters, connection) = (source.counters(), source.state());
-        let follow =
-            metrics
-                .clone()
-                .follow(counters, connection, spool.clone(), Arc::clone(&router));
+        let open_gap = OpenGap::default();
+        let follow = metrics.clone().follow(
+            counters,
+            connection,
+            spool.clone(),
+            Arc::clone(&router),
+            open_gap.clone(),
+        );
         beside.spawn(follow);
         beside.spawn(follow_spool(spool.watch(), health.clone()));
         let draining = Arc::clone(&router);
@@ -199,6 +204,7 @@ impl App {
             health: health.clone(),
             rates,
             latest: latest.clone(),
+            open_gap: open_gap.clone(),
         };
         let stop_admin = CancellationToken::new();
         let status = status.into_source();
@@ -237,6 +243,7 @@ impl App {
             gap,
             filtering.clone(),
             move || queue_used_bytes() > QUEUED_BYTES_BEHIND,
+            open_gap.clone(),
             backfill,
         ));
         let reporter = Reporter {
@@ -264,7 +271,7 @@ impl App {
             let instance = config.instance.clone();
             beside.spawn(alerts::delivery(url, &config.tls, instance, alerts)?);
         }
-        let marked = marks.get(LOW_WATER_MARK).copied();
+        let marked = marks.get(LOW_WATER_MARK).map(|mark_ns| believed(*mark_ns));
         let (mark_ns, mark) = watch::channel(marked);
         beside.spawn(keep_mark(spool.clone(), mark.clone()));
         let intake = Intake {
@@ -292,6 +299,7 @@ impl App {
             last_record: has_turn.then(|| -> MakeRecord { Box::new(move || reporter.record()) }),
             hold_until: (!config.extra_tags.is_empty()).then(|| stop.clone()),
             gaps,
+            open_gap,
             router,
             mark_ns,
         };
@@ -343,6 +351,20 @@ async fn keep_mark(spool: Spool, mut mark: watch::Receiver<Option<i64>>) {
         write_mark(&spool, mark_ns).await;
         tokio::time::sleep(MARK_INTERVAL).await;
     }
+}
+
+/// The stored mark, or what is taken in its place.
+fn believed(mark_ns: i64) -> i64 {
+    let believed_ns = low_water::believed_ns(mark_ns, now_ns());
+    if believed_ns != mark_ns {
+        let at = |ns: i64| UtcMicros(ns.div_euclid(1_000));
+        tracing::warn!(
+            stored = %at(mark_ns), taken = %at(believed_ns),
+            "the spool says that events were received up to a time in the future: a clock was wrong, \
+             or is. History is read from the time that is taken"
+        );
+    }
+    believed_ns
 }
 
 async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {

@@ -4,7 +4,7 @@
 //! the thread has looks (`pace`): what a frame costs here, in the broker and in a worker is several
 //! times what an event costs.
 
-use crate::backfill::{Backfilled, Gap};
+use crate::backfill::{Backfilled, Gap, OpenGap};
 use crate::intake::{Intake, Numbered, Taken};
 use crate::low_water::LowWater;
 use crate::pace;
@@ -155,6 +155,8 @@ pub struct Neighbours {
     pub hold_until: Option<CancellationToken>,
     /// Where gaps are told.
     pub gaps: watch::Sender<Gap>,
+    /// Shows the gap that is not filled.
+    pub open_gap: OpenGap,
     /// Where frames go.
     pub router: Arc<Router>,
     /// How far the stream is safe, nanoseconds of source time.
@@ -195,9 +197,11 @@ impl Framer {
             mut last_record,
             hold_until,
             gaps,
+            open_gap,
             router,
             mark_ns,
         } = neighbours;
+        open_gap.set(self.low_water.gap_from_ns());
         let mut open = OpenFrame::default();
         let mut under_way = FuturesUnordered::new();
         let mut aside = FuturesUnordered::new();
@@ -298,6 +302,7 @@ impl Framer {
                             let Some(event) = source.try_recv() else { break };
                             self.take(event, &mut open, &mut letters, &gaps);
                         }
+                        open_gap.set(self.low_water.gap_from_ns());
                         // A connection is a beginning, even where nothing happens after it.
                         if mark_ns.borrow().is_none() {
                             mark_ns.send_replace(self.low_water.mark_ns(open.oldest_ns()));
@@ -332,6 +337,7 @@ impl Framer {
                     Backfilled::Done(number) if number == gaps.borrow().number => {
                         tracing::info!("the gap is filled");
                         self.low_water.gap_filled();
+                        open_gap.set(None);
                     }
                     Backfilled::Done(_) => {}
                 },

@@ -3,13 +3,14 @@
 
 use crate::backfill::BackfilledEvent;
 use crate::home::Home;
+use crate::low_water::reached_ns;
 use crate::metrics::Metrics;
 use crate::quality::Quality;
 use crate::recent::Recent;
 use crate::record::Record;
 use crate::registry::{EntityRow, Registry};
 use bytes::Bytes;
-use ha_event::UtcMicros;
+use ha_event::{Peek, UtcMicros};
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Envelope, Origin};
 use ha_pipeline::{LatestEvents, Letter, Reason};
@@ -142,8 +143,8 @@ pub struct Numbered {
     sequence: Option<u64>,
     /// When it was received, nanoseconds since the epoch.
     pub received_at_ns: i64,
-    /// Source time, or when it was received where the event does not say. None for a record, which
-    /// says nothing of how far Home Assistant's events were read.
+    /// Source time, or when it was received where the event does not say or names a later time.
+    /// None for a record, which says nothing of how far Home Assistant's events were read.
     pub source_time_ns: Option<i64>,
     /// What the registries say of its entity.
     pub facts: Option<Arc<EntityRow>>,
@@ -180,10 +181,15 @@ impl Intake {
         }
         let sequence = self.metrics.totals.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let source_time = peek.as_ref().and_then(|peek| peek.source_time);
-        if let (Some(entity), Some(time)) = (entity, source_time) {
+        // Other event types put any text under `entity_id`. Home Assistant refuses the history of
+        // every entity of a request that names one that cannot be an entity.
+        let is_state_change = peek.as_ref().is_some_and(Peek::is_state_change);
+        if let (Some(entity), Some(time), true) = (entity, source_time, is_state_change) {
             self.filtering.remember(entity, time);
         }
-        let source_time_ns = source_time.map_or(event.received_at_ns, |time| time.as_nanos());
+        let source_time_ns = source_time.map_or(event.received_at_ns, |time| {
+            reached_ns(time.as_nanos(), event.received_at_ns)
+        });
         let bytes = event.json.len();
         if bytes > self.event_bytes_max {
             let name = entity.unwrap_or("an event without an entity").to_owned();
@@ -241,7 +247,7 @@ impl Intake {
             origin: Origin::Backfill,
             sequence: None,
             received_at_ns,
-            source_time_ns: Some(event.time.as_nanos()),
+            source_time_ns: Some(reached_ns(event.time.as_nanos(), received_at_ns)),
             facts,
             json: event.json,
             _permit: None,

@@ -3,12 +3,37 @@
 
 use std::collections::BTreeMap;
 
+/// How far back history is read when the stored mark cannot be believed.
+pub const REACH_NS: i64 = 24 * 3_600 * 1_000_000_000;
+
+/// How far an event moves the mark, nanoseconds: to its source time, but never past the time of its
+/// reception. An event dated later says that a clock is wrong; a mark in the future would let
+/// everything until then count as received.
+#[must_use]
+pub fn reached_ns(source_time_ns: i64, received_at_ns: i64) -> i64 {
+    source_time_ns.min(received_at_ns)
+}
+
+/// The mark of an earlier run, if it can be true. One later than now cannot: the mark never passes
+/// the time of reception, so a clock has stepped since. Then the reach behind now is read instead.
+#[must_use]
+pub fn believed_ns(mark_ns: i64, now_ns: i64) -> i64 {
+    if mark_ns > now_ns {
+        now_ns - REACH_NS
+    } else {
+        mark_ns
+    }
+}
+
 /// Source times are nanoseconds since the epoch, by Home Assistant's clock.
 #[derive(Debug, Default)]
 pub struct LowWater {
     /// Oldest source times of the frames under way, with how many frames share each.
     under_way: BTreeMap<i64, u32>,
     newest_safe_ns: Option<i64>,
+    /// When the first connection stood, by our own clock: the mark until an event has one by Home
+    /// Assistant's.
+    connected_ns: Option<i64>,
     /// While a gap is not filled, the mark stays at its beginning.
     gap_from_ns: Option<i64>,
 }
@@ -51,7 +76,7 @@ impl LowWater {
             .into_iter()
             .chain(open_ns)
             .min();
-        let reached = unsafe_ns.or(self.newest_safe_ns);
+        let reached = unsafe_ns.or(self.newest_safe_ns).or(self.connected_ns);
         match (self.gap_from_ns, reached) {
             (Some(gap), Some(reached)) => Some(gap.min(reached)),
             (gap, reached) => gap.or(reached),
@@ -61,7 +86,7 @@ impl LowWater {
     /// The connection stands. If nothing was ever received, what is missing after it breaks begins
     /// here, by our own clock.
     pub fn connected(&mut self, now_ns: i64) {
-        self.newest_safe_ns.get_or_insert(now_ns);
+        self.connected_ns.get_or_insert(now_ns);
     }
 
     /// The connection is gone: from here on something may be missing.
@@ -84,6 +109,7 @@ impl LowWater {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_mark_is_the_oldest_unsafe_event_and_stays_at_a_gap() {
@@ -126,6 +152,40 @@ mod tests {
         assert_eq!(low_water.gap_from_ns(), Some(100));
         low_water.connected(200);
         assert_eq!(low_water.mark_ns(None), Some(100));
+    }
+
+    #[test]
+    fn our_own_clock_counts_only_until_an_event_came() {
+        // Home Assistant's clock is behind ours: at 100 here it is 40 there.
+        let mut low_water = LowWater::resume(None);
+        low_water.connected(100);
+        low_water.under_way(40);
+        low_water.safe(40, 41);
+        low_water.gap_begins(None);
+        assert_eq!(low_water.gap_from_ns(), Some(41));
+    }
+
+    proptest! {
+        #[test]
+        fn no_event_moves_the_mark_past_its_reception(
+            events in proptest::collection::vec((any::<i64>(), 0..1_000_000_000_i64), 1..20),
+        ) {
+            let mut low_water = LowWater::resume(None);
+            let latest = events.iter().map(|(_, received)| *received).max();
+            for (source, received) in events {
+                let reached = reached_ns(source, received);
+                low_water.under_way(reached);
+                low_water.safe(reached, reached);
+                prop_assert!(low_water.mark_ns(None) <= latest);
+            }
+        }
+
+        #[test]
+        fn a_stored_mark_is_never_believed_to_be_later_than_now(mark in any::<i64>(), now in 0..i64::MAX) {
+            let believed = believed_ns(mark, now);
+            prop_assert!(believed <= now);
+            prop_assert_eq!(believed == mark, mark <= now);
+        }
     }
 
     #[test]

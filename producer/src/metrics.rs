@@ -1,5 +1,6 @@
 //! The producer's metrics: every name and label value in one place, handles made once.
 
+use crate::backfill::OpenGap;
 use crate::router::Router;
 use ha_filter::FilterReason;
 use ha_pipeline::Reason;
@@ -60,6 +61,8 @@ pub struct Metrics {
     filtered: Vec<(FilterReason, Counter)>,
     received: Counter,
     reconnections: Counter,
+    gap_open: Gauge,
+    history_refused: Counter,
     uptime: Gauge,
 }
 
@@ -96,6 +99,15 @@ impl Metrics {
         describe_counter!(
             "ha_ingestor_backfilled_events_total",
             "Events that gap fill brought"
+        );
+        describe_gauge!(
+            "ha_ingestor_gap_open_seconds",
+            Unit::Seconds,
+            "Time since the beginning of the gap that is not filled; 0 while there is none"
+        );
+        describe_counter!(
+            "ha_ingestor_history_refused_total",
+            "Requests for a gap's history that Home Assistant refused"
         );
         describe_counter!(
             "ha_ingestor_spool_failures_total",
@@ -143,6 +155,8 @@ impl Metrics {
                 .into(),
             received: counter!("ha_ingestor_ws_events_received_total"),
             reconnections: counter!("ha_ingestor_ws_reconnections_total"),
+            gap_open: gauge!("ha_ingestor_gap_open_seconds"),
+            history_refused: counter!("ha_ingestor_history_refused_total"),
             uptime: gauge!("ha_ingestor_ws_connection_uptime_seconds"),
         };
         for counter in [
@@ -240,6 +254,7 @@ impl Metrics {
         state: watch::Receiver<ConnectionState>,
         spool: Spool,
         router: Arc<Router>,
+        open_gap: OpenGap,
     ) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -265,6 +280,8 @@ impl Metrics {
                 .oldest_ns
                 .map_or(0.0, |oldest| now.as_secs_f64() - oldest as f64 / 1e9);
             self.spool_oldest_age.set(age.max(0.0));
+            self.gap_open.set(open_gap.age_s(ha_pipeline::now_ns()));
+            self.history_refused.absolute(open_gap.refused_total());
             let current = route_state(router.state());
             for (name, gauge) in &self.route_state {
                 gauge.set(f64::from(u8::from(*name == current)));

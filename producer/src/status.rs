@@ -2,6 +2,7 @@
 
 use crate::Mode;
 use crate::alerts::{self, Alert};
+use crate::backfill::OpenGap;
 use crate::metrics::{Totals, route_state};
 use crate::quality::Quality;
 use crate::router::Router;
@@ -72,6 +73,8 @@ pub struct StatusParts {
     pub rates: Rates,
     /// For people who look.
     pub latest: LatestEvents,
+    /// The gap that is not filled.
+    pub open_gap: OpenGap,
 }
 
 impl StatusParts {
@@ -109,6 +112,7 @@ impl StatusParts {
             },
             "route": route_state(self.router.state()),
             "spool": {"events": spool.events, "bytes": spool.bytes, "disk_full": spool.disk_full},
+            "gaps": self.open_gap.status(),
             "alerts": alerts::status(&self.alerts.borrow()),
             "reconnections": counters.reconnections.load(Relaxed),
             "rates": self.rates.status(),

@@ -14,6 +14,7 @@ mod suite {
     mod browser;
     mod bus;
     mod commands;
+    mod gaps;
     #[path = "../../../worker/tests/suite/gate.rs"]
     mod gate;
     mod health;

@@ -1,6 +1,7 @@
 //! What the producer needs of an event before it hands it on: enough to filter and to remember how
 //! far the stream was read, without parsing states and attributes.
 
+use crate::state_changed::STATE_CHANGED;
 use crate::{EventError, UtcMicros};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -10,10 +11,19 @@ use std::borrow::Cow;
 pub struct Peek<'a> {
     /// `state_changed`, `call_service`, …
     pub event_type: Cow<'a, str>,
-    /// The entity of a `state_changed` event.
+    /// The text under `data.entity_id`. Only in a `state_changed` event is it sure to name an
+    /// entity; events of other types put any text there.
     pub entity_id: Option<Cow<'a, str>>,
     /// The new state's `last_updated`, or `time_fired` where there is none; absent if unreadable.
     pub source_time: Option<UtcMicros>,
+}
+
+impl Peek<'_> {
+    /// Whether this is a `state_changed` event.
+    #[must_use]
+    pub fn is_state_change(&self) -> bool {
+        self.event_type == STATE_CHANGED
+    }
 }
 
 #[derive(Deserialize)]

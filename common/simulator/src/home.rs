@@ -35,6 +35,7 @@ pub(crate) struct Home {
     core: Mutex<Core>,
     /// False while Home Assistant restarts: nothing fires.
     running: AtomicBool,
+    unknown_commands: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -104,7 +105,9 @@ impl Home {
             counts: Counts::default(),
         };
         let running = AtomicBool::new(true);
+        let unknown_commands = Mutex::new(options.unknown_commands.clone());
         Self {
+            unknown_commands,
             options,
             ledger,
             history,
@@ -112,6 +115,20 @@ impl Home {
             core: Mutex::new(core),
             running,
         }
+    }
+
+    pub(crate) fn is_unknown(&self, command: &str) -> bool {
+        let unknown = self.unknown_commands();
+        unknown.iter().any(|name| name == command)
+    }
+
+    pub(crate) fn set_unknown_commands(&self, commands: Vec<String>) {
+        *self.unknown_commands() = commands;
+    }
+
+    fn unknown_commands(&self) -> MutexGuard<'_, Vec<String>> {
+        let commands = self.unknown_commands.lock();
+        commands.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_running(&self) -> bool {

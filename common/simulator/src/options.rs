@@ -35,7 +35,8 @@ pub struct SimulatorOptions {
     pub history_commit_delay: Duration,
     /// Added to the wall clock: a home whose clock is wrong. Microseconds.
     pub clock_offset_us: i64,
-    /// Commands to answer with `unknown_command`, as an older Home Assistant does.
+    /// Commands to answer with `unknown_command`, as an older Home Assistant does. Can be changed
+    /// while it runs.
     pub unknown_commands: Vec<String>,
 }
 

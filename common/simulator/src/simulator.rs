@@ -154,6 +154,13 @@ impl Simulator {
         self.inner.rate.store(rate.to_bits(), Ordering::Release);
     }
 
+    /// Answers these commands with `unknown_command` from now on, and only these: what Home Assistant
+    /// does with `history/...` while it starts.
+    pub fn set_unknown_commands(&self, commands: &[&str]) {
+        let commands = commands.iter().map(|&name| name.to_owned()).collect();
+        self.inner.home.set_unknown_commands(commands);
+    }
+
     /// Moves the home's clock: this many microseconds are added to the wall clock from now on.
     /// Moved back it stands (each event one microsecond later) until the wall clock has caught up:
     /// times of events always rise.

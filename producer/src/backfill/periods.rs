@@ -18,6 +18,7 @@ pub(super) struct Periods {
     at: UtcMicros,
     until: UtcMicros,
     length: Duration,
+    beyond: Option<Period>,
 }
 
 /// As the recorder takes it: what happened at either end is not in it.
@@ -34,13 +35,20 @@ impl Periods {
             at: from,
             until,
             length: FIRST,
+            beyond: None,
         }
+    }
+
+    /// One more period behind the last, of any length.
+    pub(super) fn and(mut self, beyond: Option<Period>) -> Self {
+        self.beyond = beyond;
+        self
     }
 
     /// The next one.
     pub(super) fn next(&mut self) -> Option<Period> {
         if self.at >= self.until {
-            return None;
+            return self.beyond.take();
         }
         let after = UtcMicros(self.at.0 - 1);
         let end = self.at.0 + self.length.as_micros() as i64;
@@ -100,6 +108,12 @@ mod tests {
         assert_eq!(largest, 10 << 20);
         assert!(count < 3 * 86_400, "{count}");
         assert_eq!(Periods::new(UtcMicros(7), UtcMicros(7)).next(), None);
+        let beyond = Period {
+            after: UtcMicros(6),
+            before: UtcMicros(i64::MAX),
+        };
+        let mut periods = Periods::new(UtcMicros(7), UtcMicros(7)).and(Some(beyond));
+        assert_eq!((periods.next(), periods.next()), (Some(beyond), None));
         let mut periods = Periods::new(UtcMicros(7), UtcMicros(7 + DAY_US));
         periods.adapt(usize::MAX);
         assert_eq!(periods.length, MIN);

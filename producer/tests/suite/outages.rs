@@ -1,9 +1,9 @@
 //! The broker is away, and the producer is killed.
 
 use crate::suite::process::{free_port, wait_for};
-use crate::suite::support::{Files, home, missing_or_wrong, producer, wait_until_settled, with};
-use ha_simulator::Simulator;
-use std::collections::HashSet;
+use crate::suite::support::{
+    Files, absent, home, missing_or_wrong, producer, wait_until_settled, with,
+};
 
 #[tokio::test]
 async fn what_no_broker_takes_waits_in_the_spool_and_another_mode_drains_it() {
@@ -34,23 +34,6 @@ async fn what_no_broker_takes_waits_in_the_spool_and_another_mode_drains_it() {
     assert_eq!(missing_or_wrong(&home, &files.points()), [""; 0]);
 }
 
-/// Events of the ledger, sent to somebody or not, that are not among the points.
-fn absent(home: &Simulator, files: &Files) -> usize {
-    let ledger = home.ledger();
-    let entities = ledger.entities();
-    let stored: HashSet<(i64, String)> = files
-        .points()
-        .iter()
-        .map(|point| (point.time_ns / 1_000, point.text("entity_id").to_owned()))
-        .collect();
-    let is_absent = |entity: &str, time_us: i64| !stored.contains(&(time_us, entity.to_owned()));
-    let events = ledger.events();
-    events
-        .iter()
-        .filter(|event| is_absent(&entities[event.entity as usize], event.time_us))
-        .count()
-}
-
 #[tokio::test]
 async fn what_happened_while_the_producer_was_dead_comes_from_history() {
     let (home, files) = (home().await, Files::new());
@@ -60,15 +43,7 @@ async fn what_happened_while_the_producer_was_dead_comes_from_history() {
     home.fire(200);
     wait_until_settled(&process, &home).await;
     home.fire(200);
-    let pid = process.pid().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-KILL", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    process.ended().await;
+    process.kill().await;
     home.fire(400);
     assert!(
         absent(&home, &files) >= 400,

@@ -4,7 +4,7 @@ use crate::suite::process::Process;
 use crate::suite::stored::{Place, Stored};
 use ha_simulator::{HouseOptions, Simulator, SimulatorOptions};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -198,6 +198,23 @@ pub fn missing_or_wrong(home: &Simulator, points: &[Stored]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The number of events of the ledger, sent or not, that are not among the points.
+pub fn absent(home: &Simulator, files: &Files) -> usize {
+    let ledger = home.ledger();
+    let entities = ledger.entities();
+    let stored: HashSet<(i64, String)> = files
+        .points()
+        .iter()
+        .map(|point| (point.time_ns / 1_000, point.text("entity_id").to_owned()))
+        .collect();
+    let is_absent = |entity: &str, time_us: i64| !stored.contains(&(time_us, entity.to_owned()));
+    let events = ledger.events();
+    events
+        .iter()
+        .filter(|event| is_absent(&entities[event.entity as usize], event.time_us))
+        .count()
 }
 
 /// Waits until the producer has received every event that the home fired, and each is safe.

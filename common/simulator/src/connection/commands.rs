@@ -53,12 +53,7 @@ impl<'a> Commands<'a> {
             let text = "Identifier values have to increase.".to_owned();
             return self.refuse(&json!(id), ("id_reuse", text));
         }
-        let known = !self
-            .home
-            .options
-            .unknown_commands
-            .iter()
-            .any(|name| name == command);
+        let known = !self.home.is_unknown(command);
         let Some(answer) = known.then(|| self.answer(id, command, message)).flatten() else {
             // The id of an unknown command may be used again.
             return self.refuse(
