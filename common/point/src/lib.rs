@@ -6,8 +6,10 @@
 mod buffer;
 mod json;
 mod line;
+mod parts;
 mod point;
 
 pub use buffer::{Format, Lines, PointBuffer, Row};
 pub use line::encode_line;
+pub use parts::{LineField, LineParts};
 pub use point::{FieldKey, Point, Prefix, Value};
