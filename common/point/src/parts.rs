@@ -27,7 +27,13 @@ impl<'a> LineParts<'a> {
     /// The parts; `None` for what is not a line of ours.
     #[must_use]
     pub fn of(line: &'a [u8]) -> Option<Self> {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let (parts, rest) = Self::first_of(line)?;
+        rest.is_empty().then_some(parts)
+    }
+
+    /// The parts of the first of several lines, and the other lines.
+    #[must_use]
+    pub fn first_of(line: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (series, mut rest) = line.split_at(unescaped_end(line, b" ")?);
         let mut fields = Vec::with_capacity(16);
         loop {
@@ -48,11 +54,15 @@ impl<'a> LineParts<'a> {
                 _ => return None,
             }
         }
-        Some(Self {
+        let time = &rest[1..];
+        let end = time.iter().position(|byte| *byte == b'\n');
+        let end = end.unwrap_or(time.len());
+        let parts = Self {
             series,
             fields,
-            time: &rest[1..],
-        })
+            time: &time[..end],
+        };
+        Some((parts, time.get(end + 1..).unwrap_or_default()))
     }
 
     /// The measurement, escaped.
@@ -150,6 +160,10 @@ mod tests {
         let mut again = Vec::new();
         parts.write(&mut again);
         assert_eq!(again, line);
+        again.extend_from_slice(b"m v=1 7\n");
+        let (first, rest) = LineParts::first_of(&again).unwrap();
+        assert_eq!((first, rest), (parts, b"m v=1 7\n".as_slice()));
+        assert_eq!(LineParts::of(&again), None, "two lines");
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! InfluxDB over HTTP: the v2 write endpoint (InfluxDB 2.x, 3.x, 1.8) and the one of 1.x.
 //!
-//! The rules for each answer are in `answer`; finding the bad lines of a batch is in `isolation`.
+//! The rules for each answer are in `answer`; finding the bad lines of a batch is in `isolation`. A
+//! line that is refused for an attribute is written without it (`batch`), and the next is written
+//! without it at once (`refusals`).
 
 mod answer;
+mod attributes;
+mod batch;
 mod hint;
 mod isolation;
 mod options;
 mod probe;
+mod refusals;
 
+use std::collections::HashSet;
 use std::io::Write as _;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::{Compression, write::GzEncoder};
 use ha_point::Lines;
@@ -18,12 +24,15 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue
 use url::Url;
 
 pub(crate) use answer::words_of;
+pub use attributes::{AttributeFields, LeftOut, LeftOutReason};
 pub(crate) use options::endpoint;
 pub use options::{Api, InfluxDbOptions, OptionsError};
 
 use crate::WriteOutcome;
 use answer::Answer;
+use batch::Batch;
 use isolation::Isolation;
+use refusals::{News, Refusals};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the keep-alive of servers and load balancers (usually 60 s and more), so that it
@@ -47,6 +56,8 @@ pub struct InfluxDb {
     base: Url,
     write_url: Url,
     authorization: Option<HeaderValue>,
+    refusals: Mutex<Refusals>,
+    left_out: Mutex<LeftOut>,
 }
 
 impl InfluxDb {
@@ -73,12 +84,15 @@ impl InfluxDb {
         let client = builder
             .build()
             .map_err(|error| OptionsError::Client(chain(&error)))?;
+        let refusals = Mutex::new(Refusals::new(options.attribute_fields));
         Ok(Self {
             client,
             options,
             base,
             write_url,
             authorization,
+            refusals,
+            left_out: Mutex::default(),
         })
     }
 
@@ -88,28 +102,95 @@ impl InfluxDb {
         &self.options
     }
 
-    /// One attempt to store all lines; lines that the database will not take are found and named.
+    /// One attempt to store all lines; lines that the database will not take are found and named. A
+    /// line that it does not take for an attribute is stored without it.
     pub async fn write(&self, lines: &Lines) -> WriteOutcome {
         if lines.is_empty() {
             return WriteOutcome::Written;
         }
-        let mut isolation = match self.post(lines.bytes()).await.ending() {
+        let batch = self.prepared(lines);
+        let body = batch.whole();
+        let mut isolation = match self.post(&body).await.ending() {
             Ok(outcome) => return outcome,
-            Err(Answer::Stored) => return WriteOutcome::Written,
+            Err(Answer::Stored) => {
+                let mut refusals = self.refusals();
+                refusals.keep(&body);
+                if !refusals.is_empty() {
+                    let all: Vec<_> = (0..lines.len()).collect();
+                    batch.tell_stored(&all, &mut refusals);
+                    drop(refusals);
+                    self.count(batch.left_out(&HashSet::new()));
+                }
+                return WriteOutcome::Written;
+            }
             Err(answer) => match self.whole_request_refused(&answer).await {
                 Some(outcome) => return outcome,
-                None => Isolation::new(lines, answer),
+                None => Isolation::new(batch, answer, &mut self.refusals(), Instant::now()),
             },
         };
-        while let Some(part) = isolation.next_part() {
-            let part = part.iter().map(|line| lines.slice(*line, *line + 1));
-            let body = Arc::new(part.collect::<Vec<_>>().concat());
-            match self.post(&body).await.ending() {
+        loop {
+            let body = isolation.next_body(&self.refusals());
+            let Some(body) = body else {
+                break;
+            };
+            match self.post(&Arc::new(body)).await.ending() {
                 Ok(outcome) => return outcome,
-                Err(answer) => isolation.answered(answer),
+                Err(answer) => {
+                    isolation.answered(answer, &mut self.refusals(), Instant::now());
+                    self.tell_news();
+                }
             }
         }
-        isolation.into_outcome()
+        let (outcome, left_out) = isolation.into_outcome();
+        self.count(left_out);
+        outcome
+    }
+
+    /// Attributes that were left out of stored points since this was last asked.
+    pub fn take_left_out(&self) -> LeftOut {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut left_out)
+    }
+
+    /// The lines without what the database is known not to take.
+    fn prepared<'a>(&self, lines: &'a Lines) -> Batch<'a> {
+        let mut batch = Batch::new(lines, self.options.attribute_fields);
+        let mut refusals = self.refusals();
+        if !refusals.is_empty() {
+            refusals.forget(Instant::now());
+            for line in 0..lines.len() {
+                batch.leave_out_known(line, &refusals);
+            }
+        }
+        batch
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, left_out: LeftOut) {
+        let mut counted = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.add_all(left_out);
+    }
+
+    fn tell_news(&self) {
+        for news in self.refusals().take_news() {
+            match news {
+                News::FullTable { measurement } => tracing::warn!(
+                    measurement,
+                    "the database takes no more columns in this measurement: new attributes are left \
+                     out of its points; exclude attributes by EXCLUDE_ATTRIBUTES, or raise the \
+                     database's limit"
+                ),
+                News::OtherType { measurement, field } => tracing::warn!(
+                    measurement,
+                    field,
+                    "the database has this field with another type: the attribute is left out of \
+                     points; exclude it by EXCLUDE_ATTRIBUTES, or delete the other writer's field"
+                ),
+            }
+        }
     }
 
     /// A 400 may be about the request (a proxy, a missing parameter) and not about its lines. Then

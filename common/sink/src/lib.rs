@@ -18,7 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ha_point::{Format, PointBuffer};
 
-pub use influxdb::{Api, InfluxDb, InfluxDbOptions, OptionsError};
+pub use influxdb::{
+    Api, AttributeFields, InfluxDb, InfluxDbOptions, LeftOut, LeftOutReason, OptionsError,
+};
 pub use outcome::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
 pub use sqlite::{Sqlite, SqliteError, SqliteOptions};
 
@@ -76,6 +78,16 @@ impl Sink {
             _ => WriteOutcome::Refused {
                 reason: "the points were encoded for another sink".to_owned(),
             },
+        }
+    }
+
+    /// Attributes that were left out of stored points since this was last asked, because the database
+    /// does not take them.
+    #[must_use]
+    pub fn take_left_out(&self) -> LeftOut {
+        match self {
+            Self::InfluxDb(influxdb) => influxdb.take_left_out(),
+            Self::Sqlite(_) | Self::Null(_) => LeftOut::default(),
         }
     }
 

@@ -209,11 +209,8 @@ impl ErrorBody {
             .as_deref()
             .or(self.message.as_deref())
             .or_else(statement)?;
-        let Some(details) = self.data.as_ref().and_then(|data| data.as_array()) else {
-            return Some(text.to_owned());
-        };
         let mut text = text.to_owned();
-        for detail in details {
+        for detail in self.details() {
             if let Some(more) = detail.get("error_message").and_then(|more| more.as_str()) {
                 text.push_str("; ");
                 text.push_str(more);
@@ -222,14 +219,18 @@ impl ErrorBody {
         Some(text)
     }
 
+    /// What InfluxDB 3 says of lines: of each, or only of the first.
+    fn details(&self) -> &[serde_json::Value] {
+        match &self.data {
+            Some(serde_json::Value::Array(details)) => details,
+            Some(detail) => std::slice::from_ref(detail),
+            None => &[],
+        }
+    }
+
     fn line_numbers(&self) -> Vec<usize> {
-        let details = self
-            .data
-            .as_ref()
-            .and_then(|data| data.as_array())
-            .into_iter()
-            .flatten();
-        let numbers = details.filter_map(|detail| detail.get("line_number")?.as_u64());
+        let numbers = self.details().iter();
+        let numbers = numbers.filter_map(|detail| detail.get("line_number")?.as_u64());
         let numbers = numbers.filter_map(|number| usize::try_from(number).ok());
         self.line
             .into_iter()

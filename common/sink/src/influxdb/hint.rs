@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use ha_point::Lines;
-
 use super::answer::Words;
+use super::batch::Batch;
 
 /// Lines to try by themselves.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,8 +19,8 @@ pub(super) struct Suspects {
 }
 
 /// The suspects among the lines of a part that was not taken whole.
-pub(super) fn suspects(words: &Words, part: &[usize], lines: &Lines) -> Option<Suspects> {
-    let text = |line: usize| lines.slice(line, line + 1).trim_ascii_end();
+pub(super) fn suspects(words: &Words, part: &[usize], lines: &Batch<'_>) -> Option<Suspects> {
+    let text = |line: usize| lines.line(line).trim_ascii_end();
     let dropped = dropped(&words.text);
     let by_number = || {
         let numbers = words.line_numbers.iter();
@@ -54,8 +53,8 @@ pub(super) fn suspects(words: &Words, part: &[usize], lines: &Lines) -> Option<S
 
 /// Whether the database says of every line of the part that it dropped it, for a conflict in which
 /// each of the lines takes part as far as can be seen here. Its count alone is not enough.
-pub(super) fn all_dropped(words: &Words, part: &[usize], lines: &Lines) -> bool {
-    let text = |line: usize| lines.slice(line, line + 1).trim_ascii_end();
+pub(super) fn all_dropped(words: &Words, part: &[usize], lines: &Batch<'_>) -> bool {
+    let text = |line: usize| lines.line(line).trim_ascii_end();
     dropped(&words.text) == Some(part.len())
         && conflicting(&words.text, part, text).len() == part.len()
 }
@@ -87,23 +86,26 @@ fn quoted<'a>(message: &str, part: &[usize], text: impl Fn(usize) -> &'a [u8]) -
         .collect()
 }
 
-/// `input field "F" on measurement "M" is type T, already exists as type U`: the lines of M that
-/// hold F with a value of type T.
+/// The lines that hold the field with the type that conflicts.
 fn conflicting<'a>(message: &str, part: &[usize], text: impl Fn(usize) -> &'a [u8]) -> Vec<usize> {
-    let Some((field, measurement, kind)) = conflict(message) else {
+    let Some(conflict) = conflict(message) else {
         return Vec::new();
     };
-    let measurement = escaped(measurement, &[',', ' ']).into_bytes();
-    let needles = [',', ' ']
-        .map(|before| format!("{before}{}=", escaped(field, &[',', '=', ' '])).into_bytes());
+    let measurement = conflict
+        .measurement
+        .map(|measurement| escaped(measurement, &[',', ' ']).into_bytes());
+    let name = escaped(conflict.field, &[',', '=', ' ']);
+    let needles = [',', ' '].map(|before| format!("{before}{name}=").into_bytes());
     let holds = |line: &[u8]| {
-        let of_measurement = line
-            .strip_prefix(measurement.as_slice())
-            .is_some_and(|rest| matches!(rest.first(), Some(b',' | b' ')));
+        let of_measurement = measurement.as_ref().is_none_or(|measurement| {
+            line.strip_prefix(measurement.as_slice())
+                .is_some_and(|rest| matches!(rest.first(), Some(b',' | b' ')))
+        });
         of_measurement
             && needles.iter().any(|needle| {
                 let ends = memchr::memmem::find_iter(line, needle).map(|at| at + needle.len());
-                ends.into_iter().any(|end| kind == type_of(&line[end..]))
+                ends.into_iter()
+                    .any(|end| conflict.kind == type_of(&line[end..]))
             })
     };
     part.iter()
@@ -112,18 +114,51 @@ fn conflicting<'a>(message: &str, part: &[usize], text: impl Fn(usize) -> &'a [u
         .collect()
 }
 
-fn conflict(message: &str) -> Option<(&str, &str, &str)> {
+/// A conflict of types as the message tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Conflict<'a> {
+    pub(super) field: &'a str,
+    /// InfluxDB 3 does not say it.
+    pub(super) measurement: Option<&'a str>,
+    /// The type that was refused.
+    pub(super) kind: &'a str,
+}
+
+/// `input field "F" on measurement "M" is type T, already exists as type U` (1.x, 2.x), or `invalid
+/// column type for column 'F', expected iox::column_type::field::U, got iox::column_type::field::T`
+/// (3).
+pub(super) fn conflict(message: &str) -> Option<Conflict<'_>> {
+    let word = |text: &'_ str| {
+        let end = text.find(|char: char| !char.is_ascii_alphabetic());
+        end.unwrap_or(text.len())
+    };
+    if let Some((field, rest)) = named_field(message) {
+        let (measurement, rest) = rest.split_once("\" is type ")?;
+        return Some(Conflict {
+            field,
+            measurement: Some(measurement),
+            kind: &rest[..word(rest)],
+        });
+    }
+    let (_, rest) = message.split_once("invalid column type for column '")?;
+    let (field, rest) = rest.split_once("', expected ")?;
+    let (_, rest) = rest.split_once("got iox::column_type::")?;
+    let kind = rest.strip_prefix("field::").unwrap_or(rest);
+    Some(Conflict {
+        field,
+        measurement: None,
+        kind: &kind[..word(kind)],
+    })
+}
+
+/// The field of `input field "F" on measurement "` (1.x, 2.x), and what follows.
+pub(super) fn named_field(message: &str) -> Option<(&str, &str)> {
     let (_, rest) = message.split_once("input field \"")?;
-    let (field, rest) = rest.split_once("\" on measurement \"")?;
-    let (measurement, rest) = rest.split_once("\" is type ")?;
-    let kind = rest
-        .split(|char: char| !char.is_ascii_alphabetic())
-        .next()?;
-    Some((field, measurement, kind))
+    rest.split_once("\" on measurement \"")
 }
 
 /// InfluxDB's name for the type of the value at the beginning of this text.
-fn type_of(value: &[u8]) -> &'static str {
+pub(super) fn type_of(value: &[u8]) -> &'static str {
     match value.first() {
         Some(b'"') => "string",
         Some(b't' | b'T' | b'f' | b'F') => "boolean",

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use reqwest::header::HeaderValue;
 use url::Url;
 
+use super::AttributeFields;
+
 /// Which write endpoint the database has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
@@ -40,6 +42,8 @@ pub struct InfluxDbOptions {
     pub timeout: Duration,
     /// Trust roots and client certificate for `https`; `None` takes the platform's roots.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Which fields may be left out of a point that the database does not take with them.
+    pub attribute_fields: AttributeFields,
 }
 
 /// A setting that cannot be used.
@@ -74,6 +78,7 @@ impl InfluxDbOptions {
             gzip_bytes_min: 1024,
             timeout: Duration::from_secs(30),
             tls: None,
+            attribute_fields: AttributeFields::default(),
         }
     }
 
@@ -186,6 +191,7 @@ impl fmt::Debug for InfluxDbOptions {
             .field("gzip_bytes_min", &self.gzip_bytes_min)
             .field("timeout", &self.timeout)
             .field("tls", &self.tls.is_some())
+            .field("attribute_fields", &self.attribute_fields)
             .finish()
     }
 }

@@ -17,20 +17,20 @@ use tokio::net::TcpListener;
 
 /// A request as the server saw it, its body unpacked.
 #[derive(Debug, Clone)]
-struct Seen {
+pub struct Seen {
     uri: Uri,
     headers: HeaderMap,
-    body: String,
+    pub body: String,
 }
 
 /// A server that answers what the function says, and remembers.
-struct Fake {
-    url: String,
+pub struct Fake {
+    pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Fake {
-    async fn start<R: IntoResponse>(
+    pub async fn start<R: IntoResponse>(
         answer: impl Fn(&Seen) -> R + Clone + Send + Sync + 'static,
     ) -> Self {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -65,16 +65,16 @@ impl Fake {
         Self { url, seen }
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 }
 
-fn options(url: &str, api: Api) -> InfluxDbOptions {
+pub fn options(url: &str, api: Api) -> InfluxDbOptions {
     InfluxDbOptions {
         token: Some("sekret".into()),
         org: Some("test".into()),
@@ -82,12 +82,12 @@ fn options(url: &str, api: Api) -> InfluxDbOptions {
     }
 }
 
-fn sink(options: InfluxDbOptions) -> Sink {
+pub fn sink(options: InfluxDbOptions) -> Sink {
     crate::support::install_tls_provider();
     Sink::InfluxDb(InfluxDb::new(options).unwrap())
 }
 
-fn v2(url: &str) -> Sink {
+pub fn v2(url: &str) -> Sink {
     sink(options(url, Api::V2))
 }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod attributes;
 mod events;
 mod fake;
 mod real;
 mod support;
+mod tables;

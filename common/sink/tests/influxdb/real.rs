@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::support::{buffer, indices, rejected, text_point, written};
-use ha_point::{Format, PointBuffer};
+use ha_point::{Format, Point, PointBuffer, Prefix, Value};
 use ha_services::{INFLUXDB_ORG, Service, Services};
 use ha_sink::query::{QueryError, Series};
-use ha_sink::{Api, InfluxDb, InfluxDbOptions, Sink, WriteOutcome};
+use ha_sink::{Api, InfluxDb, InfluxDbOptions, LeftOutReason, Sink, WriteOutcome};
 
 async fn services() -> &'static Services {
     crate::support::install_tls_provider();
@@ -102,6 +102,56 @@ async fn a_type_conflict_isolates_exactly_the_bad_lines() {
         }
         let count = query(&sink, "SELECT count(value) FROM m").await.unwrap();
         assert_eq!(count[0].values[0][1], 997, "{api:?}");
+    }
+}
+
+/// An attribute that somebody else wrote with another type: the states are stored without it, none
+/// is rejected, and the next batch costs no refused write.
+#[tokio::test]
+async fn a_type_conflict_of_an_attribute_costs_no_point() {
+    let services = services().await;
+    for api in [Api::V1, Api::V2] {
+        let sink = fresh(services, api).await;
+        let batch = |from: i64| {
+            let mut points = PointBuffer::new(Format::LineProtocol);
+            for n in from..from + 500 {
+                let mut point = Point::new("m", 1_700_000_000_000_000_000 + n);
+                point.tag("entity", format!("e{}", n % 7));
+                point.field("state", Value::Text(format!("s{n}").into()));
+                point.prefixed(Prefix::Attribute, "a".into(), Value::Float(1.0));
+                if n % 10 == 3 {
+                    let value = Value::Text("text, attr_a=1".into());
+                    point.prefixed(Prefix::Text, "x \"y\", z=1".into(), value);
+                }
+                assert!(points.push(point));
+            }
+            points
+        };
+        // Under one name a number, written by somebody else.
+        let mut before = PointBuffer::new(Format::LineProtocol);
+        let mut point = Point::new("m", 1_700_000_000_000_000_000);
+        point.prefixed(Prefix::Text, "x \"y\", z=1".into(), Value::Float(7.0));
+        assert!(before.push(point));
+        written(&sink, &before).await;
+
+        written(&sink, &batch(0)).await;
+        written(&sink, &batch(500)).await;
+        let left_out = sink.take_left_out();
+        assert_eq!(left_out.count(LeftOutReason::TypeConflict), 100, "{api:?}");
+        let counts = query(
+            &sink,
+            "SELECT count(state), count(attr_a), count(attributes_left_out) FROM m",
+        )
+        .await
+        .unwrap();
+        assert_eq!(counts[0].values[0][1..], [1000, 1000, 100], "{api:?}");
+        let named = query(
+            &sink,
+            "SELECT attributes_left_out, state FROM m WHERE state = 's13'",
+        )
+        .await
+        .unwrap();
+        assert_eq!(named[0].values[0][1], r#"["x \"y\", z=1"]"#, "{api:?}");
     }
 }
 
