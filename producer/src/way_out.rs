@@ -99,7 +99,7 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             weather,
         } => {
             ha_pipeline::describe();
-            let sink = Arc::new(ha_assembly::sink(sink, &config.tls).await?);
+            let sink = Arc::new(ha_assembly::sink(sink, &enrichment.schema, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
             let weather = ha_assembly::weather(weather, &config.tls)?;
             let pipeline = Pipeline::new(
@@ -139,7 +139,7 @@ async fn direct_sink(
     let Some((choice, enrichment)) = direct else {
         return Ok(None);
     };
-    let sink = Arc::new(ha_assembly::sink(choice, &config.tls).await?);
+    let sink = Arc::new(ha_assembly::sink(choice, &enrichment.schema, &config.tls).await?);
     Ok(Some((sink, enrichment.as_ref().clone())))
 }
 

@@ -84,7 +84,9 @@ impl App {
             Some(settings) => Some(intake::bind(settings, &config.instance).await?),
             None => None,
         };
-        let sink = Arc::new(ha_assembly::sink(&config.sink, &config.tls).await?);
+        let sink = Arc::new(
+            ha_assembly::sink(&config.sink, &config.enrichment.schema, &config.tls).await?,
+        );
         let health = Health::starting(&["database"]);
         let (depths_known, depths) = watch::channel(None);
         let in_flight = InFlight::of(topology::EVENTS_QUEUE);

@@ -4,6 +4,7 @@
 mod weather;
 
 use ha_broker::{Broker, topology};
+use ha_enrich::Schema;
 use ha_settings::{SinkChoice, TlsSettings};
 use ha_spool::{Spool, SpoolOptions};
 use std::fmt::Display;
@@ -62,7 +63,7 @@ impl Doctor {
 
     /// Tries the database: address, credentials, bucket, its clock.
     pub async fn database(&mut self, choice: &SinkChoice, tls: &TlsSettings) {
-        let sink = match crate::sink(choice, tls).await {
+        let sink = match crate::sink(choice, &Schema::Native, tls).await {
             Ok(sink) => sink,
             Err(error) => {
                 return self.fail(format_args!("database: {error}"), "see the setting named");

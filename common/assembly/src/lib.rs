@@ -10,7 +10,7 @@ use ha_settings::{
     AttributeChoice, BatchSettings, ExtraTagArgs, FieldSettings, InfluxSettings, InfluxVersion,
     Problems, Secret, SinkChoice, TlsSettings, WeatherProvider, WeatherSettings,
 };
-use ha_sink::{Api, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
+use ha_sink::{Api, AttributeFields, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
 use ha_weather::{Provider, Weather, WeatherOptions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,13 +45,26 @@ pub enum AssemblyError {
     Broker(#[from] BrokerError),
 }
 
-/// Opens the sink.
+/// Opens the sink for points of this schema.
 ///
 /// # Errors
 /// [`AssemblyError`]: settings that InfluxDB's client cannot use, or a file that cannot be opened.
-pub async fn sink(choice: &SinkChoice, tls: &TlsSettings) -> Result<Sink, AssemblyError> {
+pub async fn sink(
+    choice: &SinkChoice,
+    schema: &Schema,
+    tls: &TlsSettings,
+) -> Result<Sink, AssemblyError> {
     Ok(match choice {
-        SinkChoice::Influx(settings) => Sink::InfluxDb(InfluxDb::new(influxdb(settings, tls))?),
+        SinkChoice::Influx(settings) => {
+            let options = InfluxDbOptions {
+                attribute_fields: match schema {
+                    Schema::Native => AttributeFields::Prefixed,
+                    Schema::HomeAssistant(_) => AttributeFields::Unprefixed,
+                },
+                ..influxdb(settings, tls)
+            };
+            Sink::InfluxDb(InfluxDb::new(options)?)
+        }
         SinkChoice::Sqlite(settings) => Sink::Sqlite(
             Sqlite::open(SqliteOptions {
                 retention: settings.retention,

@@ -5,6 +5,7 @@ use crate::letter::Reason;
 use crate::quality::FrameQuality;
 use crate::weather::Lookup;
 use ha_enrich::RULES;
+use ha_sink::{LeftOut, LeftOutReason};
 use metrics::{Counter, Gauge, Histogram, Unit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +43,7 @@ pub fn describe() {
     );
     describe_counter!(
         "ha_ingestor_enrich_attributes_left_out_total",
-        "Attributes that became no field, by reason"
+        "Attributes that became no field, by reason: by the settings, or because the database does not take them"
     );
     describe_histogram!(
         "ha_ingestor_enrich_normalization_duration_seconds",
@@ -100,6 +101,8 @@ pub(crate) struct Metrics {
     attributes_unchanged: Counter,
     attributes_excluded: Counter,
     attributes_not_wanted: Counter,
+    /// In the order of [`LeftOutReason::ALL`].
+    attributes_not_taken: Vec<Counter>,
     /// In the order of [`Lookup::ALL`].
     weather_lookups: Vec<Counter>,
 }
@@ -125,6 +128,10 @@ impl Metrics {
             attributes_unchanged: left_out("unchanged"),
             attributes_excluded: left_out("excluded"),
             attributes_not_wanted: left_out("none_wanted"),
+            attributes_not_taken: LeftOutReason::ALL
+                .iter()
+                .map(|reason| left_out(reason.as_str()))
+                .collect(),
             totals: Arc::default(),
             latest: LatestEvents::default(),
             enriched: outcome("enriched"),
@@ -161,6 +168,7 @@ impl Metrics {
         ]
         .into_iter()
         .chain(&metrics.broken_rules)
+        .chain(&metrics.attributes_not_taken)
         .chain(&metrics.weather_lookups)
         .chain(metrics.dead_letters.iter().map(|(_, counter)| counter))
         {
@@ -192,6 +200,13 @@ impl Metrics {
         self.attributes_unchanged.increment(frame.unchanged);
         self.attributes_excluded.increment(frame.excluded);
         self.attributes_not_wanted.increment(frame.none_wanted);
+    }
+
+    /// Attributes that were left out of stored points because the database does not take them.
+    pub fn not_taken(&self, left_out: &LeftOut) {
+        for (reason, counter) in LeftOutReason::ALL.iter().zip(&self.attributes_not_taken) {
+            counter.increment(left_out.count(*reason));
+        }
     }
 
     pub fn points_written(&self, points: u64) {

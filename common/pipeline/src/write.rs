@@ -104,6 +104,7 @@ impl<D: DeadLetters> Writer<D> {
         self.set_state(SinkState::Available);
         self.metrics
             .points_written((batch.points.len() - refused.len()) as u64);
+        self.metrics.not_taken(&self.sink.take_left_out());
         let now = now_ns();
         let latencies_us = batch
             .sources

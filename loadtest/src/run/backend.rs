@@ -144,7 +144,8 @@ pub(super) async fn database(
         }
     };
     push_influxdb(environment, &writing);
-    let sink = ha_assembly::sink(&SinkChoice::Influx(reading), &plan.tls).await?;
+    let sink =
+        ha_assembly::sink(&SinkChoice::Influx(reading), &Default::default(), &plan.tls).await?;
     let Sink::InfluxDb(client) = sink else {
         bail!("not an InfluxDB client")
     };

@@ -112,7 +112,7 @@ impl Way {
                 batch,
                 enrichment,
             } => {
-                let sink = Arc::new(ha_assembly::sink(sink, tls).await?);
+                let sink = Arc::new(ha_assembly::sink(sink, &enrichment.schema, tls).await?);
                 let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
                 let pipeline = Pipeline::new(
                     sink,

@@ -1,7 +1,7 @@
 //! What the audit reads from the database, row by row.
 
 use anyhow::{Context, bail};
-use ha_enrich::{BUS, EVENTS};
+use ha_enrich::{BUS, EVENTS, Schema};
 use ha_settings::{SinkChoice, TlsSettings};
 use ha_sink::query::Series;
 use ha_sink::{InfluxDb, Sink};
@@ -60,7 +60,7 @@ impl Database {
             connect(&settings.path)?;
             return Ok(Self::Sqlite(settings.path.clone()));
         }
-        match ha_assembly::sink(choice, tls).await? {
+        match ha_assembly::sink(choice, &Schema::Native, tls).await? {
             Sink::InfluxDb(client) => Ok(Self::InfluxDb(Box::new(client))),
             _ => bail!("this sink stores nothing"),
         }

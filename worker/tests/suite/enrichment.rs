@@ -1,6 +1,6 @@
 //! The settings of enrichment, on the binary: what they add to points, and what is counted.
 
-use crate::suite::frames::{encoded, publish, state_changed};
+use crate::suite::frames::{encoded, many, publish, state_changed};
 use crate::suite::process::{Process, wait_for};
 use crate::suite::stored::{Place, Stored};
 use crate::suite::{variables, worker};
@@ -117,5 +117,49 @@ async fn units_contexts_and_weather_are_written_only_where_they_are_asked_for() 
     publish(&channel, &[frame(&[state_changed("sensor.c", "3", 3)])]).await;
     let points = stored(&place, 3).await;
     assert_eq!(shown(&points[2]), "text_unit_of_measurement=\"W\"");
+    process.stop().await;
+}
+
+/// A database that has another type for an attribute, since somebody else wrote it: every state is
+/// stored, the attribute is counted and named, and there is no letter.
+#[tokio::test]
+async fn an_attribute_of_another_type_costs_no_state_and_makes_no_letter() {
+    let place = Place::new().await;
+    // InfluxDB 1.x looks no further than the same week.
+    let before = "home_assistant_events,entity_id=x text_unit_of_measurement=7 1767225599000000000";
+    let url = format!(
+        "{}/write?db={}",
+        place.services.influxdb_url(),
+        place.database
+    );
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.post(url).body(before).send().await.unwrap();
+    assert!(answer.status().is_success());
+
+    let process = worker(&variables(&place));
+    process.wait_until_ready().await;
+    let (_connection, channel) = place.channel().await;
+    publish(&channel, &many(5)).await;
+    let points = stored(&place, 501).await;
+    let ours = points.iter().filter(|point| point.text("entity_id") != "x");
+    for point in ours {
+        assert!(!point.text("state").is_empty(), "{point:?}");
+        assert_eq!(
+            point.text("attributes_left_out"),
+            r#"["unit_of_measurement"]"#
+        );
+    }
+    let name = "ha_ingestor_enrich_attributes_left_out_total";
+    let counted = wait_for("the count", async || {
+        let lines = metrics(&process, name).await;
+        let line = format!("{name}{{reason=\"type_conflict\"}} 500");
+        lines.contains(&line).then_some(())
+    });
+    counted.await;
+    let letters = metrics(&process, "ha_ingestor_dead_letters_total").await;
+    assert!(
+        !letters.is_empty() && letters.iter().all(|line| line.ends_with(" 0")),
+        "{letters:?}"
+    );
     process.stop().await;
 }
