@@ -15,8 +15,9 @@ use crate::run::harness::Harness;
 
 const DISK_MIB: u32 = 512;
 const CHUNK_BYTES: usize = 1 << 20;
-/// A field that a part of the events has, as a number.
-const CONFLICTING_FIELD: &str = "attr_brightness";
+/// A field that a part of the events has, as a text. (For an attribute the state would be stored
+/// without it, and nothing rejected.)
+const CONFLICTING_FIELD: &str = "attributes_removed";
 
 /// A file system of its own for the database; unmounted when it is dropped.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ pub(super) async fn write_other_type(harness: &Harness) -> anyhow::Result<()> {
     let services = harness.own_services()?;
     let bucket = harness.setting("INFLUXDB_BUCKET").context("no database")?;
     let url = format!("{}/write?db={bucket}", services.influxdb_url());
-    let line = format!("home_assistant_events,entity_id=drill.before {CONFLICTING_FIELD}=\"text\"");
+    let line = format!("home_assistant_events,entity_id=drill.before {CONFLICTING_FIELD}=1");
     let answer = harness.client().post(url).body(line).send().await?;
     let status = answer.status();
     ensure!(
