@@ -9,6 +9,8 @@
 //! - `attributes_complete=true`, on the point of an event without an old state (a new entity, or any
 //!   after a restart) that did not come by gap fill: every attribute that is not a field of this
 //!   point has no value;
+//! - `attributes_left_out`, a JSON list of names that have a value here which the database did not
+//!   take (`ha-sink` writes it): what they are is not known;
 //! - `removed=true`: nothing has.
 
 use super::Outcome;
