@@ -81,27 +81,59 @@ pub fn boolean(problems: &mut Problems, name: &str, value: &str) -> bool {
     }
 }
 
-/// Reads a length of time: `45s`, `10m`, `12h`, `30d`, or plain seconds.
+/// Reads a length of time: `45s`, `10m`, `12h`, `30d`, or plain seconds. For how long something is
+/// kept before it is deleted there is [`retention`].
 pub fn seconds(problems: &mut Problems, name: &str, value: &str) -> Duration {
-    let text = value.trim();
-    let unit = text.chars().last().filter(char::is_ascii_alphabetic);
-    let factor = match unit {
-        None | Some('s') => Some(1_u64),
+    let unit_seconds = |unit| match unit {
+        None | Some('s') => Some(1),
         Some('m') => Some(60),
         Some('h') => Some(3_600),
         Some('d') => Some(86_400),
         Some(_) => None,
     };
-    let digits = unit.map_or(text, |_| &text[..text.len() - 1]);
-    match (digits.parse::<u64>().ok(), factor) {
-        (Some(count), Some(factor)) if count > 0 && count < u64::MAX / 1_000_000 / factor => {
-            Duration::from_secs(count * factor)
-        }
-        _ => {
-            problems.bad(name, value, "a time such as 45s, 10m, 12h or 30d");
-            Duration::from_secs(1)
-        }
+    length(value, unit_seconds).unwrap_or_else(|| {
+        problems.bad(name, value, "a time such as 45s, 10m, 12h or 30d");
+        Duration::from_secs(1)
+    })
+}
+
+/// Reads how long something is kept before it is deleted, such as `12h`, `30d`, `52w` or `1y` (365
+/// days); `None`, for `0` or `off`, is for ever. What is misread here is deleted, so a number
+/// without a unit is refused, and so is `m`, which people write for minutes and for months. After a
+/// problem `None` stands in.
+pub fn retention(problems: &mut Problems, name: &str, value: &str) -> Option<Duration> {
+    if matches!(value.trim(), "0" | "off") {
+        return None;
     }
+    let unit_seconds = |unit| match unit {
+        Some('s') => Some(1),
+        Some('h') => Some(3_600),
+        Some('d') => Some(86_400),
+        Some('w') => Some(7 * 86_400),
+        Some('y') => Some(365 * 86_400),
+        _ => None,
+    };
+    let kept = length(value, unit_seconds);
+    if kept.is_none() {
+        problems.bad(
+            name,
+            value,
+            "a number with its unit, h, d, w or y, such as 12h, 30d, 52w or 1y (m is refused: it \
+             can mean minutes or months); 0 keeps everything for ever",
+        );
+    }
+    kept
+}
+
+/// Digits and at most one letter behind them; `None` for anything else, for zero, and for what is
+/// too long to count.
+fn length(value: &str, unit_seconds: impl Fn(Option<char>) -> Option<u64>) -> Option<Duration> {
+    let text = value.trim();
+    let unit = text.chars().last().filter(char::is_ascii_alphabetic);
+    let digits = unit.map_or(text, |_| &text[..text.len() - 1]);
+    let (count, factor) = (digits.parse::<u64>().ok()?, unit_seconds(unit)?);
+    (count > 0 && count < u64::MAX / 1_000_000 / factor)
+        .then(|| Duration::from_secs(count * factor))
 }
 
 /// The parts of a comma list, without blanks and empty parts.
@@ -139,5 +171,52 @@ mod tests {
             text.contains(r#"A: "many" is not valid; a whole number from 1 to 10"#),
             "{text}"
         );
+    }
+    #[test]
+    fn how_long_points_are_kept_needs_a_unit() {
+        const DAY_S: u64 = 86_400;
+        let mut problems = Problems::default();
+        for (text, days) in [("30d", 30), (" 48h ", 2), ("52w", 364), ("1y", 365)] {
+            assert_eq!(
+                retention(&mut problems, "KEEP", text),
+                Some(Duration::from_secs(days * DAY_S)),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            retention(&mut problems, "KEEP", "90s"),
+            Some(Duration::from_secs(90))
+        );
+        for text in ["0", " 0 ", "off"] {
+            assert_eq!(retention(&mut problems, "KEEP", text), None);
+        }
+        assert!(problems.is_empty(), "{problems}");
+
+        let bad = [
+            "30",
+            "1",
+            "00",
+            "+30",
+            "",
+            "d",
+            "0d",
+            "-1d",
+            "6m",
+            "30D",
+            "1M",
+            "30 d",
+            "30days",
+            "1.5d",
+            "99999999999999999999d",
+            "1é",
+        ];
+        for text in bad {
+            let mut problems = Problems::default();
+            assert_eq!(retention(&mut problems, "KEEP", text), None);
+            let said = problems.to_string();
+            for part in [&format!("KEEP: {text:?} is not valid"), "30d", "0 keeps"] {
+                assert!(said.contains(part), "{text}: {said}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Where points are stored.
 
 use crate::home_assistant::url;
-use crate::problems::seconds;
+use crate::problems::retention;
 use crate::secret::secret;
 use crate::{Problems, Secret};
 use clap::Args;
@@ -105,7 +105,7 @@ pub struct SinkArgs {
         value_name = "FILE"
     )]
     pub sqlite_path: PathBuf,
-    /// How long the embedded database keeps points, such as 30d; 0 keeps them for ever
+    /// How long the embedded database keeps points, such as 12h, 30d, 52w or 1y; 0 keeps them for ever
     #[arg(
         long,
         env = "SQLITE_RETENTION",
@@ -123,7 +123,7 @@ pub struct SinkArgs {
 pub struct SqliteSettings {
     /// The file.
     pub path: PathBuf,
-    /// Older points are deleted.
+    /// Older points are deleted; `None` keeps them for ever.
     pub retention: Option<Duration>,
 }
 
@@ -176,13 +176,9 @@ impl SinkArgs {
     }
 
     fn sqlite(&self, problems: &mut Problems) -> SinkChoice {
-        let retention = match self.sqlite_retention.trim() {
-            "0" | "off" => None,
-            text => Some(seconds(problems, "SQLITE_RETENTION", text)),
-        };
         SinkChoice::Sqlite(SqliteSettings {
             path: self.sqlite_path.clone(),
-            retention,
+            retention: retention(problems, "SQLITE_RETENTION", &self.sqlite_retention),
         })
     }
 }
