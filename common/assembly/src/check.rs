@@ -79,6 +79,9 @@ impl Doctor {
             }
             Err(error) => return self.fail(format_args!("database: {}", error.reason), error.cure),
         }
+        if let crate::Sink::Sqlite(sqlite) = &sink {
+            self.retention(sqlite).await;
+        }
         if let SinkChoice::Influx(settings) = choice {
             let mut url = settings.url.clone();
             url.set_path(&format!("{}/ping", url.path().trim_end_matches('/')));
@@ -86,6 +89,18 @@ impl Doctor {
                 Some(ahead_s) => self.clock("the database", ahead_s),
                 None => self.ok("clock: the database does not tell its time"),
             }
+        }
+    }
+
+    /// Says what the embedded database keeps, and how many points will be deleted.
+    async fn retention(&mut self, sqlite: &ha_sink::Sqlite) {
+        match crate::retention::kept(sqlite).await {
+            Ok(kept) if kept.is_much => self.warn(
+                format_args!("retention: {}", kept.finding),
+                "set SQLITE_RETENTION to keep them (0 keeps everything for ever)",
+            ),
+            Ok(kept) => self.ok(format_args!("retention: {}", kept.finding)),
+            Err(error) => self.fail(format_args!("retention: {error}"), "see the setting named"),
         }
     }
 

@@ -13,15 +13,16 @@ use ha_settings::{
 use ha_sink::{Api, AttributeFields, InfluxDb, InfluxDbOptions, Null, Sqlite, SqliteOptions};
 use ha_weather::{Provider, Weather, WeatherOptions};
 use std::sync::Arc;
-use std::time::Duration;
 use url::Url;
 
+mod retention;
 mod status;
 mod traces;
 
 pub use ha_frame::VERSION as FRAME_VERSION;
 pub use ha_sink::Sink;
 pub use letters::{BrokerLetters, LetterStore, SpoolLetters, letter_message, replay};
+pub use retention::keep_retention;
 pub use status::{
     follow_sink, hundredths, latency_status, latest_events_status, quality_status, queues_status,
     sink_status,
@@ -193,18 +194,5 @@ pub fn pipeline(batch: &BatchSettings) -> PipelineOptions {
         batch_points_max: batch.points_max,
         batch_age_max: batch.age_max,
         writes_in_flight_max: batch.writes_in_flight_max,
-    }
-}
-
-/// Deletes what is older than the embedded database's retention, for as long as the process runs.
-pub async fn keep_retention(sink: Arc<Sink>) {
-    let mut every = tokio::time::interval(Duration::from_secs(60));
-    loop {
-        every.tick().await;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now_ns = i64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX);
-        if let Err(error) = sink.enforce_retention(now_ns).await {
-            tracing::warn!(%error, "old points could not be deleted; trying again");
-        }
     }
 }

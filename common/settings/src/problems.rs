@@ -101,7 +101,7 @@ pub fn seconds(problems: &mut Problems, name: &str, value: &str) -> Duration {
 /// days); `None`, for `0` or `off`, is for ever. What is misread here is deleted, so a number
 /// without a unit is refused, and so is `m`, which people write for minutes and for months. After a
 /// problem `None` stands in.
-pub fn retention(problems: &mut Problems, name: &str, value: &str) -> Option<Duration> {
+pub(crate) fn retention(problems: &mut Problems, name: &str, value: &str) -> Option<Duration> {
     if matches!(value.trim(), "0" | "off") {
         return None;
     }

@@ -22,7 +22,7 @@ pub use influxdb::{
     Api, AttributeFields, InfluxDb, InfluxDbOptions, LeftOut, LeftOutReason, OptionsError,
 };
 pub use outcome::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
-pub use sqlite::{Sqlite, SqliteError, SqliteOptions};
+pub use sqlite::{RetentionPass, RetentionSurvey, Sqlite, SqliteError, SqliteOptions};
 
 /// Where points go.
 #[derive(Debug)]
@@ -104,19 +104,6 @@ impl Sink {
                 version: None,
                 steps: Vec::new(),
             }),
-        }
-    }
-
-    /// Deletes what is older than the embedded database's retention, at most every ten minutes of
-    /// `now_ns` (nanoseconds since the epoch); InfluxDB keeps its own retention. Returns the number
-    /// of points deleted.
-    ///
-    /// # Errors
-    /// The file could not be changed; the next call tries again.
-    pub async fn enforce_retention(&self, now_ns: i64) -> Result<u64, SqliteError> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.enforce_retention(now_ns).await,
-            Self::InfluxDb(_) | Self::Null(_) => Ok(0),
         }
     }
 }

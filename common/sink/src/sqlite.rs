@@ -14,6 +14,7 @@ use ha_point::Row;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
 use crate::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
+pub use retention::{RetentionPass, RetentionSurvey};
 use schema::Views;
 
 /// Merging is a JSON merge patch: a null would delete a field, and none is ever written. A point
@@ -184,37 +185,135 @@ impl Sqlite {
         })
     }
 
-    /// Deletes points older than the retention, at most every ten minutes of `now_ns` (nanoseconds
-    /// since the epoch). Writes get their turn in between. Returns the number of points deleted.
+    /// What the retention means for what is stored, at `now_ns` (nanoseconds since the epoch);
+    /// `None` where points are kept for ever. Counts all points; writes get their turn in between.
     ///
     /// # Errors
-    /// The file could not be changed; the next call tries again.
-    pub async fn enforce_retention(&self, now_ns: i64) -> Result<u64, SqliteError> {
-        let Some(retention) = self.options.retention else {
-            return Ok(0);
+    /// The file could not be read.
+    pub async fn survey_retention(
+        &self,
+        now_ns: i64,
+    ) -> Result<Option<RetentionSurvey>, SqliteError> {
+        let Some(kept) = self.options.retention else {
+            return Ok(None);
         };
-        let begun = self.on_thread(move |store| Ok(store.retention.begin(now_ns)));
+        let newest_ns = self.newest_ns().await?;
+        let cutoff_ns = retention::cutoff_ns(now_ns, newest_ns, kept);
+        let older = match cutoff_ns {
+            Some(cutoff_ns) => self.count_before(cutoff_ns).await?,
+            None => 0,
+        };
+        let points = self.count_before(i64::MAX).await?;
+        Ok(Some(RetentionSurvey {
+            kept,
+            newest_ns,
+            cutoff_ns,
+            points,
+            older,
+            pass_points_max: retention::pass_points_max(points),
+            every: Duration::from_nanos(retention::every_ns(kept).unsigned_abs()),
+        }))
+    }
+
+    /// Deletes points that are too old at `now_ns` (nanoseconds since the epoch): before the time
+    /// that lies the retention before the newest point of Home Assistant's, or before now where
+    /// that is earlier. A call is a pass at most every ten minutes of `now_ns` (more often where
+    /// the retention is shorter than seven hours), and a pass deletes no more than 10,000 points or
+    /// 5 % of all, whichever is more, the oldest first. Writes get their turn in between. `None` if
+    /// nothing was deleted.
+    ///
+    /// # Errors
+    /// The file could not be read or changed, and nothing was deleted; the next call tries again,
+    /// as it does after a pass that an error has cut short.
+    pub async fn enforce_retention(
+        &self,
+        now_ns: i64,
+    ) -> Result<Option<RetentionPass>, SqliteError> {
+        let Some(kept) = self.options.retention else {
+            return Ok(None);
+        };
+        let every_ns = retention::every_ns(kept);
+        let begun = self.on_thread(move |store| Ok(store.retention.begin(now_ns, every_ns)));
         if !begun.await? {
-            return Ok(0);
+            return Ok(None);
         }
-        let oldest_kept_ns = retention::oldest_kept_ns(now_ns, retention);
-        let mut deleted = 0;
-        loop {
-            let chunk = self
-                .on_thread(move |store| retention::delete_chunk(&store.connection, oldest_kept_ns));
+        let (pass, error) = match self.retention_pass(now_ns, kept).await {
+            Ok(pass) => pass,
+            Err(error) => (None, Some(error)),
+        };
+        if error.is_some() {
+            self.on_thread(|store| {
+                store.retention.failed();
+                Ok(())
+            })
+            .await?;
+        }
+        match (pass, error) {
+            // What is gone must be said; the error comes again if it lasts.
+            (Some(pass), _) => Ok(Some(pass)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// One pass, and the error that ended it early.
+    async fn retention_pass(
+        &self,
+        now_ns: i64,
+        kept: Duration,
+    ) -> Result<(Option<RetentionPass>, Option<SqliteError>), SqliteError> {
+        let newest_ns = self.newest_ns().await?;
+        let Some(cutoff_ns) = retention::cutoff_ns(now_ns, newest_ns, kept) else {
+            return Ok((None, None));
+        };
+        let older = self.count_before(cutoff_ns).await?;
+        // Few may go whatever there is: then not everything has to be counted.
+        let points = if older > retention::PASS_POINTS {
+            self.count_before(i64::MAX).await?
+        } else {
+            older
+        };
+        let wanted = older.min(retention::pass_points_max(points));
+        let (mut deleted, mut error) = (0, None);
+        while deleted < wanted {
+            let rows_max = (wanted - deleted).min(retention::CHUNK_ROWS);
+            let chunk = self.on_thread(move |store| {
+                retention::delete_chunk(&store.connection, cutoff_ns, rows_max)
+            });
             match chunk.await {
-                Ok(0) => return Ok(deleted),
-                Ok(points) => deleted += points as u64,
-                Err(error) => {
-                    self.on_thread(|store| {
-                        store.retention.failed();
-                        Ok(())
-                    })
-                    .await?;
-                    return Err(error);
+                // Another process was faster.
+                Ok(0) => break,
+                Ok(rows) => deleted += rows,
+                Err(failed) => {
+                    error = Some(failed);
+                    break;
                 }
             }
         }
+        let pass = (deleted > 0).then(|| RetentionPass {
+            deleted,
+            cutoff_ns,
+            older_left: older.saturating_sub(deleted),
+        });
+        Ok((pass, error))
+    }
+
+    async fn newest_ns(&self) -> Result<Option<i64>, SqliteError> {
+        self.on_thread(|store| retention::newest_ns(&store.connection))
+            .await
+    }
+
+    /// The number of points before this time.
+    async fn count_before(&self, before_ns: i64) -> Result<u64, SqliteError> {
+        let (mut points, mut place) = (0, Some(retention::BEGINNING));
+        while let Some(from) = place {
+            let counted = self
+                .on_thread(move |store| retention::count_chunk(&store.connection, from, before_ns));
+            let (rows, next) = counted.await?;
+            points += rows;
+            place = next;
+        }
+        Ok(points)
     }
 
     async fn on_thread<T: Send + 'static>(

@@ -257,6 +257,29 @@ async fn a_full_disk_and_a_second_writer_are_unavailable_and_nothing_is_half_wri
     assert_eq!(read(&options, "SELECT count(*) FROM points"), ["2000"]);
 }
 
+const DAY_NS: i64 = 24 * HOUR_NS;
+
+/// A file that keeps its points for 30 days.
+async fn for_30_days(directory: &tempfile::TempDir) -> (SqliteOptions, Sqlite) {
+    let options = options(directory);
+    assert_eq!(options.retention, Some(Duration::from_secs(30 * 24 * 3600)));
+    let sqlite = Sqlite::open(options.clone()).await.unwrap();
+    (options, sqlite)
+}
+
+async fn store(sqlite: &Sqlite, measurement: &str, times_ns: impl Iterator<Item = i64>) {
+    let rows: Vec<_> = times_ns
+        .map(|time_ns| row(measurement, "{}", r#"{"a":1}"#, time_ns))
+        .collect();
+    assert_eq!(sqlite.write(&rows).await, WriteOutcome::Written);
+}
+
+fn count(options: &SqliteOptions) -> usize {
+    read(options, "SELECT count(*) FROM points")[0]
+        .parse()
+        .unwrap()
+}
+
 #[tokio::test]
 async fn retention_deletes_what_is_too_old_and_only_that() {
     let directory = tempfile::tempdir().unwrap();
@@ -265,25 +288,157 @@ async fn retention_deletes_what_is_too_old_and_only_that() {
     let sqlite = Sqlite::open(options.clone()).await.unwrap();
     let now_ns = 1_000_000 * HOUR_NS;
     // More than two chunks of old ones, and the boundary itself.
-    let mut rows: Vec<_> = (1..=4500)
-        .map(|age| row("m", "{}", "{}", now_ns - HOUR_NS - age))
-        .collect();
-    rows.push(row("m", "{}", "{}", now_ns - HOUR_NS));
-    rows.push(row("m", "{}", "{}", now_ns));
-    assert_eq!(sqlite.write(&rows).await, WriteOutcome::Written);
-    assert_eq!(sqlite.enforce_retention(now_ns).await.unwrap(), 4500);
-    assert_eq!(read(&options, "SELECT count(*) FROM points"), ["2"]);
+    store(&sqlite, "m", (1..=4500).map(|age| now_ns - HOUR_NS - age)).await;
+    store(&sqlite, "m", [now_ns - HOUR_NS, now_ns].into_iter()).await;
+    let pass = sqlite.enforce_retention(now_ns).await.unwrap();
     assert_eq!(
-        sqlite
-            .enforce_retention(now_ns + HOUR_NS / 60)
-            .await
-            .unwrap(),
-        0,
-        "not yet due"
+        pass,
+        Some(RetentionPass {
+            deleted: 4500,
+            cutoff_ns: now_ns - HOUR_NS,
+            older_left: 0
+        })
     );
-    assert_eq!(sqlite.enforce_retention(now_ns + HOUR_NS).await.unwrap(), 1);
+    assert_eq!(count(&options), 2);
+    let soon = now_ns + HOUR_NS / 60;
+    store(&sqlite, "m", [soon].into_iter()).await;
+    let pass = sqlite.enforce_retention(soon).await.unwrap();
+    assert_eq!(pass, None, "not yet due");
+    let later = now_ns + HOUR_NS;
+    store(&sqlite, "m", [later].into_iter()).await;
+    let pass = sqlite.enforce_retention(later).await.unwrap().unwrap();
+    assert_eq!(pass.deleted, 1);
 
     options.retention = None;
     let for_ever = Sqlite::open(options).await.unwrap();
-    assert_eq!(for_ever.enforce_retention(i64::MAX).await.unwrap(), 0);
+    assert_eq!(for_ever.enforce_retention(i64::MAX).await.unwrap(), None);
+    assert_eq!(for_ever.survey_retention(i64::MAX).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_deletes_nothing_that_the_data_calls_young() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, sqlite) = for_30_days(&directory).await;
+    let true_ns = 20_000 * DAY_NS;
+    // 25 days of events, and the clock is set 40 days ahead.
+    store(
+        &sqlite,
+        "home_assistant_events",
+        (0..=600).map(|hour| true_ns - hour * HOUR_NS),
+    )
+    .await;
+    let ahead_ns = true_ns + 40 * DAY_NS;
+    assert_eq!(sqlite.enforce_retention(ahead_ns).await.unwrap(), None);
+    // The producer's own records and the weather do not vouch for the clock that dates them.
+    for measurement in ["data_quality", "home_assistant_entities", "weather"] {
+        store(&sqlite, measurement, [ahead_ns].into_iter()).await;
+    }
+    for hour in 1..=3 {
+        let now_ns = ahead_ns + hour * HOUR_NS;
+        assert_eq!(sqlite.enforce_retention(now_ns).await.unwrap(), None);
+    }
+    let survey = sqlite.survey_retention(ahead_ns).await.unwrap().unwrap();
+    assert_eq!((survey.points, survey.older), (604, 0));
+    assert_eq!(survey.newest_ns, Some(true_ns));
+    assert_eq!(count(&options), 604);
+}
+
+#[tokio::test]
+async fn a_point_dated_in_the_future_makes_nothing_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, sqlite) = for_30_days(&directory).await;
+    let now_ns = 20_000 * DAY_NS;
+    store(&sqlite, "m", (0..=29).map(|day| now_ns - day * DAY_NS)).await;
+    store(&sqlite, "m", [now_ns + 27_000 * DAY_NS].into_iter()).await;
+    assert_eq!(sqlite.enforce_retention(now_ns).await.unwrap(), None);
+    assert_eq!(count(&options), 31);
+}
+
+#[tokio::test]
+async fn a_backlog_of_old_points_goes_in_bounded_passes_oldest_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, sqlite) = for_30_days(&directory).await;
+    let now_ns = 20_000 * DAY_NS;
+    let cutoff_ns = now_ns - 30 * DAY_NS;
+    // 230,000 points, more than are counted at one time; a tenth of them share one time.
+    let old = (1..=65_000).map(|age| cutoff_ns - age.min(60_000));
+    let rows: Vec<_> = old
+        .chain((0..165_000).map(|age| now_ns - age))
+        .enumerate()
+        .map(|(number, time_ns)| row("m", &format!(r#"{{"n":"{number}"}}"#), "{}", time_ns))
+        .collect();
+    assert_eq!(sqlite.write(&rows).await, WriteOutcome::Written);
+    let survey = sqlite.survey_retention(now_ns).await.unwrap().unwrap();
+    assert_eq!((survey.points, survey.older), (230_000, 65_000));
+    assert_eq!(survey.cutoff_ns, Some(cutoff_ns));
+    assert_eq!(survey.pass_points_max, 11_500);
+
+    let mut left = (230_000, 65_000);
+    let mut at_ns = now_ns;
+    for expected in [11_500, 10_925, 10_378, 10_000, 10_000, 10_000, 2_197] {
+        let pass = sqlite.enforce_retention(at_ns).await.unwrap().unwrap();
+        left = (left.0 - expected, left.1 - expected);
+        assert_eq!((pass.deleted, pass.older_left), (expected, left.1));
+        assert_eq!(count(&options) as u64, left.0);
+        if left.1 > 0 {
+            let oldest = "SELECT max(time_ns) FROM points WHERE time_ns < ";
+            let newest_of_old = read(&options, &format!("{oldest}{cutoff_ns}"));
+            assert_eq!(newest_of_old, [(cutoff_ns - 1).to_string()]);
+        }
+        let between = sqlite.enforce_retention(at_ns + 1).await.unwrap();
+        assert_eq!(between, None, "not yet due");
+        at_ns += 10 * 60 * 1_000_000_000;
+    }
+    assert_eq!(left, (165_000, 0));
+    assert_eq!(sqlite.enforce_retention(at_ns).await.unwrap(), None);
+    assert_eq!(count(&options), 165_000);
+}
+
+#[tokio::test]
+async fn a_pass_that_fails_says_what_is_gone_and_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, sqlite) = for_30_days(&directory).await;
+    let now_ns = 20_000 * DAY_NS;
+    store(
+        &sqlite,
+        "m",
+        (0..5_000).map(|age| now_ns - 31 * DAY_NS - age),
+    )
+    .await;
+    store(&sqlite, "m", [now_ns].into_iter()).await;
+
+    let other = Connection::open(&options.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = sqlite.enforce_retention(now_ns).await.unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+
+    // The second chunk meets a row that may not go.
+    let guard = format!(
+        "CREATE TRIGGER guard BEFORE DELETE ON points WHEN old.time_ns = {} \
+         BEGIN SELECT RAISE(ABORT, 'kept'); END",
+        now_ns - 31 * DAY_NS - 2_500
+    );
+    other.execute_batch(&guard).unwrap();
+    let pass = sqlite.enforce_retention(now_ns + 1).await.unwrap().unwrap();
+    assert_eq!((pass.deleted, pass.older_left), (2_000, 3_000));
+    let error = sqlite.enforce_retention(now_ns + 2).await.unwrap_err();
+    assert!(error.to_string().contains("kept"), "{error}");
+    other.execute_batch("DROP TRIGGER guard").unwrap();
+    let pass = sqlite.enforce_retention(now_ns + 3).await.unwrap().unwrap();
+    assert_eq!((pass.deleted, pass.older_left), (3_000, 0));
+    assert_eq!(count(&options), 1);
+}
+
+#[tokio::test]
+async fn the_survey_and_the_passes_read_along_the_index_of_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (options, _sqlite) = for_30_days(&directory).await;
+    for sql in [retention::NEWEST, retention::COUNTED, retention::DELETE] {
+        // Numbers in the place of the parameters.
+        let sql = sql.replace('?', "");
+        let plan = read(&options, &format!("EXPLAIN QUERY PLAN {sql}")).join(" ");
+        assert!(plan.contains("INDEX points_by_time"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
 }
