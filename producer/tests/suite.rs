@@ -32,6 +32,7 @@ mod suite {
     mod replay;
     mod restart_artefacts;
     mod restarts;
+    mod retention;
     mod service;
     mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]
