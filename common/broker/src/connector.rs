@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use url::Url;
+use url::{Host, Url};
 
 /// Connecting, opening a channel and every other call that the broker answers at once.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,6 +93,8 @@ pub enum BrokerError {
 /// The broker: makes connections, pools those that publish and shares one for questions.
 pub struct Broker {
     options: BrokerOptions,
+    /// What lapin connects to: the address of the options, tuned, in [`lapin_url`]'s form.
+    lapin_url: Url,
     pool: Option<Pool>,
     questions: Mutex<Option<Arc<Connection>>>,
 }
@@ -117,7 +119,7 @@ impl BrokerOptions {
     /// Scheme, host, port and virtual host: what may stand in logs.
     #[must_use]
     pub fn address(&self) -> String {
-        let host = self.url.host_str().unwrap_or("localhost");
+        let host = self.url.host_str().unwrap_or_default();
         let default = if self.url.scheme() == "amqps" {
             5671
         } else {
@@ -183,21 +185,42 @@ fn tune(url: &mut Url) {
     }
 }
 
+/// The address in a form that lapin connects to and to nothing else. lapin takes a host from
+/// [`Url::domain`], which an IPv6 literal is not, and connects to `localhost` where there is none.
+/// It percent-decodes a domain, so an IPv6 address reaches it percent-encoded.
+fn lapin_url(url: &Url) -> Result<Url, &'static str> {
+    let mut url = url.clone();
+    if let Some(Host::Ipv6(address)) = url.host() {
+        let encoded = address.to_string().replace(':', "%3A");
+        url.set_host(Some(&encoded))
+            .map_err(|_| "the IPv6 address cannot be encoded")?;
+    }
+    match url.domain() {
+        Some(host) if !host.is_empty() => Ok(url),
+        _ => Err("it has no host"),
+    }
+}
+
 impl Broker {
     /// Prepares; connects to nothing. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// No runtime.
+    /// No runtime, or an address without a host.
     pub fn new(mut options: BrokerOptions) -> Result<Self, BrokerError> {
         tune(&mut options.url);
+        let lapin_url = lapin_url(&options.url).map_err(|reason| BrokerError::Unreachable {
+            address: options.address(),
+            reason: reason.to_owned(),
+        })?;
         // deadpool-lapin has no way to hand certificates on, so private TLS goes around it.
         let pool = if options.has_private_tls() {
             None
         } else {
-            Some(pool(&options)?)
+            Some(pool(&options, &lapin_url)?)
         };
         Ok(Self {
             options,
+            lapin_url,
             pool,
             questions: Mutex::default(),
         })
@@ -216,7 +239,7 @@ impl Broker {
     pub async fn connect(&self) -> Result<Connection, BrokerError> {
         let runtime = default_runtime().map_err(|error| self.error(&error))?;
         let connecting = Connection::connect_with_config(
-            self.options.url.as_str(),
+            self.lapin_url.as_str(),
             self.options.properties(),
             self.options.tls_config(),
             runtime,
@@ -298,7 +321,7 @@ impl Broker {
     }
 }
 
-fn pool(options: &BrokerOptions) -> Result<Pool, BrokerError> {
+fn pool(options: &BrokerOptions, lapin_url: &Url) -> Result<Pool, BrokerError> {
     let unusable = |reason: String| BrokerError::Unreachable {
         address: options.address(),
         reason,
@@ -306,7 +329,7 @@ fn pool(options: &BrokerOptions) -> Result<Pool, BrokerError> {
     let runtime = default_runtime().map_err(|error| unusable(error.to_string()))?;
     let of = options.clone();
     let manager =
-        deadpool_lapin::Manager::new(options.url.as_str(), move || of.properties(), runtime);
+        deadpool_lapin::Manager::new(lapin_url.as_str(), move || of.properties(), runtime);
     let limit = Some(CALL_TIMEOUT);
     let config = PoolConfig {
         max_size: PUBLISHING_CONNECTIONS_MAX,
@@ -350,5 +373,51 @@ mod tests {
             let understood = url.as_str().parse::<lapin::uri::AMQPUri>().unwrap();
             assert!(understood.query.heartbeat.is_some() && understood.query.frame_max.is_some());
         }
+    }
+
+    #[test]
+    fn lapin_connects_to_the_host_of_the_address_and_never_to_another() {
+        for (given, host, port) in [
+            (
+                "amqp://u:p%20w@broker.example/v%2fh",
+                "broker.example",
+                5672,
+            ),
+            ("amqp://localhost:28601/%2f", "localhost", 28601),
+            ("amqp://192.0.2.7:28601/%2f", "192.0.2.7", 28601),
+            ("amqp://r%61bbit/%2f", "rabbit", 5672),
+            ("amqp://u:p%20w@[::1]:28601/v%2fh", "::1", 28601),
+            ("amqp://[2001:db8:0::5]:28601", "2001:db8::5", 28601),
+            ("amqps://u:p@[fd00:1234::99]/%2f", "fd00:1234::99", 5671),
+            ("amqp://[::ffff:192.0.2.7]/%2f", "::ffff:192.0.2.7", 5672),
+            ("amqp://[::]/%2f", "::", 5672),
+        ] {
+            let url = Url::parse(given).unwrap();
+            let asked = lapin_url(&url).unwrap();
+            let understood: lapin::uri::AMQPUri = asked.as_str().parse().unwrap();
+            assert_eq!(understood.authority.host, host, "{given}");
+            assert_eq!(understood.authority.port, port, "{given}");
+            // Nothing but the host changes.
+            let before: lapin::uri::AMQPUri = given.parse().unwrap();
+            assert_eq!(understood.authority.userinfo, before.authority.userinfo);
+            assert_eq!(understood.vhost, before.vhost);
+        }
+        for given in ["amqp:///%2f", "amqp:/%2f", "amqp:broker"] {
+            let url = Url::parse(given).unwrap();
+            assert!(lapin_url(&url).is_err(), "{given}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_without_a_host_is_an_error_that_names_the_setting() {
+        let options = BrokerOptions {
+            url: Url::parse("amqp:///%2f").unwrap(),
+            connection_name: "test".into(),
+            tls: TlsFiles::default(),
+        };
+        let error = Broker::new(options).err().unwrap().to_string();
+        assert!(error.contains("AMQP_URL"), "{error}");
+        assert!(error.contains("it has no host"), "{error}");
+        assert!(!error.contains("localhost"), "{error}");
     }
 }

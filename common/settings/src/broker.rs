@@ -56,3 +56,42 @@ impl BrokerArgs {
         Some(url)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_its_host_and_one_without_a_host_is_a_problem() {
+        let resolve = |text: &str| {
+            let mut problems = Problems::default();
+            let arguments = BrokerArgs {
+                amqp_url: Some(text.to_owned()),
+                amqp_url_file: None,
+            };
+            let url = arguments.resolve(&mut problems);
+            assert_eq!(url.is_none(), problems.to_string().contains("AMQP_URL"));
+            url.map(|url| url.to_string())
+        };
+        for (given, kept) in [
+            ("amqp://rabbitmq", "amqp://rabbitmq/%2f"),
+            ("amqp://u:p@[::1]:5672/", "amqp://u:p@[::1]:5672/%2f"),
+            ("amqps://[fd00::1]/v", "amqps://[fd00::1]/v"),
+        ] {
+            assert_eq!(resolve(given).as_deref(), Some(kept));
+        }
+        for refused in [
+            "amqp:///%2f",
+            "amqp://",
+            "amqp://:5672/",
+            "amqp://u:p@/",
+            "amqp:rabbitmq",
+            "amqp://[::1/",
+            "amqp://::1/",
+            // A zone: no part of a URL's host.
+            "amqp://[fe80::1%25eth0]/",
+        ] {
+            assert_eq!(resolve(refused), None, "{refused}");
+        }
+    }
+}

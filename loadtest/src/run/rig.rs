@@ -192,7 +192,9 @@ impl Links {
 }
 
 async fn address(url: &Url) -> anyhow::Result<SocketAddr> {
+    // A URL writes an IPv6 address in brackets, and a lookup takes it without.
     let host = url.host_str().context("an address without a host")?;
+    let host = host.trim_matches(['[', ']']);
     let port = match (url.port_or_known_default(), url.scheme()) {
         (Some(port), _) => port,
         (None, "amqp") => 5672,

@@ -2,6 +2,7 @@
 
 mod check;
 mod import;
+mod ipv6;
 
 use super::{process, stored};
 use process::{Ended, Process};

@@ -7,6 +7,7 @@ use ha_services::Services;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -16,7 +17,20 @@ struct Certificates {
     client: (String, String),
 }
 
-fn certificates() -> Certificates {
+impl Certificates {
+    /// What a client is given of them.
+    fn files(&self, ca: bool, identity: bool) -> TlsFiles {
+        let (certificate, key) = &self.client;
+        TlsFiles {
+            ca_pem: ca.then(|| self.authority.clone()),
+            identity_pem: identity
+                .then(|| (certificate.clone().into_bytes(), key.clone().into_bytes())),
+        }
+    }
+}
+
+/// A private authority, a server's certificate for this name or address, and a client's.
+fn certificates(server: &str) -> Certificates {
     let authority_key = KeyPair::generate().unwrap();
     let mut of_authority = CertificateParams::new(Vec::new()).unwrap();
     // Names must differ: Erlang takes a certificate whose issuer has its own name for self-signed.
@@ -36,7 +50,7 @@ fn certificates() -> Certificates {
             key.serialize_pem(),
         )
     };
-    let server = issue("localhost", ExtendedKeyUsagePurpose::ServerAuth);
+    let server = issue(server, ExtendedKeyUsagePurpose::ServerAuth);
     let client = issue("worker", ExtendedKeyUsagePurpose::ClientAuth);
     Certificates {
         authority,
@@ -46,7 +60,7 @@ fn certificates() -> Certificates {
 }
 
 /// Opens a TLS listener that asks for a client certificate; its port.
-async fn listen(services: &Services, certificates: &Certificates) -> u16 {
+async fn listen(services: &Services, certificates: &Certificates, address: IpAddr) -> u16 {
     let dir = services.dir().join(Services::unique_name("tls"));
     std::fs::create_dir(&dir).unwrap();
     let file = |name: &str, text: &str| {
@@ -58,11 +72,12 @@ async fn listen(services: &Services, certificates: &Certificates) -> u16 {
     let certificate = file("server.pem", &certificates.server.0);
     let key = file("server.key", &certificates.server.1);
     let port = (21_000..25_000)
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| std::net::TcpListener::bind((address, *port)).is_ok())
         .unwrap();
+    let family = if address.is_ipv6() { "inet6" } else { "inet" };
     // The documented listener setting needs a restart; this is what it calls.
     let start = format!(
-        r#"rabbit_networking:start_ssl_listener({{"127.0.0.1", {port}, inet}},
+        r#"rabbit_networking:start_ssl_listener({{"{address}", {port}, {family}}},
             [{{cacertfile, "{authority}"}}, {{certfile, "{certificate}"}}, {{keyfile, "{key}"}},
              {{verify, verify_peer}}, {{fail_if_no_peer_cert, true}}], 1)."#
     );
@@ -75,18 +90,12 @@ async fn a_private_authority_and_a_client_certificate_open_the_door() {
     let services = own_rabbitmq().await;
     let vhost = Services::unique_name("tls");
     services.create_vhost(&vhost).await.unwrap();
-    let certificates = certificates();
-    let port = listen(&services, &certificates).await;
+    let certificates = certificates("localhost");
+    let port = listen(&services, &certificates, Ipv4Addr::LOCALHOST.into()).await;
     let url = format!("amqps://guest:guest@localhost:{port}/{vhost}");
     let broker = |ca: bool, identity: bool| {
-        let (certificate, key) = &certificates.client;
-        let tls = TlsFiles {
-            ca_pem: ca.then(|| certificates.authority.clone()),
-            identity_pem: identity
-                .then(|| (certificate.clone().into_bytes(), key.clone().into_bytes())),
-        };
         let mut options = options(&url);
-        options.tls = tls;
+        options.tls = certificates.files(ca, identity);
         Arc::new(Broker::new(options).unwrap())
     };
 
@@ -116,5 +125,29 @@ async fn a_private_authority_and_a_client_certificate_open_the_door() {
             matches!(error, BrokerError::Unreachable { .. }),
             "{ca} {identity}: {error}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_at_an_ipv6_address_must_be_for_that_address() {
+    let services = own_rabbitmq().await;
+    let vhost = Services::unique_name("tls");
+    services.create_vhost(&vhost).await.unwrap();
+    for (name, is_accepted) in [("::1", true), ("localhost", false), ("fd00::1", false)] {
+        let certificates = certificates(name);
+        let port = listen(&services, &certificates, Ipv6Addr::LOCALHOST.into()).await;
+        let mut options = options(&format!("amqps://guest:guest@[::1]:{port}/{vhost}"));
+        options.tls = certificates.files(true, true);
+        let connecting = Broker::new(options).unwrap();
+        let connected = timeout(SOON, connecting.connect())
+            .await
+            .expect("an answer");
+        match connected {
+            Ok(connection) => assert!(is_accepted && connection.status().connected(), "{name}"),
+            Err(error) => assert!(
+                !is_accepted && matches!(error, BrokerError::Unreachable { .. }),
+                "{name}: {error}"
+            ),
+        }
     }
 }

@@ -8,7 +8,7 @@ use ha_simulator::{Simulator, SimulatorOptions};
 use std::path::Path;
 use std::time::Duration;
 
-fn inline(home: &Simulator, folder: &Path) -> Variables {
+pub fn inline(home: &Simulator, folder: &Path) -> Variables {
     let file = |name: &str| folder.join(name).display().to_string();
     vec![
         ("HOME_ASSISTANT_URL", home.url()),
@@ -19,19 +19,19 @@ fn inline(home: &Simulator, folder: &Path) -> Variables {
     ]
 }
 
-fn replaced(mut variables: Variables, name: &'static str, value: &str) -> Variables {
+pub fn replaced(mut variables: Variables, name: &'static str, value: &str) -> Variables {
     variables.retain(|(other, _)| *other != name);
     variables.push((name, value.into()));
     variables
 }
 
 /// Exit code and lines.
-async fn check(name: &str, variables: &[(&'static str, String)]) -> (Option<i32>, String) {
+pub async fn check(name: &str, variables: &[(&'static str, String)]) -> (Option<i32>, String) {
     let ended = run(name, &["check"], variables).await;
     (ended.status.code(), ended.output)
 }
 
-fn line<'a>(output: &'a str, beginning: &str) -> &'a str {
+pub fn line<'a>(output: &'a str, beginning: &str) -> &'a str {
     output
         .lines()
         .find(|line| line.starts_with(beginning))
