@@ -33,6 +33,7 @@ mod suite {
     mod restart_artefacts;
     mod restarts;
     mod retention;
+    mod secrets;
     mod service;
     mod standby;
     #[allow(dead_code, reason = "the worker's tests use it too")]

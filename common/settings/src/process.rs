@@ -74,7 +74,7 @@ pub struct LogArgs {
     /// pretty or json; unset: pretty on a terminal, json elsewhere
     #[arg(long, env = "LOG_FORMAT", value_name = "pretty|json")]
     pub log_format: Option<String>,
-    /// What to log, such as info or ha_broker=debug,info
+    /// What to log, such as info or ha_broker=debug,info; libraries log at info at most
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
 }

@@ -41,7 +41,8 @@ pub enum LogError {
 
 /// Sets up logging: one JSON object a line, or lines for people. Lines that are logged within a
 /// sampled span carry its `trace_id` and `span_id`; of warnings and errors that repeat, most are
-/// left out and counted (`suppressed`).
+/// left out and counted (`suppressed`). Crates of others log at `info` at most: below that they
+/// print tokens and passwords.
 ///
 /// # Errors
 /// [`LogError`]
@@ -61,7 +62,8 @@ pub fn init_logs(json: bool, filter: &str) -> Result<(), LogError> {
         let line = Line::pretty(Format::default().with_ansi(colours), Arc::clone(&repeats));
         lines.with_ansi(colours).event_format(line).boxed()
     };
-    let done = Registry::default().with(parsed).with(lines).try_init();
+    let registry = Registry::default().with(parsed).with(filter::cap());
+    let done = registry.with(lines).try_init();
     done.map_err(|_| LogError::Twice)?;
     let level = LogLevel::new(filter, reloading);
     LOGS.set(Logs { level, repeats })

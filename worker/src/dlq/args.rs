@@ -38,7 +38,7 @@ pub struct StoreArgs {
     broker: BrokerArgs,
     #[command(flatten)]
     tls: TlsArgs,
-    /// What to log, such as info or ha_broker=debug,info
+    /// What to log, such as info or ha_broker=debug,info; libraries log at info at most
     #[arg(long, env = "RUST_LOG", default_value = "warn", value_name = "FILTER")]
     pub(crate) log: String,
 }
