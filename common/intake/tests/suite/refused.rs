@@ -113,12 +113,10 @@ async fn statuses_and_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_are_refused_before_they_are_read() {
     let server = server().await;
-    // Only announced.
-    let began = Instant::now();
+    // Only announced: one that waited for it would answer 408.
     let announced = head("Content-Length: 50000000", "Expect: 100-continue\r\n");
     let answer = raw(server.address, &[announced.as_bytes()], NO_PAUSE).await;
     assert_eq!(status_of(&answer), 413, "{answer}");
-    assert!(began.elapsed() < Duration::from_secs(2));
     // Sent at full speed by a sender that reads its answer at the end.
     let body = vec![b' '; 50_000_000];
     let begun = head("Content-Length: 50000000", "");
@@ -172,6 +170,7 @@ async fn large_bodies_are_refused_before_they_are_read() {
 async fn slow_and_truncated_bodies_end() {
     let limits = Limits {
         header_timeout: Duration::from_millis(300),
+        body_timeout: Duration::from_millis(400),
         ..limits()
     };
     let server = server_at(IpAddr::from([127, 0, 0, 1]), 0, limits).await;
@@ -247,6 +246,9 @@ async fn a_full_intake_says_when_to_come_back() {
     server.end().await;
 }
 
+/// So long that what is answered within half of it was not waited for, on a busy machine too.
+const STORE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// An InfluxDB that can be told to be away.
 async fn with_a_database_that_goes_away() -> (Server, Arc<AtomicBool>) {
     let away = Arc::new(AtomicBool::new(true));
@@ -264,7 +266,7 @@ async fn with_a_database_that_goes_away() -> (Server, Arc<AtomicBool>) {
     let sink = Sink::InfluxDb(InfluxDb::new(InfluxDbOptions::new(&url, Api::V1, "x")).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits {
-        store_timeout: Duration::from_secs(2),
+        store_timeout: STORE_TIMEOUT,
         ..limits()
     };
     let path = folder.path().to_owned();
@@ -294,7 +296,7 @@ async fn while_the_database_is_away_the_answer_is_503_and_afterwards_not() {
         assert!(response.text().await.unwrap().contains("database"));
         // The first is inside and finds out when the database is back; the others are not let in.
         assert!(
-            began.elapsed() < Duration::from_millis(1_500),
+            began.elapsed() < STORE_TIMEOUT / 2,
             "at once, not after a timeout"
         );
     }

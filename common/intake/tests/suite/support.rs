@@ -47,10 +47,7 @@ pub fn install_tls_provider() {
 }
 
 pub fn limits() -> Limits {
-    Limits {
-        body_timeout: Duration::from_millis(400),
-        ..Limits::default()
-    }
+    Limits::default()
 }
 
 pub fn options(address: impl Into<SocketAddr>, limits: Limits) -> IntakeOptions {

@@ -273,7 +273,8 @@ pub async fn session() -> Session {
     let ended_us = now_us();
     let live = compare(&members, &home, began_us, ended_us).await;
     let schema = {
-        let both = both_schemas(&schema.place, &integration, began_us, ended_us).await;
+        let log = home.dir().join("home-assistant/output.log");
+        let both = both_schemas(&schema.place, &integration, &log, began_us, ended_us).await;
         schema.stop().await;
         both
     };
