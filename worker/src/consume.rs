@@ -5,9 +5,10 @@ use crate::held::HeldDelivery;
 use crate::in_flight::InFlight;
 use crate::settle::Unacknowledged;
 use crate::split::{self, Splitter};
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use ha_broker::{BrokerError, Subscription};
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
+use ha_broker::{BrokerError, Delivery, Subscription};
 use ha_pipeline::{Outcome, SinkState, Work};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ pub struct Limits {
 const FILL_MAX: Duration = Duration::from_millis(200);
 
 /// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; frames
-/// that keep coming back are given to the `splitter`, where there is one.
+/// that keep coming back are given to the `splitter`, where there is one, one at a time.
 pub async fn consume(
     subscription: &mut Subscription,
     stages: Stages,
@@ -68,15 +69,18 @@ pub async fn consume(
     in_flight: &InFlight,
 ) -> End {
     let Stages { work, mut outcomes } = stages;
-    let mut splits = FuturesUnordered::new();
+    // As they came, packed: memory is bounded by the prefetch and by one that is being split.
+    let mut suspects: VecDeque<Delivery> = VecDeque::new();
+    let mut splitting = Fuse::terminated();
     let mut sink_away_since: Option<Instant> = None;
     let mut work = Some(work);
+    let mut is_written = false;
     let mut unacknowledged = Unacknowledged::default();
     let mut deadline: Option<Instant> = None;
     let mut cancel_at: Option<Instant> = None;
     let mut changed_matters = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
-    loop {
+    let end = loop {
         in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
         let full = unacknowledged.len() >= limits.prefetch_messages;
         if cancel_at.is_some_and(|at| full || at <= Instant::now()) {
@@ -91,12 +95,21 @@ pub async fn consume(
         {
             return End::Lost(error);
         }
+        if splitting.is_terminated()
+            && let Some(splitter) = splitter
+            && let Some(delivery) = suspects.pop_front()
+        {
+            splitting = Box::pin(splitter.split(delivery)).fuse();
+        }
+        if is_written && splitting.is_terminated() {
+            break End::Drained;
+        }
         tokio::select! {
             delivery = subscription.next(), if work.is_some() => match delivery {
                 Some(Ok(delivery)) => {
                     unacknowledged.delivered(delivery.tag);
-                    if let Some(splitter) = splitter.filter(|_| split::is_suspect(&delivery)) {
-                        splits.push(splitter.split(delivery));
+                    if splitter.is_some() && split::is_suspect(&delivery) {
+                        suspects.push_back(delivery);
                         continue;
                     }
                     let replay = ha_assembly::replay(&delivery);
@@ -113,50 +126,62 @@ pub async fn consume(
                 None if deadline.is_some() => work = None,
                 None => return End::Lost(BrokerError::Closed("the broker ended the consumer".into())),
             },
-            outcome = outcomes.recv() => {
-                let Some(outcome) = outcome else {
-                    while let Some(tag) = splits.next().await {
-                        unacknowledged.settle(tag);
-                    }
-                    if let Some(tag) = unacknowledged.acknowledge_up_to()
-                        && let Err(error) = subscription.acknowledge(tag, true)
-                    {
-                        return End::Lost(error);
-                    }
-                    return if unacknowledged.len() == 0 {
-                        End::Drained
-                    } else {
-                        End::GraceOver { held: unacknowledged.len() }
-                    };
-                };
-                let mut next = Some(outcome);
+            outcome = outcomes.recv(), if !is_written => {
+                if outcome.is_none() && deadline.is_none() {
+                    return End::Lost(BrokerError::Closed("the pipeline has ended".into()));
+                }
+                is_written = outcome.is_none();
+                let mut next = outcome;
+                let mut newer = None;
                 while let Some(outcome) = next {
-                    match outcome {
-                        Outcome::Settled(held) => unacknowledged.settle(held.tag),
-                        Outcome::NewerVersion(_, found) => return End::NewerVersion(found),
-                    }
+                    newer = newer.or(settle(&mut unacknowledged, outcome));
                     next = outcomes.try_recv().ok();
                 }
+                if let Some(found) = newer {
+                    break End::NewerVersion(found);
+                }
             }
-            Some(tag) = splits.next(), if !splits.is_empty() => unacknowledged.settle(tag),
+            tag = &mut splitting, if !splitting.is_terminated() => unacknowledged.settle(tag),
             changed = sink.changed(), if changed_matters => {
                 changed_matters = changed.is_ok();
                 let away = *sink.borrow_and_update() != SinkState::Available;
                 sink_away_since = away.then(|| sink_away_since.unwrap_or_else(Instant::now));
             }
             () = passed(sink_away_since.map(|since| since + limits.sink_hold)) => {
-                return End::SinkAway;
+                break End::SinkAway;
             }
             () = shutdown.cancelled(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + limits.grace);
                 cancel_at = Some(Instant::now() + FILL_MAX);
             }
             () = passed(cancel_at) => {}
-            () = passed(deadline) => return End::GraceOver { held: unacknowledged.len() },
+            () = passed(deadline) => break End::Drained, // or not: see below
             _ = look.tick() => if !subscription.is_open() {
                 return End::Lost(BrokerError::Closed("the connection was closed".into()));
             },
         }
+    };
+    if let Some(tag) = unacknowledged.acknowledge_up_to()
+        && let Err(error) = subscription.acknowledge(tag, true)
+    {
+        return End::Lost(error);
+    }
+    in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
+    // In time or not, what is held says.
+    match (end, unacknowledged.len()) {
+        (End::Drained, held @ 1..) => End::GraceOver { held },
+        (end, _) => end,
+    }
+}
+
+/// Notes what is settled; the version of a frame that is too new.
+fn settle(unacknowledged: &mut Unacknowledged, outcome: Outcome<HeldDelivery>) -> Option<u16> {
+    match outcome {
+        Outcome::Settled(held) => {
+            unacknowledged.settle(held.tag);
+            None
+        }
+        Outcome::NewerVersion(_, found) => Some(found),
     }
 }
 

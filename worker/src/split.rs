@@ -1,8 +1,13 @@
 //! Frames that keep coming back: one event in them may be what ends the worker. They are split,
-//! before any event in them is looked at, into frames of one event each on the queue of suspects,
+//! before any event in them is parsed, into frames of one event each on the queue of suspects,
 //! so that its delivery limit takes the one event and not its neighbours.
+//!
+//! After a crash every frame that a worker held is suspect, and all workers get them at once. So
+//! memory is bounded here: one frame is unpacked at a time, its events are encoded one after the
+//! other, each with the facts of its own entity, and only a window of them is on its way.
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_broker::{Delivery, Header, Outgoing, Publisher, topology};
 use ha_frame::Frame;
 use ha_pipeline::letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
@@ -11,6 +16,13 @@ use tokio_util::sync::CancellationToken;
 /// A frame delivered this often before is suspect: a worker that is killed costs its whole
 /// prefetch one delivery, and so does a long outage of the database.
 const DELIVERIES_MAX: u64 = 3;
+
+/// Single events on their way to the broker at one time: enough to wait for its disk and not for
+/// the network.
+const WINDOW_MESSAGES: usize = 64;
+
+/// No other is begun while so many bytes of them, or more, are on their way.
+const WINDOW_BYTES: usize = 1 << 20;
 
 /// Whether a delivery has to be split.
 #[must_use]
@@ -32,8 +44,9 @@ impl Splitter {
     }
 
     /// Publishes every event of the frame by itself, confirmed, however long that takes; then the
-    /// delivery may be acknowledged: its tag. What is no frame goes on whole: the one that takes it
-    /// as a suspect says so in a dead letter.
+    /// delivery may be acknowledged: its tag. Dropped before, it leaves some events published that
+    /// are published again when the delivery comes again: they become the same points. What is no
+    /// frame goes on whole: the one that takes it as a suspect says so in a dead letter.
     pub async fn split(&self, delivery: Delivery) -> u64 {
         let sent = delivery.header_text(ha_trace::HEADER);
         let span = ha_trace::process(sent.as_deref(), topology::EVENTS_QUEUE);
@@ -55,18 +68,16 @@ impl Splitter {
             ]
         });
         let payload = Bytes::from(ha_frame::unpacked(delivery.payload));
-        let singles = match ha_frame::decode(&payload) {
-            Ok(frame) => singles(&frame),
-            Err(_) => vec![payload.clone()],
-        };
+        let frame = ha_frame::decode(&payload);
+        let events = frame.as_ref().map_or(1, |frame| frame.envelopes.len());
         tracing::warn!(
             deliveries = delivery.delivery_count,
-            events = singles.len(),
+            events,
             "a frame came back too often; its events go on one by one"
         );
         let traceparent = traceparent.map(|header| (ha_trace::HEADER.into(), Header::Text(header)));
-        let never = CancellationToken::new();
-        let published = singles.into_iter().map(|payload| {
+        let (publisher, never) = (&self.publisher, &CancellationToken::new());
+        let send = |payload| {
             let message = Outgoing {
                 exchange: "",
                 routing_key: topology::SUSPECTS_QUEUE.into(),
@@ -84,57 +95,222 @@ impl Splitter {
                 .chain(traceparent.clone())
                 .collect(),
             };
-            self.publisher.publish_until_delivered(message, &never)
-        });
-        futures_util::future::join_all(published).await;
+            async move {
+                // Never told to stop, it ends when the broker has the message.
+                let _ = publisher.publish_until_delivered(message, never).await;
+            }
+        };
+        match &frame {
+            Ok(frame) => send_all(singles(frame, &payload), send).await,
+            Err(_) => send(payload.clone()).await,
+        }
         delivery.tag
     }
 }
 
-/// A frame of its own for each event, with the facts of the whole.
-fn singles(frame: &Frame<'_>) -> Vec<Bytes> {
-    let mut singles = Vec::with_capacity(frame.envelopes.len());
-    for envelope in &frame.envelopes {
-        let single = Frame {
-            envelopes: vec![envelope.clone()],
-            ..frame.clone()
-        };
-        let mut payload = Vec::with_capacity(envelope.json.len() + 256);
-        // Encoding what was decoded a moment ago cannot fail.
-        if ha_frame::encode(&single, &mut payload).is_ok() {
-            singles.push(payload.into());
+/// Sends each, with a window of them on their way; returns when all have arrived. None is made
+/// before there is room for it.
+async fn send_all<F: Future<Output = ()>>(
+    payloads: impl Iterator<Item = Bytes>,
+    send: impl Fn(Bytes) -> F,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut bytes = 0;
+    for payload in payloads {
+        let len = payload.len();
+        bytes += len;
+        let sending = send(payload);
+        under_way.push(async move {
+            sending.await;
+            len
+        });
+        while under_way.len() >= WINDOW_MESSAGES || bytes >= WINDOW_BYTES {
+            let Some(len) = under_way.next().await else {
+                break;
+            };
+            bytes -= len;
         }
     }
-    singles
+    while under_way.next().await.is_some() {}
+}
+
+/// A frame of its own for each event: with what the whole says of the home, and of the registries'
+/// facts those of the event's own entity. Enrichment makes the same of the event as within the
+/// whole.
+fn singles<'f>(frame: &'f Frame<'_>, whole: &'f Bytes) -> impl Iterator<Item = Bytes> + 'f {
+    frame.envelopes.iter().map(move |envelope| {
+        let facts = ha_enrich::registry::of_event(&envelope.json, &frame.entities);
+        let single = Frame {
+            version: frame.version,
+            home: frame.home.clone(),
+            entities: facts.into_iter().cloned().collect(),
+            replay: frame.replay,
+            envelopes: vec![envelope.clone()],
+        };
+        let mut payload = Vec::with_capacity(envelope.json.len() + 256);
+        match ha_frame::encode(&single, &mut payload) {
+            Ok(()) => payload.into(),
+            // What was decoded a moment ago can be encoded. If not, nothing is lost this way.
+            Err(_) => whole.clone(),
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ha_frame::{Envelope, HomeFacts, Origin};
+    use futures_util::FutureExt;
+    use ha_enrich::registry::{self, ExtraTag};
+    use ha_frame::{EntityFacts, Envelope, HomeFacts, Origin, WeatherFacts};
+    use std::cell::{Cell, RefCell};
+    use tokio::sync::oneshot;
 
-    #[test]
-    fn every_event_gets_a_frame_with_the_facts_of_the_whole() {
-        let envelope = |json: &'static [u8]| Envelope {
+    fn envelope(json: &str) -> Envelope<'_> {
+        Envelope {
             id: uuid::Uuid::from_u128(1),
             instance: "home".into(),
             epoch: Some(1),
             sequence: Some(2),
             received_at_ns: 3,
             origin: Origin::Live,
-            json: json.into(),
+            json: json.as_bytes().into(),
+        }
+    }
+
+    fn state_changed(entity_id: &str, attributes: serde_json::Value) -> String {
+        serde_json::json!({
+            "event_type": "state_changed",
+            "data": {
+                "entity_id": entity_id,
+                "old_state": null,
+                "new_state": {
+                    "entity_id": entity_id, "state": "on", "attributes": attributes,
+                    "last_changed": "2026-01-01T00:00:00+00:00",
+                    "last_updated": "2026-01-01T00:00:00+00:00",
+                },
+            },
+            "time_fired": "2026-01-01T00:00:00+00:00",
+        })
+        .to_string()
+    }
+
+    /// What is stored of each event of an encoded frame, in the words of the line protocol; or why
+    /// nothing is.
+    fn stored(frame: &[u8]) -> Vec<String> {
+        let frame = ha_frame::decode(frame).unwrap();
+        let home = frame.home.as_ref();
+        let options = ha_enrich::Options {
+            weather: true,
+            ..ha_enrich::Options::default()
         };
-        let mut frame = Frame::new(vec![envelope(b"{}"), envelope(b"[]")]);
+        let of_event = |envelope| match ha_enrich::enrich(envelope, home, &options) {
+            Ok(mut point) => {
+                registry::tag(&mut point, &frame.entities, &ExtraTag::ALL);
+                assert!(point.seal());
+                point.to_line()
+            }
+            Err(error) => error.to_string(),
+        };
+        frame.envelopes.iter().map(of_event).collect()
+    }
+
+    #[test]
+    fn an_event_alone_is_stored_as_within_the_whole_and_carries_no_facts_of_others() {
+        let members: Vec<_> = (0..50).map(|n| format!("light.l{n}")).collect();
+        let mut events: Vec<_> = members
+            .iter()
+            .map(|entity_id| state_changed(entity_id, serde_json::json!({"brightness": 7})))
+            .collect();
+        let group = serde_json::json!({"entity_id": members});
+        events.extend([
+            state_changed("light.all", group),
+            state_changed("light.of_no_registry", serde_json::json!({})),
+            state_changed("light.l7", serde_json::json!({})).replace("light.l7", "light\\u002el7"),
+            r#"{"event_type":"call_service","data":{"entity_id":"light.l3"},"time_fired":"2026-01-01T00:00:01+00:00"}"#.into(),
+            r#"{"event_type":"state_changed","data":{"entity_id":"light.l4"}}"#.into(),
+            r#"{"event_type":"state_changed","data":{"entity_id":"light.l5""#.into(),
+        ]);
+        let mut frame = Frame::new(events.iter().map(|event| envelope(event)).collect());
         frame.home = Some(HomeFacts {
             latitude: Some(1.5),
+            weather: Some(WeatherFacts {
+                observed_at_us: 1_767_225_500_000_000,
+                condition: "rainy".into(),
+                attributes: r#"{"temperature":-3,"temperature_unit":"°C"}"#.into(),
+            }),
             ..HomeFacts::default()
         });
-        let singles = singles(&frame);
-        assert_eq!(singles.len(), 2);
-        for (single, whole) in singles.iter().zip(&frame.envelopes) {
+        // In no order: who else writes frames need not sort them.
+        let all = members.iter().map(String::as_str).rev();
+        frame.entities = all
+            .chain(["light.all"])
+            .map(|entity_id| EntityFacts {
+                entity_id: entity_id.into(),
+                area: Some(format!("Area of {entity_id}").into()),
+                labels: vec![format!("label of {entity_id}").into()],
+                ..EntityFacts::default()
+            })
+            .collect();
+        frame.replay = Some(ha_frame::Replay {
+            count: 2,
+            first_failed_at_ns: 9,
+        });
+        let mut whole = Vec::new();
+        ha_frame::encode(&frame, &mut whole).unwrap();
+        let whole = Bytes::from(whole);
+        let expected = stored(&whole);
+        assert!(
+            expected[7].contains("area=Area\\ of\\ light.l7"),
+            "{expected:?}"
+        );
+        assert!(expected[7].contains("weather_"), "{expected:?}");
+
+        let decoded = ha_frame::decode(&whole).unwrap();
+        let singles: Vec<_> = singles(&decoded, &whole).collect();
+        assert_eq!(singles.len(), frame.envelopes.len());
+        for (place, single) in singles.iter().enumerate() {
+            assert_eq!(stored(single), expected[place..=place], "event {place}");
             let single = ha_frame::decode(single).unwrap();
-            assert_eq!(single.home, frame.home);
-            assert_eq!(single.envelopes.first(), Some(whole));
+            assert_eq!(single.envelopes, frame.envelopes[place..=place]);
+            assert_eq!((&single.home, single.replay), (&frame.home, frame.replay));
+            assert!(single.entities.len() <= 1, "{:?}", single.entities);
+        }
+    }
+
+    /// Runs what can run. What is on its way arrives when its sender says so.
+    #[test]
+    fn no_more_than_a_window_is_made_and_on_its_way() {
+        for (count, len, most) in [
+            (1_000, 100, WINDOW_MESSAGES),
+            (40, WINDOW_BYTES / 4, 4),
+            (5, 3 * WINDOW_BYTES, 1),
+            (3, 10, 3),
+            (0, 10, 0),
+        ] {
+            let made = Cell::new(0);
+            let arrivals = RefCell::new(Vec::new());
+            let payloads = (0..count).map(|_| {
+                made.set(made.get() + 1);
+                Bytes::from(vec![0; len])
+            });
+            let sending = send_all(payloads, |_| {
+                let (arrived, arrival) = oneshot::channel::<()>();
+                arrivals.borrow_mut().push(arrived);
+                async { arrival.await.unwrap() }
+            });
+            let mut sending = std::pin::pin!(sending);
+            let mut arrived = 0;
+            while sending.as_mut().now_or_never().is_none() {
+                let under_way = made.get() - arrived;
+                assert!(
+                    under_way > 0 && under_way <= most,
+                    "{under_way} of {len} bytes each"
+                );
+                assert!(under_way == most || made.get() == count, "room is used");
+                arrivals.borrow_mut().pop().unwrap().send(()).unwrap();
+                arrived += 1;
+            }
+            assert_eq!((made.get(), arrived), (count, count));
         }
     }
 }

@@ -29,6 +29,7 @@ mod suite {
     mod slow_database;
     #[allow(dead_code, reason = "the producer's tests use it too")]
     mod stored;
+    mod suspects;
     mod workbench;
 
     fn worker(variables: &[(&str, String)]) -> Process {
