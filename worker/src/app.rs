@@ -37,6 +37,10 @@ const PREFETCH_MESSAGES_MAX: usize = 2_000;
 /// After a frame of a newer version: somebody is in the middle of an upgrade.
 const NEWER_VERSION_PAUSE: Duration = Duration::from_secs(30);
 
+/// After a subscription's end, for the broker to hear of the last acknowledgements and say so. Pods
+/// and containers are given longer than this beyond the grace.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+
 /// The spool of a worker holds letters; the frames in it are those of letters sent again.
 const SPOOL_BYTES_MAX: u64 = 1 << 30;
 
@@ -321,7 +325,20 @@ impl Worker {
         running.abort();
         in_flight.observe(0, 0);
         if !matches!(end, End::Lost(_)) {
-            subscription.close().await;
+            let closed = tokio::time::timeout(CLOSE_MAX, subscription.close());
+            let failure = match closed.await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("no answer within {} s", CLOSE_MAX.as_secs())),
+            };
+            if let Some(reason) = failure {
+                tracing::warn!(
+                    queue = options.queue,
+                    reason,
+                    "the broker did not confirm the last acknowledgements; frames that are stored \
+                     may be delivered once more, and become the same points"
+                );
+            }
         }
         end
     }

@@ -3,7 +3,7 @@
 
 use crate::held::HeldDelivery;
 use crate::in_flight::InFlight;
-use crate::settle::Unacknowledged;
+use crate::settle::{LastAcknowledgements, Unacknowledged};
 use crate::split::{self, Splitter};
 use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use ha_broker::{BrokerError, Delivery, Subscription};
@@ -59,6 +59,9 @@ const FILL_MAX: Duration = Duration::from_millis(200);
 
 /// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; frames
 /// that keep coming back are given to the `splitter`, where there is one, one at a time.
+///
+/// However it ends, what is settled by then is acknowledged, unless the channel is lost; the caller
+/// closes the subscription.
 pub async fn consume(
     subscription: &mut Subscription,
     stages: Stages,
@@ -78,22 +81,35 @@ pub async fn consume(
     let mut unacknowledged = Unacknowledged::default();
     let mut deadline: Option<Instant> = None;
     let mut cancel_at: Option<Instant> = None;
+    let mut last: Option<LastAcknowledgements> = None;
     let mut changed_matters = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let end = loop {
         in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
         let full = unacknowledged.len() >= limits.prefetch_messages;
-        if cancel_at.is_some_and(|at| full || at <= Instant::now()) {
+        if let Some(deadline) = deadline
+            && cancel_at.is_some_and(|at| full || at <= Instant::now())
+        {
             cancel_at = None;
-            if let Err(error) = subscription.cancel().await {
+            match tokio::time::timeout_at(deadline, subscription.cancel()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return End::Lost(error),
+                Err(_) => break End::Drained, // or not: see below
+            }
+            let now = Instant::now();
+            last = Some(LastAcknowledgements::over(deadline - now, now));
+        }
+        let now = Instant::now();
+        if cancel_at.is_none()
+            && last.as_ref().is_none_or(|last| last.is_due(now))
+            && let Some(tag) = unacknowledged.acknowledge_up_to()
+        {
+            if let Err(error) = subscription.acknowledge(tag, true) {
                 return End::Lost(error);
             }
-        }
-        if cancel_at.is_none()
-            && let Some(tag) = unacknowledged.acknowledge_up_to()
-            && let Err(error) = subscription.acknowledge(tag, true)
-        {
-            return End::Lost(error);
+            if let Some(last) = &mut last {
+                last.sent(now);
+            }
         }
         if splitting.is_terminated()
             && let Some(splitter) = splitter
@@ -161,6 +177,9 @@ pub async fn consume(
             },
         }
     };
+    while let Ok(outcome) = outcomes.try_recv() {
+        settle(&mut unacknowledged, outcome);
+    }
     if let Some(tag) = unacknowledged.acknowledge_up_to()
         && let Err(error) = subscription.acknowledge(tag, true)
     {

@@ -1,6 +1,9 @@
-//! Which deliveries may be acknowledged: the one place that decides it.
+//! Which deliveries may be acknowledged, and when: the one place that decides it.
 
+use ha_broker::ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX;
 use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Deliveries of one channel that are not acknowledged, in their order. Delivery tags of a channel
 /// rise by one, so a tag's place is its distance from the first.
@@ -55,9 +58,68 @@ impl Unacknowledged {
     }
 }
 
+/// When acknowledgements are sent after the consumer was cancelled: a few, spread over the time that
+/// is left, so that the broker keeps none of them back
+/// ([`Subscription::cancel`](ha_broker::Subscription::cancel)) and a process that is killed before
+/// its end has acknowledged most.
+#[derive(Debug)]
+pub struct LastAcknowledgements {
+    spacing: Duration,
+    next_at: Instant,
+}
+
+impl LastAcknowledgements {
+    /// From `now` on, for so long; the last one, at the end, is always allowed.
+    #[must_use]
+    pub fn over(time: Duration, now: Instant) -> Self {
+        let parts = u32::try_from(ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX).unwrap_or(u32::MAX);
+        Self {
+            // One at the beginning, one at the end, the others between.
+            spacing: time / parts.saturating_sub(2).max(1),
+            next_at: now,
+        }
+    }
+
+    /// Whether one may be sent now.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        now >= self.next_at
+    }
+
+    /// One was sent.
+    pub fn sent(&mut self, now: Instant) {
+        self.next_at = now + self.spacing;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_acknowledgements_are_few_however_many_are_wanted() {
+        for grace_ms in [1, 1_000, 25_000, 3_600_000] {
+            let grace = Duration::from_millis(grace_ms);
+            let began = Instant::now();
+            let mut last = LastAcknowledgements::over(grace, began);
+            let mut sent = Vec::new();
+            // Something is settled a thousand times in that time.
+            for step in 0..=1_000 {
+                let now = began + grace * step / 1_000;
+                if last.is_due(now) {
+                    last.sent(now);
+                    sent.push(step);
+                }
+            }
+            assert_eq!(sent[0], 0, "what was held back is not held back longer");
+            let at_the_end = 1;
+            assert!(sent.len() > 10, "{sent:?}");
+            assert!(
+                sent.len() + at_the_end <= ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX,
+                "{sent:?}"
+            );
+        }
+    }
 
     #[test]
     fn only_the_settled_beginning_is_acknowledged() {

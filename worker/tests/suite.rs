@@ -20,6 +20,7 @@ mod suite {
     mod gate;
     mod health;
     mod intake;
+    mod last_acknowledgements;
     mod logs;
     mod long_outage;
     mod poison;

@@ -10,7 +10,7 @@
 //! more than 32 messages or consumers at once returns in any order, so it is given back in small
 //! pieces.
 
-use crate::subscription::received;
+use crate::subscription::{ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX, received};
 use crate::{Broker, BrokerError, Delivery, topology};
 use futures_util::StreamExt;
 use lapin::options::{
@@ -53,6 +53,9 @@ pub struct LetterReader {
     /// … and how many of them are the consumer's, which are those from this tag on.
     held_by_consumer: usize,
     consumer_from: u64,
+    /// Taken since a consumer was cancelled the last time. What is taken before that the queue has
+    /// for certain; of more than a few after it, it may not ([`crate::Subscription::cancel`]).
+    taken_since_cancel: usize,
     exhausted: bool,
 }
 
@@ -87,6 +90,7 @@ impl LetterReader {
             held: BTreeSet::new(),
             held_by_consumer: 0,
             consumer_from: 0,
+            taken_since_cancel: 0,
             exhausted: false,
         })
     }
@@ -126,22 +130,7 @@ impl LetterReader {
             if self.held_by_consumer >= usize::from(PREFETCH_LETTERS) {
                 self.cancel().await?;
             }
-            let consumer = match &mut self.consumer {
-                Some(consumer) => consumer,
-                none => {
-                    self.consumers += 1;
-                    // The broker gives back the letters of several consumers in the order of
-                    // these texts.
-                    let tag = format!("letters-{:010}", self.consumers);
-                    let consume = self.channel.basic_consume(
-                        topology::DEAD_LETTERS_QUEUE.into(),
-                        tag.into(),
-                        BasicConsumeOptions::default(),
-                        FieldTable::default(),
-                    );
-                    none.insert(self.broker.within("basic.consume", consume).await?)
-                }
-            };
+            let consumer = self.consumer().await?;
             match tokio::time::timeout(QUIET, consumer.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     let delivery = received(delivery);
@@ -162,6 +151,26 @@ impl LetterReader {
         }
     }
 
+    /// The consumer; a new one where there is none.
+    async fn consumer(&mut self) -> Result<&mut Consumer, BrokerError> {
+        Ok(match &mut self.consumer {
+            Some(consumer) => consumer,
+            none => {
+                self.consumers += 1;
+                // The broker gives back the letters of several consumers in the order of
+                // these texts.
+                let tag = format!("letters-{:010}", self.consumers);
+                let consume = self.channel.basic_consume(
+                    topology::DEAD_LETTERS_QUEUE.into(),
+                    tag.into(),
+                    BasicConsumeOptions::default(),
+                    FieldTable::default(),
+                );
+                none.insert(self.broker.within("basic.consume", consume).await?)
+            }
+        })
+    }
+
     fn hold(&mut self, tag: u64) {
         self.held.insert(tag);
         self.held_by_consumer += 1;
@@ -178,6 +187,7 @@ impl LetterReader {
         let options = BasicCancelOptions::default();
         let cancel = self.channel.basic_cancel(consumer.tag(), options);
         self.broker.within("basic.cancel", cancel).await?;
+        self.taken_since_cancel = 0;
         while let Some(delivery) = consumer.next().await {
             let delivery = received(delivery.map_err(|error| self.broker.error(&error))?);
             self.hold(delivery.tag);
@@ -194,6 +204,7 @@ impl LetterReader {
     pub async fn take(&mut self, tag: u64) -> Result<(), BrokerError> {
         let ack = self.channel.basic_ack(tag, BasicAckOptions::default());
         self.broker.within("basic.ack", ack).await?;
+        self.taken_since_cancel += 1;
         if self.held.remove(&tag) && self.consumer_from > 0 && tag >= self.consumer_from {
             self.held_by_consumer = self.held_by_consumer.saturating_sub(1);
         }
@@ -202,6 +213,11 @@ impl LetterReader {
 
     /// In their order; the channel must stay open until the last one is back.
     async fn give_back(&mut self) -> Result<(), BrokerError> {
+        // Only that a consumer is cancelled makes certain what was taken. What this one is handed
+        // goes back with the others.
+        if self.taken_since_cancel > ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX {
+            self.consumer().await?;
+        }
         self.cancel().await?;
         let tags: Vec<u64> = self.held.iter().copied().collect();
         let mut depth = self.depth().await?;

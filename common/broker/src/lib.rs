@@ -21,4 +21,6 @@ pub use depths::{Depths, follow_depths};
 pub use letters::{Death, LetterReader};
 pub use message::{Header, Outgoing};
 pub use publisher::{NotDelivered, Publisher, PublisherOptions, PublisherState};
-pub use subscription::{Delivery, Subscription, SubscriptionOptions};
+pub use subscription::{
+    ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX, Delivery, Subscription, SubscriptionOptions,
+};

@@ -8,6 +8,11 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use std::sync::Arc;
 
+/// How many acknowledgements may follow [`Subscription::cancel`], for all of them to be certain when
+/// the channel is closed. Half of what RabbitMQ has under way for a quorum queue
+/// (`quorum_commands_soft_limit`, 32).
+pub const ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX: usize = 16;
+
 /// What to consume and how much to hold.
 #[derive(Debug, Clone)]
 pub struct SubscriptionOptions {
@@ -42,7 +47,9 @@ pub struct Subscription {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
+    queue: &'static str,
     tag: String,
+    is_cancelled: bool,
 }
 
 impl Subscription {
@@ -74,7 +81,9 @@ impl Subscription {
             connection,
             channel,
             consumer,
+            queue: options.queue,
             tag,
+            is_cancelled: false,
         })
     }
 
@@ -106,13 +115,24 @@ impl Subscription {
 
     /// Asks for no more deliveries. Those that have arrived can still be taken and acknowledged.
     ///
+    /// When this returns, the queue has every acknowledgement that was sent before. Nothing else in
+    /// AMQP tells: while a quorum queue has not applied 32 acknowledgements of a channel, RabbitMQ
+    /// keeps back those that follow, and forgets them when the channel closes, in good order or not
+    /// (<https://github.com/rabbitmq/rabbitmq-server/issues/10327>). But it answers `basic.cancel`
+    /// only when the queue has applied what it had sent there; by the time that it has answered a
+    /// question to the queue after that, it has been told so, and sends on what it kept back before
+    /// it looks at anything that comes later from here.
+    ///
     /// # Errors
     /// [`BrokerError`]
-    pub async fn cancel(&self) -> Result<(), BrokerError> {
+    pub async fn cancel(&mut self) -> Result<(), BrokerError> {
         let cancel = self
             .channel
             .basic_cancel(self.tag.as_str().into(), BasicCancelOptions::default());
-        self.broker.within("basic.cancel", cancel).await
+        self.broker.within("basic.cancel", cancel).await?;
+        self.depth(self.queue).await?;
+        self.is_cancelled = true;
+        Ok(())
     }
 
     /// Messages that are ready in a queue.
@@ -129,12 +149,23 @@ impl Subscription {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
-    /// Closes channel and connection; unacknowledged deliveries go back to the queue.
-    pub async fn close(self) {
+    /// Closes channel and connection; unacknowledged deliveries go back to the queue. When this
+    /// returns in good order, everything that was acknowledged is gone from the queue: what was
+    /// acknowledged before [`cancel`](Self::cancel), which is done here where it was not, and no
+    /// more than [`ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX`] times after it.
+    ///
+    /// # Errors
+    /// [`BrokerError`]: what was acknowledged last may come again.
+    pub async fn close(mut self) -> Result<(), BrokerError> {
+        let cancelled = match self.is_cancelled {
+            true => Ok(()),
+            false => self.cancel().await,
+        };
         let channel = self.channel.close(200, "bye".into());
-        let _ = self.broker.within("channel.close", channel).await;
+        let closed = self.broker.within("channel.close", channel).await;
         let connection = self.connection.close(200, "bye".into());
         let _ = self.broker.within("connection.close", connection).await;
+        cancelled.and(closed)
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn discard(
         }
     }
     let discarded = write_out(&mut store, filter, path, true).await;
-    // An acknowledgement is done for certain when the channel has closed in good order.
+    // What was taken is gone for certain when the store has closed in good order.
     store.close().await?;
     println!(
         "discarded {}; restore them with: worker dlq restore {}",

@@ -5,10 +5,12 @@ use crate::suite::support::{
 };
 use futures_util::future::join_all;
 use ha_broker::{
-    NotDelivered, Publisher, PublisherState, Subscription, SubscriptionOptions, topology,
+    LetterReader, NotDelivered, Publisher, PublisherState, Subscription, SubscriptionOptions,
+    topology,
 };
 use ha_services::{Service, Services};
 use reqwest::Method;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -90,7 +92,7 @@ async fn a_memory_alarm_blocks_publishers_within_bounds_and_passes() {
         .unwrap()
         .unwrap();
     subscription.acknowledge(delivery.tag, false).unwrap();
-    subscription.close().await;
+    subscription.close().await.unwrap();
 
     services
         .rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", "1GB"])
@@ -180,4 +182,99 @@ async fn a_publisher_may_start_before_the_broker() {
     );
     services.start_again(Service::RabbitMq).await.unwrap();
     delivered_again(&publisher).await;
+}
+
+/// Has the broker's quorum queues apply nothing, or go on: the process that writes their log stands
+/// still.
+async fn set_queues_still(services: &Services, is_still: bool) {
+    let what = if is_still { "suspend" } else { "resume" };
+    let code = format!("sys:{what}(ra_log_wal).");
+    let said = services.rabbitmqctl(&["eval", &code]).await.unwrap();
+    assert_eq!(said.trim(), "ok");
+}
+
+/// Lets `closing` come to its end while the queues apply nothing; where it waits for them, they go
+/// on.
+async fn close_beside_still_queues<T>(services: &Services, closing: impl Future<Output = T>) -> T {
+    let mut closing = std::pin::pin!(closing);
+    let early = timeout(Duration::from_secs(1), &mut closing).await;
+    set_queues_still(services, false).await;
+    match early {
+        Ok(closed) => closed,
+        Err(_) => timeout(SOON, closing).await.expect("an end"),
+    }
+}
+
+/// Messages that the queue hands out, which are taken. The broker comes to this after the end of
+/// channels that were closed before.
+async fn left(broker: &ha_broker::Broker, queue: &str) -> usize {
+    let connection = broker.connect().await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let options = lapin::options::BasicGetOptions { no_ack: true };
+    let mut left = 0;
+    while let Some(_message) = channel.basic_get(queue.into(), options).await.unwrap() {
+        left += 1;
+    }
+    left
+}
+
+/// Of the acknowledgements beyond 32 that a quorum queue has not applied, RabbitMQ forgets those of a
+/// channel that closes.
+#[tokio::test]
+async fn what_was_acknowledged_before_a_close_is_gone_however_slow_the_queue() {
+    const MESSAGES: usize = 200;
+    let services = own_rabbitmq().await;
+    let vhost = fresh_vhost(&services).await;
+    let broker = broker(&services.amqp_url(&vhost));
+    let publisher = publisher(&broker).await;
+    let confirmed = join_all((0..MESSAGES).map(|_| publisher.publish(event("x")))).await;
+    assert!(confirmed.iter().all(Result::is_ok));
+    let options = SubscriptionOptions {
+        queue: topology::EVENTS_QUEUE,
+        prefetch_messages: 1_000,
+        consumer_tag: "t".into(),
+    };
+    let mut subscription = Subscription::open(Arc::clone(&broker), &options)
+        .await
+        .unwrap();
+    let mut tags = Vec::new();
+    while tags.len() < MESSAGES {
+        let next = timeout(SOON, subscription.next()).await.unwrap();
+        tags.push(next.unwrap().unwrap().tag);
+    }
+    set_queues_still(&services, true).await;
+    for tag in &tags {
+        subscription.acknowledge(*tag, false).unwrap();
+    }
+    let closed = close_beside_still_queues(&services, subscription.close()).await;
+    closed.unwrap();
+    assert_eq!(left(&broker, topology::EVENTS_QUEUE).await, 0);
+}
+
+#[tokio::test]
+async fn letters_that_were_taken_are_gone_when_the_reader_is_closed() {
+    const LETTERS: usize = 100;
+    let services = own_rabbitmq().await;
+    let vhost = fresh_vhost(&services).await;
+    let broker = broker(&services.amqp_url(&vhost));
+    let publisher = publisher(&broker).await;
+    let letter = ha_broker::Outgoing {
+        exchange: topology::DEAD_LETTERS_EXCHANGE,
+        ..event("x")
+    };
+    let confirmed = join_all((0..LETTERS).map(|_| publisher.publish(letter.clone()))).await;
+    assert!(confirmed.iter().all(Result::is_ok));
+    let mut reader = LetterReader::open(Arc::clone(&broker)).await.unwrap();
+    let mut tags = Vec::new();
+    while let Some(letter) = reader.next().await.unwrap() {
+        tags.push(letter.tag);
+    }
+    assert_eq!(tags.len(), LETTERS);
+    set_queues_still(&services, true).await;
+    for tag in tags {
+        reader.take(tag).await.unwrap();
+    }
+    let closed = close_beside_still_queues(&services, reader.close()).await;
+    closed.unwrap();
+    assert_eq!(left(&broker, topology::DEAD_LETTERS_QUEUE).await, 0);
 }

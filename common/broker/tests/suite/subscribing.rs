@@ -63,7 +63,7 @@ async fn no_more_than_the_prefetch_is_held_and_multiple_acknowledges_the_rest() 
     vhost.wait_for_depth(QUEUE, 29).await;
     assert!(subscription.is_open());
 
-    subscription.close().await;
+    subscription.close().await.unwrap();
     // 50, less the eleven that were acknowledged.
     vhost.wait_for_depth(QUEUE, 39).await;
 }
@@ -80,7 +80,7 @@ async fn after_cancel_everything_that_had_arrived_is_handed_out_and_can_be_ackno
     }
     assert_eq!(bodies(&arrived), (0..20).collect::<Vec<_>>());
     subscription.acknowledge(arrived[19].tag, true).unwrap();
-    subscription.close().await;
+    subscription.close().await.unwrap();
     vhost.wait_for_depth(QUEUE, 10).await;
 }
 
@@ -90,7 +90,7 @@ async fn closing_gives_back_what_is_not_acknowledged_and_the_broker_counts_it() 
     let mut subscription = subscribe(&vhost, 20).await;
     let held = take(&mut subscription, 5).await;
     subscription.acknowledge(held[1].tag, true).unwrap();
-    subscription.close().await;
+    subscription.close().await.unwrap();
     vhost.wait_for_depth(QUEUE, 3).await;
     let mut again = subscribe(&vhost, 20).await;
     let again = take(&mut again, 3).await;

@@ -117,6 +117,6 @@ async fn without_configure_permission_queues_that_are_there_will_do() {
     let delivery = subscription.next().await.unwrap().unwrap();
     assert_eq!(delivery.payload, b"x");
     subscription.acknowledge(delivery.tag, false).unwrap();
-    subscription.close().await;
+    subscription.close().await.unwrap();
     vhost.wait_for_depth(topology::EVENTS_QUEUE, 0).await;
 }

@@ -118,7 +118,7 @@ async fn letters_that_the_broker_wrote_say_why() {
             .await
             .unwrap();
         subscription.next().await.unwrap().unwrap();
-        subscription.close().await;
+        subscription.close().await.unwrap();
     }
     place.until_depth(1).await;
     let letters = place.list(&[]).await;
