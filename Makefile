@@ -21,7 +21,7 @@ services: services-install ## start private services, print their addresses, sto
 
 test: services-install ## everything, against the real services
 	cargo test --workspace --no-run
-	$(SERVICES) run -- .ci/test
+	$(SERVICES) run -- cargo test --workspace --no-fail-fast
 
 lint: ## what CI checks before the tests
 	cargo fmt --check
