@@ -140,7 +140,7 @@ async fn an_attribute_of_another_type_costs_no_state_and_makes_no_letter() {
     process.wait_until_ready().await;
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(5)).await;
-    let points = stored(&place, 501).await;
+    let points = stored(&place, 500).await;
     let ours = points.iter().filter(|point| point.text("entity_id") != "x");
     for point in ours {
         assert!(!point.text("state").is_empty(), "{point:?}");
