@@ -312,7 +312,8 @@ impl Worker {
             prefetch_messages: usize::from(options.prefetch_messages),
         };
         let sink = self.pipeline.sink_state();
-        let end = consume(
+        // On the heap: what it holds across its waits is large.
+        let end = Box::pin(consume(
             &mut subscription,
             stages,
             splitter,
@@ -320,7 +321,7 @@ impl Worker {
             shutdown,
             limits,
             in_flight,
-        );
+        ));
         let end = end.await;
         running.abort();
         in_flight.observe(0, 0);
