@@ -1,5 +1,11 @@
 //! Time stamps of Home Assistant's history against Python's own arithmetic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests fail by panicking, and so do their helpers"
+)]
+
 use ha_event::UtcMicros;
 use std::io::Write;
 use std::process::{Command, Stdio};
