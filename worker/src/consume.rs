@@ -52,10 +52,14 @@ pub struct Limits {
     pub prefetch_messages: usize,
 }
 
-/// How long acknowledgements wait at a shutdown for the prefetch to fill. Deliveries that are on
-/// their way when the consumer is cancelled reach nobody: the broker takes them back, and counts
-/// that against them. With the prefetch full, none are on their way.
-const FILL_MAX: Duration = Duration::from_millis(200);
+/// At a shutdown acknowledgements wait for the prefetch to fill. Deliveries that are on their way when
+/// the consumer is cancelled reach nobody: the broker takes them back, and counts that against them.
+/// With the prefetch full, none are on their way. After each such while it is looked whether the queue
+/// has any more to send.
+const FILL: Duration = Duration::from_millis(200);
+
+/// The longest that a slow queue is waited for.
+const FILL_MAX: Duration = Duration::from_secs(5);
 
 /// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; frames
 /// that keep coming back are given to the `splitter`, where there is one, one at a time.
@@ -81,12 +85,24 @@ pub async fn consume(
     let mut unacknowledged = Unacknowledged::default();
     let mut deadline: Option<Instant> = None;
     let mut cancel_at: Option<Instant> = None;
+    let mut fill_until: Option<Instant> = None;
     let mut last: Option<LastAcknowledgements> = None;
     let mut changed_matters = true;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let end = loop {
         in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
         let full = unacknowledged.len() >= limits.prefetch_messages;
+        if let Some(fill_until) = fill_until
+            && cancel_at.is_some_and(|at| at <= Instant::now())
+            && !full
+            && Instant::now() < fill_until
+        {
+            match subscription.waiting().await {
+                Ok(0) => {}
+                Ok(_) => cancel_at = Some(Instant::now() + FILL),
+                Err(error) => return End::Lost(error),
+            }
+        }
         if let Some(deadline) = deadline
             && cancel_at.is_some_and(|at| full || at <= Instant::now())
         {
@@ -168,7 +184,8 @@ pub async fn consume(
             }
             () = shutdown.cancelled(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + limits.grace);
-                cancel_at = Some(Instant::now() + FILL_MAX);
+                cancel_at = Some(Instant::now() + FILL);
+                fill_until = Some(Instant::now() + FILL_MAX.min(limits.grace / 2));
             }
             () = passed(cancel_at) => {}
             () = passed(deadline) => break End::Drained, // or not: see below

@@ -135,6 +135,14 @@ impl Subscription {
         Ok(())
     }
 
+    /// Messages that are ready in the queue that is consumed.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn waiting(&self) -> Result<u32, BrokerError> {
+        self.depth(self.queue).await
+    }
+
     /// Messages that are ready in a queue.
     ///
     /// # Errors
