@@ -19,7 +19,7 @@ services-install: ## install RabbitMQ, InfluxDB, Home Assistant (PyPI) and the r
 services: services-install ## start private services, print their addresses, stop them on Ctrl-C
 	$(SERVICES) up
 
-test: services-install ## everything, against the real services
+test: services-install ## everything, once, against the real services
 	cargo test --workspace --no-run
 	$(SERVICES) run -- cargo test --workspace --no-fail-fast
 

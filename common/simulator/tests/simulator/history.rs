@@ -14,7 +14,8 @@ fn iso(time_us: i64) -> String {
 }
 
 fn row_us(seconds: &Value) -> i64 {
-    (seconds.as_f64().unwrap() * 1e6).round() as i64
+    let seconds = seconds.as_f64().unwrap();
+    seconds.trunc() as i64 * 1_000_000 + (seconds.fract() * 1e6).round_ties_even() as i64
 }
 
 struct Home {

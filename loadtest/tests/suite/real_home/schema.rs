@@ -52,12 +52,14 @@ impl Integration {
     }
 }
 
-/// What the integration says in Home Assistant's log of points that it did not write. It logs
-/// nothing else at the level `warning`, which is the house's: "Catching up, dropped 7 old events.",
-/// "Resumed, lost 7 events.", "Could not write …", and what kept it from the database.
+/// What the integration says in Home Assistant's log of points that it did not write: "Catching up,
+/// dropped 7 old events.", "Resumed, lost 7 events.", "Could not write …", and what kept it from the
+/// database. It says nothing else at the level `warning`, which is the house's, but that the database
+/// refused the line of a state `nan`, which we do not write either; the rest of that batch is written.
 fn admitted_losses(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| line.contains("[homeassistant.components.influxdb"))
+        .filter(|line| !line.contains("invalid number dropped=0"))
         .collect()
 }
 
@@ -126,9 +128,13 @@ fn what_the_integration_admits_to_have_lost_is_found_in_its_log() {
         "2024-03-01 10:00:00.000 ERROR (influxdb) [homeassistant.components.influxdb] Resumed, lost \
          100 events.",
         "2024-03-01 10:00:00.000 ERROR (influxdb) [homeassistant.components.influxdb] Could not \
-         write '[{}]' to influx due to '400: {\"error\":\"partial write\"}'.",
+         write '[{}]' to influx due to '400: {\"error\":\"partial write: field type conflict: input \
+         field \\\"value\\\" is type float, already exists as type string dropped=1\"}'.",
     ];
     let others = [
+        "2024-03-01 10:00:00.000 ERROR (influxdb) [homeassistant.components.influxdb] Could not \
+         write '[{}]' to influx due to '400: {\"error\":\"partial write: unable to parse \
+         'W,entity_id=flaky value=nan 1': invalid number dropped=0\"}'.",
         "2024-03-01 10:00:00.000 WARNING (MainThread) [homeassistant.components.demo] Catching up, \
          dropped 1 old events.",
         "Traceback (most recent call last):",
