@@ -52,10 +52,10 @@ pub struct Limits {
     pub prefetch_messages: usize,
 }
 
-/// At a shutdown acknowledgements wait for the prefetch to fill. Deliveries that are on their way when
-/// the consumer is cancelled reach nobody: the broker takes them back, and counts that against them.
-/// With the prefetch full, none are on their way. After each such while it is looked whether the queue
-/// has any more to send.
+/// At a shutdown acknowledgements wait for the prefetch to fill. The broker takes back the deliveries
+/// that are on their way when the consumer is cancelled, and counts that against them. With the
+/// prefetch full, none are on their way. After each of these periods the worker asks whether the queue
+/// has more to send.
 const FILL: Duration = Duration::from_millis(200);
 
 /// The longest that a slow queue is waited for.

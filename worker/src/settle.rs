@@ -69,7 +69,7 @@ pub struct LastAcknowledgements {
 }
 
 impl LastAcknowledgements {
-    /// From `now` on, for so long; the last one, at the end, is always allowed.
+    /// Spreads them over this time from `now` on. One more, at the very end, is always allowed.
     #[must_use]
     pub fn over(time: Duration, now: Instant) -> Self {
         let parts = u32::try_from(ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX).unwrap_or(u32::MAX);

@@ -21,7 +21,7 @@ const DELIVERIES_MAX: u64 = 3;
 /// the network.
 const WINDOW_MESSAGES: usize = 64;
 
-/// No other is begun while so many bytes of them, or more, are on their way.
+/// While this many bytes are on their way, no further event is sent.
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// Whether a delivery has to be split.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 const HISTORY: &str = "history/history_during_period";
 
-/// After so long on one connection history is read for the last time, if all of it is answered.
+/// The last reading of history begins this long after the connection, if it is answered whole.
 const LAST_READING_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs a producer for each of these files, fires events that they store, and kills them. Returns
@@ -127,7 +127,7 @@ async fn an_event_dated_in_the_future_does_not_hide_a_gap() {
     home.fire(300);
     let process = producer(&variables);
     until_nothing_is_absent(&home, &files).await;
-    // Its state of 2099 is still the current one: the gap has an end all the same.
+    // Its state of 2099 is still the current one. That must not keep the gap open.
     wait_for("the gap to be closed", async || {
         (process.status().await["gaps"] == serde_json::json!([])).then_some(())
     })

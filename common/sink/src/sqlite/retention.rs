@@ -13,10 +13,10 @@ pub(super) const CHUNK_ROWS: u64 = 2_000;
 /// Rows counted at one time: some 10 ms.
 const COUNT_ROWS: u32 = 50_000;
 
-/// A pass may delete so many points whatever the file holds.
+/// A pass may delete this many points, whatever the file holds.
 pub(super) const PASS_POINTS: u64 = 10_000;
 
-/// In a larger file, a pass may delete one point of so many: 5 %.
+/// In a larger file, a pass may delete one point in this many: 5 %.
 const PASS_ONE_OF: u64 = 20;
 
 /// Passes in one retention, where that is short: in a steady stream a pass then has to delete one
@@ -112,8 +112,8 @@ pub(super) fn cutoff_ns(now_ns: i64, newest_ns: Option<i64>, kept: Duration) -> 
     newest_ns.map(|newest_ns| newest_ns.min(now_ns).saturating_sub(nanos(kept)))
 }
 
-/// The most that one pass deletes of so many points. A wrong setting or a wrong clock costs this
-/// much before the log has said so.
+/// The largest number of points that one pass deletes, by the number in the file. A wrong setting or
+/// a wrong clock costs this much before the log has said so.
 pub(super) fn pass_points_max(points: u64) -> u64 {
     (points / PASS_ONE_OF).max(PASS_POINTS)
 }
@@ -149,7 +149,7 @@ pub(super) fn count_chunk(
     Ok((counted, last))
 }
 
-/// Deletes the oldest rows before the cut-off, at most so many; 0 when none are left.
+/// Deletes the oldest rows before the cut-off, up to a limit. Returns 0 when none are left.
 pub(super) fn delete_chunk(
     connection: &Connection,
     cutoff_ns: i64,

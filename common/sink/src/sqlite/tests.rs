@@ -435,7 +435,7 @@ async fn the_survey_and_the_passes_read_along_the_index_of_time() {
     let directory = tempfile::tempdir().unwrap();
     let (options, _sqlite) = for_30_days(&directory).await;
     for sql in [retention::NEWEST, retention::COUNTED, retention::DELETE] {
-        // Numbers in the place of the parameters.
+        // SQLite's planner is asked with numbers instead of parameters.
         let sql = sql.replace('?', "");
         let plan = read(&options, &format!("EXPLAIN QUERY PLAN {sql}")).join(" ");
         assert!(plan.contains("INDEX points_by_time"), "{plan}");

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Longer than it takes the integration to try twice (each try is 10 s three times, with 20 s between
-/// two). Only a comparison that fails waits for so long.
+/// two). Only a comparison that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Fields by measurement, tags and time.
