@@ -306,6 +306,23 @@ send_signal() { # SIGNAL NAME...: to those that are alive
   for name; do ! is_alive "$name" || kill -s "$signal" "$service_pid" 2>/dev/null || true; done
 }
 
+# One thread of a process takes SIGSTOP and then stops the others: on a busy machine they run on for a
+# moment, and a broker would still confirm.
+pause_services() {
+  local deadline=$((SECONDS + 10)) name running
+  send_signal STOP "$@"
+  while :; do
+    running=
+    for name; do
+      is_alive "$name" || continue
+      ! grep -qsE '^State:[[:space:]]+[^TtZX[:space:]]' "/proc/$service_pid/task"/*/status || running=$name
+    done
+    [[ -n $running ]] || return 0
+    ((SECONDS < deadline)) || die "$running runs on after STOP"
+    sleep 0.02
+  done
+}
+
 kill_services() {
   send_signal KILL "$@"
   wait_until_gone 15 "$@" || die "still alive after KILL: $*"
@@ -778,7 +795,7 @@ case $command in
       start) start_services "$@" ;;
       wait) wait_services "$@" ;;
       kill9) kill_services "$@" ;;
-      pause) send_signal STOP "$@" ;;
+      pause) pause_services "$@" ;;
       resume) send_signal CONT "$@" ;;
     esac
     ;;
