@@ -1,5 +1,5 @@
 # make help lists what there is.
-SERVICES := common/services/services.sh
+SERVICES := common/test/services/services.sh
 
 # Of `make drills` and `make soak`.
 DRILLS := target/drills

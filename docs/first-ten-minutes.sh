@@ -5,13 +5,13 @@
 #   docs/first-ten-minutes.sh [REPOSITORY] >transcript.md
 #
 # REPOSITORY: where to clone from (default: this checkout). Home Assistant (the real one, with its
-# demo house) and InfluxDB are private copies: common/services/services.sh, `make services-install`.
+# demo house) and InfluxDB are private copies: common/test/services/services.sh, `make services-install`.
 # BINARIES: a folder with the binary `producer`, to use it instead of building (`make demo` builds).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 if [[ ${1:-} != --with-services ]]; then
-  exec "$here/common/services/services.sh" run influxdb home-assistant -- \
+  exec "$here/common/test/services/services.sh" run influxdb home-assistant -- \
     bash "$0" --with-services "${1:-$here}"
 fi
 repository=$2

@@ -149,7 +149,7 @@ writes_to_volume() {
 }
 holds "producer: its user can write to the volume" writes_to_volume
 
-printf '\n// A change.\n' >>"$context/common/event/src/lib.rs"
+printf '\n// A change.\n' >>"$context/common/core/event/src/lib.rs"
 build dependencies || { tail -n 40 "$directory/build-dependencies.log" >&2; exit 1; }
 dependencies_cached() {
   local step

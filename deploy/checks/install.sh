@@ -42,7 +42,7 @@ PYTHON
 fi
 
 if ! command -v promtool >/dev/null || ! command -v amtool >/dev/null; then
-  bash "$here/../../common/services/services.sh" install prometheus alertmanager >&2
+  bash "$here/../../common/test/services/services.sh" install prometheus alertmanager >&2
 fi
 command -v openssl >/dev/null || { say "openssl is missing (Debian: openssl)"; exit 1; }
 printf '%s\n%s\n' "$directory/venv/bin" "$directory/bin"

@@ -49,7 +49,7 @@ fn collect(directory: &Path, names: &mut BTreeSet<String>) {
 /// What a program of this name reads.
 fn settings_of(program: &str) -> BTreeSet<String> {
     let folder = format!("{program}/src");
-    settings(&["common/settings/src", &folder])
+    settings(&["common/app/settings/src", &folder])
 }
 
 fn assert_settings(place: &str, program: &str, variables: impl IntoIterator<Item = String>) {

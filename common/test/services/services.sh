@@ -78,8 +78,8 @@ if [[ ! $SERVICES_PORT_BASE =~ ^[1-9][0-9]{3,4}$ ]] || ((SERVICES_PORT_BASE < 10
   die "SERVICES_PORT_BASE is '$SERVICES_PORT_BASE': it must be a number from 1024 to 32748"
 fi
 if [[ -z ${SERVICES_DIR:-} ]]; then
-  # The script lies in common/services of the repository.
-  SERVICES_DIR=$(cd "$(dirname "$SCRIPT")/../.." && pwd)/.services
+  # The script lies in common/test/services of the repository.
+  SERVICES_DIR=$(cd "$(dirname "$SCRIPT")/../../.." && pwd)/.services
 fi
 mkdir -p "$SERVICES_DIR"
 SERVICES_DIR=$(cd "$SERVICES_DIR" && pwd)

@@ -12,7 +12,7 @@
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
-#[path = "../../enrich/fixtures/capture.rs"]
+#[path = "../../../core/enrich/fixtures/capture.rs"]
 mod capture;
 
 use futures_util::FutureExt;
