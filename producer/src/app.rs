@@ -1,21 +1,25 @@
 //! The producer, put together.
 
-use crate::alerts::{self, Alerting};
-use crate::backfill::{Gap, OpenGap, fill_gaps};
-use crate::direct::DirectWrites;
-use crate::framer::{Framer, MakeRecord, Neighbours};
-use crate::home::Home;
-use crate::intake::{Filtering, Intake};
-use crate::low_water::{self, LowWater};
-use crate::metrics::Metrics;
-use crate::quality::{Quality, Reporter};
-use crate::record::Record;
-use crate::registry::{self, Registry};
-use crate::router::Router;
-use crate::status::{RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool};
-use crate::way_out::{self, WayOut};
-use crate::workers::follow_workers;
-use crate::{Config, home, standby};
+use crate::Config;
+use crate::deliver::batcher::{Framer, MakeRecord, Neighbours};
+use crate::deliver::direct::DirectWrites;
+use crate::deliver::outputs::{self, WayOut};
+use crate::deliver::router::Router;
+use crate::deliver::standby;
+use crate::deliver::workers::follow_workers;
+use crate::observe::alerts::{self, Alerting};
+use crate::observe::internal_event::Record;
+use crate::observe::metrics::Metrics;
+use crate::observe::quality::{Quality, Reporter};
+use crate::observe::status::{
+    RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool,
+};
+use crate::receive::backfill::{Gap, OpenGap, fill_gaps};
+use crate::receive::home;
+use crate::receive::home::Home;
+use crate::receive::intake::{Filtering, Intake};
+use crate::receive::registry::{self, Registry};
+use crate::receive::watermark::{self, Watermark};
 use anyhow::Context;
 use ha_event::UtcMicros;
 use ha_pipeline::{LatestEvents, now_ns};
@@ -31,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Name of the low-water mark in the spool: nanoseconds of source time.
+/// Name of the watermark in the spool: nanoseconds of source time.
 const LOW_WATER_MARK: &str = "low_water_ns";
 
 /// Before the names of the entities that are known, among the marks: the value says nothing.
@@ -71,7 +75,7 @@ impl App {
     /// The address is in use, a file cannot be opened, a setting cannot be used.
     pub async fn build(config: Config, metrics_handle: PrometheusHandle) -> anyhow::Result<Self> {
         let admin = Admin::bind(config.admin_address).await?;
-        let way_out = way_out::open(&config).await?;
+        let way_out = outputs::open(&config).await?;
         let token = AccessToken::new(config.home_assistant.token.reveal());
         let tls = Arc::clone(&config.tls.client);
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
@@ -289,7 +293,7 @@ impl App {
         let framer = Framer {
             intake,
             limits: config.framing,
-            low_water: LowWater::resume(marked),
+            watermark: Watermark::resume(marked),
         };
         let neighbours = Neighbours {
             source: events,
@@ -355,7 +359,7 @@ async fn keep_mark(spool: Spool, mut mark: watch::Receiver<Option<i64>>) {
 
 /// The stored mark, or what is taken in its place.
 fn believed(mark_ns: i64) -> i64 {
-    let believed_ns = low_water::believed_ns(mark_ns, now_ns());
+    let believed_ns = watermark::believed_ns(mark_ns, now_ns());
     if believed_ns != mark_ns {
         let at = |ns: i64| UtcMicros(ns.div_euclid(1_000));
         tracing::warn!(
@@ -370,7 +374,7 @@ fn believed(mark_ns: i64) -> i64 {
 async fn write_mark(spool: &Spool, mark_ns: Option<i64>) {
     let Some(mark_ns) = mark_ns else { return };
     if let Err(error) = spool.set_mark(LOW_WATER_MARK, mark_ns).await {
-        tracing::warn!(%error, "the low-water mark could not be written");
+        tracing::warn!(%error, "the watermark could not be written");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line.
 
-use crate::demo::DemoArgs;
-use crate::import::ImportArgs;
+use crate::commands::demo::DemoArgs;
+use crate::commands::import::ImportArgs;
 use crate::{App, Config, ProducerArgs, pace};
 use clap::{Parser, Subcommand};
 use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems, TraceArgs, TraceSettings};
@@ -73,7 +73,7 @@ pub fn run() -> ExitCode {
             if let Err(error) = ha_telemetry::init_logs(false, "error") {
                 eprintln!("{error}");
             }
-            said(crate::demo::run(demo))
+            said(crate::commands::demo::run(demo))
         }
         Command::Check { producer } => {
             let mut problems = Problems::default();
@@ -81,9 +81,9 @@ pub fn run() -> ExitCode {
             let Some(config) = config.filter(|_| problems.is_empty()) else {
                 return ha_settings::exit_with_problems(&problems);
             };
-            crate::check::run(&config)
+            crate::commands::check::run(&config)
         }
-        Command::Import(import) => crate::import::run(&import),
+        Command::Import(import) => crate::commands::import::run(&import),
         Command::Healthcheck { admin } => {
             let mut problems = Problems::default();
             match admin.resolve_address(&mut problems, "127.0.0.1:8100") {

@@ -6,31 +6,14 @@
 //!                                                                         the pipeline
 //! ```
 
-mod alerts;
 mod app;
-mod backfill;
-mod check;
 pub mod cli;
+mod commands;
 mod config;
-mod demo;
-mod direct;
-mod framer;
-mod home;
-mod import;
-mod intake;
-mod low_water;
-mod metrics;
+mod deliver;
+mod observe;
 mod pace;
-mod quality;
-mod recent;
-mod record;
-mod registry;
-mod route;
-mod router;
-mod standby;
-mod status;
-mod way_out;
-mod workers;
+mod receive;
 
 pub use app::App;
 pub use config::{Config, Destination, Mode, ProducerArgs};

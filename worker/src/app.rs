@@ -1,10 +1,11 @@
 //! The worker, put together.
 
-use crate::backlog;
-use crate::consume::{End, Limits, Stages, consume};
-use crate::in_flight::InFlight;
-use crate::split::Splitter;
-use crate::{Config, intake};
+use crate::Config;
+use crate::run::backlog;
+use crate::run::consume::{End, Limits, Stages, consume};
+use crate::run::in_flight::InFlight;
+use crate::run::intake;
+use crate::run::split::Splitter;
 use anyhow::Context;
 use ha_assembly::{BrokerLetters, LetterStore, SpoolLetters};
 use ha_broker::{

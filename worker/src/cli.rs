@@ -1,8 +1,8 @@
 //! The command line.
 
-use crate::audit::AuditArgs;
-use crate::dlq::DlqCommand;
-use crate::explain::ExplainArgs;
+use crate::commands::audit::AuditArgs;
+use crate::commands::dlq::DlqCommand;
+use crate::commands::explain::ExplainArgs;
 use crate::{App, WorkerArgs};
 use clap::{Parser, Subcommand};
 use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems, TraceArgs, TraceSettings};
@@ -62,9 +62,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let (worker, log, trace) = match ha_settings::parse::<Cli>().command {
         Command::Run { worker, log, trace } => (worker, log, trace),
-        Command::Dlq(command) => return crate::dlq::run(command),
-        Command::Explain(explain) => return crate::explain::run(&explain),
-        Command::Audit(audit) => return crate::audit::run(&audit),
+        Command::Dlq(command) => return crate::commands::dlq::run(command),
+        Command::Explain(explain) => return crate::commands::explain::run(&explain),
+        Command::Audit(audit) => return crate::commands::audit::run(&audit),
         Command::Check {
             worker,
             rabbitmq_management_url,
@@ -110,7 +110,7 @@ fn check(worker: &WorkerArgs, management: Option<&str>) -> ExitCode {
             .ok()
     });
     match config.filter(|_| problems.is_empty()) {
-        Some(config) => crate::check::run(&config, management.as_ref()),
+        Some(config) => crate::commands::check::run(&config, management.as_ref()),
         None => ha_settings::exit_with_problems(&problems),
     }
 }

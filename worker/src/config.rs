@@ -1,6 +1,6 @@
 //! The worker's settings.
 
-use crate::intake::LettersFile;
+use crate::run::intake::LettersFile;
 use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{

@@ -11,20 +11,10 @@
 //! place.
 
 mod app;
-mod audit;
-mod backlog;
-mod check;
 pub mod cli;
+mod commands;
 mod config;
-mod consume;
-mod dlq;
-mod explain;
-mod held;
-mod in_flight;
-mod intake;
-mod moment;
-mod settle;
-mod split;
+mod run;
 
 pub use app::App;
 pub use config::{Config, WorkerArgs};

@@ -12,13 +12,7 @@ mod audits;
 mod commands;
 mod drills;
 mod ends;
-#[allow(dead_code, reason = "other crates' tests use the rest")]
-#[path = "../../../worker/tests/suite/process.rs"]
-mod process;
 mod real_home;
 mod scenarios;
 mod steady;
-#[allow(dead_code, reason = "other crates' tests use the rest")]
-#[path = "../../../worker/tests/suite/stored.rs"]
-mod stored;
 mod support;

@@ -1,8 +1,8 @@
 //! Quality alerts, accepted by a real Alertmanager, and by whatever else takes its format.
 
-use crate::suite::process::{SOON, wait_for};
-use crate::suite::support::{Files, home, producer, with};
+use crate::support::{Files, home, producer, with};
 use ha_event::UtcMicros;
+use ha_kit::{SOON, eventually};
 use ha_services::{Service, Services};
 use ha_simulator::Simulator;
 use serde_json::Value;
@@ -65,7 +65,7 @@ async fn alertmanager_takes_what_is_on_and_what_is_over() {
     ];
     let process = producer(&with(files.embedded(&home, "inline"), &settings));
     process.wait_until_ready().await;
-    wait_for("the alert in the log", async || {
+    eventually("the alert in the log", async || {
         fire(&home, "sideways", 0);
         tokio::time::sleep(Duration::from_millis(200)).await;
         let is_said = process
@@ -83,7 +83,7 @@ async fn alertmanager_takes_what_is_on_and_what_is_over() {
         critical("HaIngestorErrorRateHigh"),
         critical("HaIngestorQualityScoreLow"),
     ];
-    wait_for("both alerts at Alertmanager", async || {
+    eventually("both alerts at Alertmanager", async || {
         (firing(&url, "cabin").await == both).then_some(())
     })
     .await;
@@ -172,7 +172,7 @@ async fn a_webhook_is_told_that_events_are_not_kept_and_that_they_are_again() {
     let process = producer(&with(files.embedded(&home, "inline"), &settings));
     process.wait_until_ready().await;
     let name = "HaIngestorCaptureLow";
-    wait_for("the alert at the webhook", async || {
+    eventually("the alert at the webhook", async || {
         for _ in 0..20 {
             home.inject("neither JSON nor anything");
         }
@@ -182,7 +182,7 @@ async fn a_webhook_is_told_that_events_are_not_kept_and_that_they_are_again() {
             .then_some(())
     })
     .await;
-    wait_for("its end at the webhook", async || {
+    eventually("its end at the webhook", async || {
         home.fire(20);
         tokio::time::sleep(Duration::from_millis(200)).await;
         told(&bodies, name)

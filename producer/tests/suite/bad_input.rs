@@ -1,10 +1,9 @@
 //! What is no event: said, kept as a letter where there is something to keep, and the rest flows on.
 
-use crate::suite::process::{Process, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::support::{
+use crate::support::{
     Files, home, missing_or_wrong, producer, wait_until_settled_beside, with, worker,
 };
+use ha_kit::{Place, Process, eventually};
 use ha_simulator::Simulator;
 use std::collections::BTreeMap;
 
@@ -94,11 +93,11 @@ async fn queue_keeps_letters_at_the_broker_and_flows_on() {
     let process = producer(&variables);
     feed(&home, &process).await;
     process.stop().await;
-    wait_for("two letters", async || {
+    eventually("two letters", async || {
         (place.depth("ha.dead-letters").await == 2).then_some(())
     })
     .await;
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.points().await.len() as u64 >= home.ledger().fired()).then_some(())
     })
     .await;

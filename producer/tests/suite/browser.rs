@@ -2,9 +2,9 @@
 //! (<https://chromedevtools.github.io/devtools-protocol/>). `services.sh install chromium` installs
 //! it.
 
-use crate::suite::process::{SOON, wait_for};
 use base64::Engine;
 use futures_util::{SinkExt, StreamExt};
+use ha_kit::{SOON, eventually};
 use serde_json::{Value, json};
 use std::process::Stdio;
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl Page {
 
     /// Waits until an expression is true; if it never is, says what the page shows.
     pub async fn wait_until(&self, expression: &str) {
-        let waiting = wait_for(expression, async || {
+        let waiting = eventually(expression, async || {
             (self.evaluate(expression).await == true).then_some(())
         });
         if timeout(SOON - Duration::from_secs(5), waiting)

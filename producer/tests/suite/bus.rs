@@ -1,10 +1,9 @@
 //! Other event types than `state_changed`, into a real database.
 
-use crate::suite::process::wait_for;
-use crate::suite::stored::Place;
-use crate::suite::support::{
+use crate::support::{
     Files, home, missing_or_wrong, producer, wait_until_settled_beside, with, worker,
 };
+use ha_kit::{Place, eventually};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -54,7 +53,7 @@ async fn other_events_are_stored(mode: &str) {
     home.fire(50);
     wait_until_settled_beside(&process, &home, 33, 0).await;
     process.stop().await;
-    let stored = wait_for("33 other events", async || {
+    let stored = eventually("33 other events", async || {
         let stored = bus(&place).await;
         // A query beside a write may see some fields of a point before the others.
         let whole = |row: &Value| (1..=4).all(|at| row[at].is_string());

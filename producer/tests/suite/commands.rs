@@ -4,8 +4,7 @@ mod check;
 mod import;
 mod ipv6;
 
-use super::{process, stored};
-use process::{Ended, Process};
+use ha_kit::{Ended, Process};
 use std::path::{Path, PathBuf};
 
 type Variables = Vec<(&'static str, String)>;

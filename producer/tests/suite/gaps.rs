@@ -1,10 +1,10 @@
 //! Gaps in the stream that something hinders from being filled.
 
-use crate::suite::process::{Process, wait_for};
-use crate::suite::support::{
+use crate::support::{
     Files, Variables, absent, home, missing_or_wrong, producer, wait_until_settled,
     wait_until_settled_beside, with,
 };
+use ha_kit::{Process, eventually};
 use ha_simulator::Simulator;
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +52,7 @@ async fn metric(process: &Process, name: &str) -> f64 {
 }
 
 async fn until_nothing_is_absent(home: &Simulator, files: &Files) {
-    wait_for("every event to be stored", async || {
+    eventually("every event to be stored", async || {
         (absent(home, files) == 0).then_some(())
     })
     .await;
@@ -69,7 +69,7 @@ async fn a_gap_stays_open_while_home_assistant_refuses_its_history() {
     let other = producer(&variables_restarted);
     for process in [&process, &other] {
         process.wait_until_ready().await;
-        wait_for(
+        eventually(
             "history to be refused for longer than its last reading waits",
             async || {
                 let status = process.status().await;
@@ -96,7 +96,7 @@ async fn a_gap_stays_open_while_home_assistant_refuses_its_history() {
     until_nothing_is_absent(&home, &restarted).await;
     until_nothing_is_absent(&home, &asking).await;
     for process in [process, other] {
-        wait_for("the gap to be closed", async || {
+        eventually("the gap to be closed", async || {
             let is_closed = process.status().await["gaps"] == serde_json::json!([]);
             (is_closed && metric(&process, "ha_ingestor_gap_open_seconds").await == 0.0)
                 .then_some(())
@@ -128,7 +128,7 @@ async fn an_event_dated_in_the_future_does_not_hide_a_gap() {
     let process = producer(&variables);
     until_nothing_is_absent(&home, &files).await;
     // Its state of 2099 is still the current one. That must not keep the gap open.
-    wait_for("the gap to be closed", async || {
+    eventually("the gap to be closed", async || {
         (process.status().await["gaps"] == serde_json::json!([])).then_some(())
     })
     .await;

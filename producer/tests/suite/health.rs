@@ -1,9 +1,7 @@
 //! What Kubernetes is told while the producer ends.
 
-use crate::suite::gate::Gate;
-use crate::suite::process::wait_for;
-use crate::suite::stored::Place;
-use crate::suite::support::{Files, home, producer, with};
+use crate::support::{Files, home, producer, with};
+use ha_kit::{Gate, Place, eventually};
 
 #[tokio::test]
 async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
@@ -15,7 +13,7 @@ async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
     process.wait_until_ready().await;
     gate.close();
     home.fire(1);
-    wait_for("the event", async || {
+    eventually("the event", async || {
         let received = process.status().await["events"]["received"].as_u64();
         (received >= Some(home.ledger().fired())).then_some(())
     })

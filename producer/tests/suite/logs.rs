@@ -1,7 +1,7 @@
 //! What is logged, changed while the producer runs; and warnings that repeat.
 
-use crate::suite::process::log_level_changes_while_it_runs;
-use crate::suite::support::{Files, home, producer, with};
+use crate::support::{Files, home, producer, with};
+use ha_kit::log_level_changes_while_it_runs;
 
 #[tokio::test]
 async fn the_log_level_changes_while_it_runs() {
@@ -17,7 +17,7 @@ async fn a_warning_for_every_event_is_a_few_lines_and_a_count() {
     let process = producer(&with(files.embedded(&home, "inline"), &small));
     process.wait_until_ready().await;
     home.fire(400);
-    crate::suite::process::wait_for("all events", async || {
+    ha_kit::eventually("all events", async || {
         let status = process.status().await;
         let received = status["events"]["received"].as_u64();
         (received >= Some(home.ledger().fired())).then_some(())

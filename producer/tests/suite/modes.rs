@@ -1,10 +1,9 @@
 //! Every mode stores every event that Home Assistant sent, and a stop loses none.
 
-use crate::suite::process::{Process, SOON, wait_for};
-use crate::suite::stored::{Place, Stored};
-use crate::suite::support::{
+use crate::support::{
     Files, Variables, home, missing_or_wrong, producer, wait_until_settled, with, worker,
 };
+use ha_kit::{Place, Process, SOON, Stored, eventually};
 use ha_simulator::Simulator;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -92,7 +91,7 @@ async fn inline_into_influxdb_over_the_first_api() {
 async fn stop_in_the_middle(home: &Simulator, process: Process) {
     process.wait_until_ready().await;
     let firing = home.run_rate(2_000.0, None);
-    wait_for("events", async || {
+    eventually("events", async || {
         (home.ledger().sent() > 1_000).then_some(())
     })
     .await;
@@ -118,7 +117,7 @@ async fn a_term_in_the_middle_of_queue_loses_nothing_that_was_sent() {
     );
     stop_in_the_middle(&home, producer(&variables)).await;
     let worker = worker(&place);
-    wait_for("all points", async || {
+    eventually("all points", async || {
         let is_done = place.points().await.len() as u64 >= home.ledger().sent();
         (is_done && place.depth("ha.events").await == 0).then_some(())
     })
@@ -134,7 +133,7 @@ async fn a_filter_counts_what_it_leaves_out() {
     let process = producer(&with(files.embedded(&home, "inline"), &filter));
     process.wait_until_ready().await;
     home.fire(500);
-    wait_for("500 events", async || {
+    eventually("500 events", async || {
         let status = process.status().await;
         let count = |name: &str| status["events"][name].as_u64().unwrap();
         (count("filtered") + count("confirmed") == 500).then_some(())

@@ -1,9 +1,7 @@
 //! The broker is away, and the producer is killed.
 
-use crate::suite::process::{free_port, wait_for};
-use crate::suite::support::{
-    Files, absent, home, missing_or_wrong, producer, wait_until_settled, with,
-};
+use crate::support::{Files, absent, home, missing_or_wrong, producer, wait_until_settled, with};
+use ha_kit::{eventually, free_port};
 
 #[tokio::test]
 async fn what_no_broker_takes_waits_in_the_spool_and_another_mode_drains_it() {
@@ -11,12 +9,12 @@ async fn what_no_broker_takes_waits_in_the_spool_and_another_mode_drains_it() {
     let nowhere = format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port());
     let queue = with(files.variables(&home, "queue"), &[("AMQP_URL", nowhere)]);
     let process = producer(&queue);
-    wait_for("the subscription", async || {
+    eventually("the subscription", async || {
         (!home.stats().subscriptions.is_empty()).then_some(())
     })
     .await;
     home.fire(500);
-    wait_for("500 events in the spool", async || {
+    eventually("500 events in the spool", async || {
         (process.status().await["spool"]["events"] == 500).then_some(())
     })
     .await;
@@ -25,7 +23,7 @@ async fn what_no_broker_takes_waits_in_the_spool_and_another_mode_drains_it() {
     process.stop().await;
 
     let process = producer(&files.embedded(&home, "inline"));
-    wait_for("an empty spool", async || {
+    eventually("an empty spool", async || {
         let status = process.status().await;
         (status["events"]["drained"] == 500 && status["spool"]["events"] == 0).then_some(())
     })
@@ -52,7 +50,7 @@ async fn what_happened_while_the_producer_was_dead_comes_from_history() {
 
     let process = producer(&variables);
     process.wait_until_ready().await;
-    wait_for("the gap to be filled", async || {
+    eventually("the gap to be filled", async || {
         (absent(&home, &files) == 0).then_some(())
     })
     .await;

@@ -1,9 +1,9 @@
 //! The status page in a real browser, on a running producer. With `SCREENSHOT_DIR` set (`make
 //! screenshot`) the same run photographs it, after so long that the line has a shape.
 
-use crate::suite::browser::Page;
-use crate::suite::process::wait_for;
-use crate::suite::support::{Files, home, producer};
+use crate::browser::Page;
+use crate::support::{Files, home, producer};
+use ha_kit::eventually;
 use ha_simulator::Simulator;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn the_page_is_live_fits_a_phone_and_says_when_the_home_is_away() {
 async fn assert_is_alive(page: &Page) {
     let received = "document.querySelector('#cards').innerText.match(/of ([0-9,]+) received/)[1]";
     let before = page.evaluate(received).await;
-    wait_for("a number that moves", async || {
+    eventually("a number that moves", async || {
         (page.evaluate(received).await != before).then_some(())
     })
     .await;
@@ -108,7 +108,7 @@ async fn assert_states_are_text(page: &Page, home: &Simulator) {
         "[...document.querySelectorAll('#latest td')].some(cell => cell.textContent === {})",
         serde_json::json!(state)
     );
-    wait_for("the state in the list", async || {
+    eventually("the state in the list", async || {
         home.inject_event(&event, false).unwrap();
         (page.evaluate(&seen).await == true).then_some(())
     })

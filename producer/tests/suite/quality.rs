@@ -1,8 +1,7 @@
 //! What the producer says of its run, and the audit that reads it.
 
-use crate::suite::process::wait_for;
-use crate::suite::stored::Place;
-use crate::suite::support::{Files, Variables, home, producer, wait_until_settled, with, worker};
+use crate::support::{Files, Variables, home, producer, wait_until_settled, with, worker};
+use ha_kit::{Place, eventually};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
@@ -49,7 +48,7 @@ async fn the_end_of_a_run_is_known(mode: &str, way: impl Fn(&Place) -> Variables
     ];
     let process = producer(&with(variables, &more));
     process.wait_until_ready().await;
-    wait_for("the record of the beginning", async || {
+    eventually("the record of the beginning", async || {
         let records = records(&place).await;
         records.first().is_some_and(|row| row[2] == 0).then_some(())
     })
@@ -57,12 +56,12 @@ async fn the_end_of_a_run_is_known(mode: &str, way: impl Fn(&Place) -> Variables
     home.fire(300);
     wait_until_settled(&process, &home).await;
     // It is of the last record: none again, with the first in which nothing was settled.
-    let status = wait_for("all that was settled is captured", async || {
+    let status = eventually("all that was settled is captured", async || {
         let status = process.status().await;
         (status["quality"]["capture"] == 100.0).then_some(status)
     })
     .await;
-    wait_for("a record of the 300", async || {
+    eventually("a record of the 300", async || {
         let records = records(&place).await;
         records
             .iter()
@@ -75,7 +74,7 @@ async fn the_end_of_a_run_is_known(mode: &str, way: impl Fn(&Place) -> Variables
     assert!(quality["top_rules"].is_array(), "{status:#}");
     home.fire(100);
     process.stop().await;
-    let last = wait_for("the record of the end", async || {
+    let last = eventually("the record of the end", async || {
         let last = records(&place).await.pop()?;
         (last[3] == 400).then_some(last)
     })
@@ -88,7 +87,7 @@ async fn the_end_of_a_run_is_known(mode: &str, way: impl Fn(&Place) -> Variables
         settled
     );
     assert_eq!(last[6], 0, "none is lost");
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.points().await.len() as u64 == settled).then_some(())
     })
     .await;

@@ -1,10 +1,10 @@
 //! Settings and neighbours that are wrong: what the user is told.
 
-use crate::suite::process::{
+use crate::support::{Files, home, producer, with};
+use ha_kit::{
     an_admin_address_in_use_ends_the_start, free_port, no_broker_at_the_address_is_said,
     settings_are_refused,
 };
-use crate::suite::support::{Files, home, producer, with};
 
 const SECRET: &str = "s3cret-that-never-shows";
 
@@ -65,7 +65,7 @@ async fn no_database_at_the_address_is_said_and_events_are_kept() {
         ("SHUTDOWN_GRACE_S", "2".into()),
     ];
     let process = producer(&with(files.variables(&home, "inline"), &nowhere));
-    crate::suite::process::wait_for("a subscription", async || {
+    ha_kit::eventually("a subscription", async || {
         home.stats()
             .subscriptions
             .contains_key("state_changed")
@@ -81,13 +81,13 @@ async fn no_database_at_the_address_is_said_and_events_are_kept() {
 
     // The same spool with a database that works: everything that was sent is there.
     let process = producer(&files.embedded(&home, "inline"));
-    crate::suite::process::wait_for("an empty spool", async || {
+    ha_kit::eventually("an empty spool", async || {
         let is_empty = process.status().await["spool"]["events"] == 0;
         (is_empty && process.get("/readyz").await.0 == 200).then_some(())
     })
     .await;
     process.stop().await;
-    let missing = crate::suite::support::missing_or_wrong(&home, &files.points());
+    let missing = crate::support::missing_or_wrong(&home, &files.points());
     assert_eq!(missing, [""; 0]);
 }
 

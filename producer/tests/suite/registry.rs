@@ -1,10 +1,7 @@
 //! What the registries say: read at the start, kept fresh, and never in the way of an event.
 
-use crate::suite::process::{SOON, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::support::{
-    Files, home, missing_or_wrong, producer, wait_until_settled, with, worker,
-};
+use crate::support::{Files, home, missing_or_wrong, producer, wait_until_settled, with, worker};
+use ha_kit::{Place, SOON, eventually};
 use ha_simulator::{HouseOptions, Registry, Simulator, SimulatorOptions};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -57,7 +54,7 @@ async fn facts_are_kept_fresh_through_a_burst_and_no_event_is_lost() {
     let tags = [("EXTRA_TAGS", "area,floor".to_owned())];
     let process = producer(&with(files.embedded(&home, "inline"), &tags));
     process.wait_until_ready().await;
-    wait_for("every entity", async || {
+    eventually("every entity", async || {
         (entities(&files).1 == home.entity_ids().len()).then_some(())
     })
     .await;
@@ -95,7 +92,7 @@ async fn facts_are_kept_fresh_through_a_burst_and_no_event_is_lost() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     timeout(SOON, firing).await.unwrap().unwrap();
-    wait_for("the last update", async || {
+    eventually("the last update", async || {
         let (newest, _) = entities(&files);
         let fields = &newest[&kitchen[0]];
         let all = ["area", "floor", "friendly_name"]
@@ -152,7 +149,7 @@ async fn an_older_home_has_no_floors_and_the_queue_carries_the_rest() {
     );
     let process = producer(&variables);
     process.wait_until_ready().await;
-    let rows = wait_for("every entity in the database", async || {
+    let rows = eventually("every entity in the database", async || {
         let statement = "SELECT last(integration), area, floor, unit FROM home_assistant_entities \
                          GROUP BY entity_id, instance";
         let answer = place
@@ -167,7 +164,7 @@ async fn an_older_home_has_no_floors_and_the_queue_carries_the_rest() {
     home.fire(200);
     wait_until_settled(&process, &home).await;
     process.stop().await;
-    wait_for("the events", async || {
+    eventually("the events", async || {
         (place.points().await.len() == 200).then_some(())
     })
     .await;
@@ -210,7 +207,7 @@ async fn ten_thousand_entities_are_read_beside_the_stream() {
     let process = producer(&files.embedded(&home, "inline"));
     process.wait_until_ready().await;
     let firing = home.run_rate(500.0, Some(Duration::from_secs(2)));
-    wait_for("10,000 entities", async || {
+    eventually("10,000 entities", async || {
         (entities(&files).1 == 10_000).then_some(())
     })
     .await;

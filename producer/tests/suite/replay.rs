@@ -1,10 +1,9 @@
 //! One capture, every way: the points are the same. The capture is of a Home Assistant 2024.3.3.
 
-use crate::suite::process::{SOON, free_port, wait_for};
-use crate::suite::stored::{Place, Stored};
-use crate::suite::support::{
+use crate::support::{
     Files, home, missing_or_wrong, producer, service_worker, wait_until_settled, with, worker,
 };
+use ha_kit::{Place, SOON, Stored, eventually, free_port};
 use ha_simulator::{Replay, Simulator};
 use serde_json::Value;
 use std::path::Path;
@@ -69,7 +68,7 @@ async fn the_capture_makes_the_same_points_on_every_way() {
         replay(&fourth, &service),
     );
     let expected = first.ledger().sent() as usize;
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (of_queue.points().await.len() >= expected).then_some(())
     })
     .await;

@@ -1,7 +1,7 @@
 //! What Home Assistant writes in the place of states while it starts.
 
-use crate::suite::process::Process;
-use crate::suite::support::{Files, home, producer, wait_until_settled_beside};
+use crate::support::{Files, home, producer, wait_until_settled_beside};
+use ha_kit::Process;
 use ha_simulator::Simulator;
 
 fn state(state: &str, second: u32, attributes: &str) -> String {

@@ -1,7 +1,7 @@
 //! Home Assistant goes away and comes back, ten times.
 
-use crate::suite::process::wait_for;
-use crate::suite::support::{Files, home, missing_or_wrong, producer, wait_until_settled};
+use crate::support::{Files, home, missing_or_wrong, producer, wait_until_settled};
+use ha_kit::eventually;
 use std::time::Duration;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn after_ten_restarts_there_is_one_connection_with_one_subscription() {
             1 => home.kill_all(),
             _ => home.close_all_clean().await,
         }
-        wait_for("a new connection with a subscription", async || {
+        eventually("a new connection with a subscription", async || {
             let stats = home.stats();
             let one = stats.subscriptions.get("state_changed") == Some(&1);
             (stats.authentications == restart + 2 && one).then_some(())

@@ -1,8 +1,8 @@
 //! What the embedded database keeps: the setting, what is said of it, and what is deleted.
 
-use crate::suite::commands::run;
-use crate::suite::process::{Process, free_port, settings_are_refused, wait_for};
-use crate::suite::support::{Files, Variables, producer, with};
+use crate::commands::run;
+use crate::support::{Files, Variables, producer, with};
+use ha_kit::{Process, eventually, free_port, settings_are_refused};
 use rusqlite::Connection;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,7 +53,7 @@ fn count(files: &Files, measurement: &str) -> i64 {
 
 /// The first log line with this text.
 async fn line(process: &Process, text: &str) -> String {
-    wait_for(text, async || {
+    eventually(text, async || {
         let output = process.output();
         let mut lines = output.lines();
         lines.find(|line| line.contains(text)).map(str::to_owned)
@@ -73,7 +73,7 @@ async fn a_retention_without_a_unit_is_refused_with_all_other_problems() {
             ("ADMIN_ADDR", "here".to_owned()),
         ];
         let process = Process::start(
-            &crate::suite::commands::binary("producer"),
+            &crate::commands::binary("producer"),
             &[command],
             &with(variables(&files), &bad),
         );
@@ -160,7 +160,7 @@ async fn events_that_end_long_before_this_clock_are_kept() {
             said.contains("none of ") && said.contains("the retention counts back from it"),
             "{said}"
         );
-        wait_for("records of this run", async || {
+        eventually("records of this run", async || {
             (count(&files, "data_quality") >= records + 2).then_some(())
         })
         .await;

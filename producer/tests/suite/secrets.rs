@@ -1,12 +1,11 @@
 //! Secrets and the log: at no level, and by no directive, does a process print one.
 
-use crate::suite::commands::{binary, run};
-use crate::suite::process::{Process, free_port};
-use crate::suite::stored::Place;
-use crate::suite::support::{Files, Variables, producer, wait_until_settled, with};
+use crate::commands::{binary, run};
+use crate::support::{Files, Variables, producer, wait_until_settled, with};
 use axum::extract::{Request, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use ha_kit::{Place, Process, free_port};
 use ha_services::Services;
 use ha_simulator::{HouseOptions, Simulator, SimulatorOptions};
 use reqwest::Method;
@@ -286,7 +285,7 @@ async fn no_secret_is_printed_after_a_change_of_the_log_level() {
     let vhost = &everything.place.vhost;
     let close = ["close_all_connections", "--vhost", vhost, "test"];
     everything.place.services.rabbitmqctl(&close).await.unwrap();
-    crate::suite::process::wait_for("the producers to log in again", async || {
+    ha_kit::eventually("the producers to log in again", async || {
         (everything.home.stats().authentications >= before + 3).then_some(())
     })
     .await;

@@ -1,14 +1,13 @@
 //! Mode `service`: real workers behind one address, killed and brought back.
 
-use crate::suite::commands::{binary, run};
-use crate::suite::process::{Process, free_port, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::support::{
+use crate::commands::{binary, run};
+use crate::support::{
     Files, Variables, home, missing_or_wrong, producer, service_worker, wait_until_settled, with,
 };
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use ha_kit::{Place, Process, eventually, free_port};
 use ha_simulator::Simulator;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,7 +142,7 @@ async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
     // Killed with requests in it; every third connection leads nowhere from here on.
     let firing = home.run_rate(600.0, Some(Duration::from_secs(3)));
     let (dying, before) = (workers.remove(1), shares[1]);
-    wait_for("events in the one that dies", async || {
+    eventually("events in the one that dies", async || {
         (stored_by(&dying).await > before + 100).then_some(())
     })
     .await;
@@ -177,14 +176,14 @@ async fn without_workers_events_wait_in_the_spool_and_stand_in_the_database() {
     process
         .wait_until_not_ready(&["workers", "ENRICHMENT_SERVICE_URL"])
         .await;
-    wait_for("all events in the spool", async || {
+    eventually("all events in the spool", async || {
         let status = process.status().await;
         let (received, spooled) = (&status["events"]["received"], &status["spool"]["events"]);
         (*received == home.ledger().fired() && spooled.as_u64() >= Some(500)).then_some(())
     })
     .await;
     // Best effort, at once: dashboards stay alive.
-    wait_for("their plain points", async || {
+    eventually("their plain points", async || {
         (place.count().await == 700).then_some(())
     })
     .await;
@@ -207,12 +206,12 @@ async fn a_wrong_token_is_said_and_everything_kept() {
     let said = process
         .wait_until_not_ready(&["workers", "401", "INTAKE_TOKEN"])
         .await;
-    wait_for("the subscription", async || {
+    eventually("the subscription", async || {
         (!home.stats().subscriptions.is_empty()).then_some(())
     })
     .await;
     home.fire(50);
-    wait_for("all events in the spool", async || {
+    eventually("all events in the spool", async || {
         (process.status().await["spool"]["events"] == 50).then_some(())
     })
     .await;
@@ -235,7 +234,7 @@ async fn a_wrong_token_is_said_and_everything_kept() {
     );
     let process = producer(&right);
     process.wait_until_ready().await;
-    wait_for("an empty spool", async || {
+    eventually("an empty spool", async || {
         (process.status().await["events"]["drained"] == 50).then_some(())
     })
     .await;

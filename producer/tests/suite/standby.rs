@@ -1,10 +1,7 @@
 //! Two producers of one home at one broker.
 
-use crate::suite::process::wait_for;
-use crate::suite::stored::Place;
-use crate::suite::support::{
-    Files, home, missing_or_wrong, producer, wait_until_settled, with, worker,
-};
+use crate::support::{Files, home, missing_or_wrong, producer, wait_until_settled, with, worker};
+use ha_kit::{Place, eventually};
 
 #[tokio::test]
 async fn a_second_producer_takes_nothing_until_the_first_is_gone() {
@@ -44,7 +41,7 @@ async fn a_second_producer_takes_nothing_until_the_first_is_gone() {
     assert!(killed.unwrap().success());
     second.wait_until_ready().await;
     home.fire(200);
-    wait_for("the events that the second received", async || {
+    eventually("the events that the second received", async || {
         let status = second.status().await;
         (status["events"]["confirmed"] == 200).then_some(())
     })
@@ -55,7 +52,7 @@ async fn a_second_producer_takes_nothing_until_the_first_is_gone() {
     let third = producer(&settings(&files[3]));
     third.wait_until_ready().await;
     third.stop().await;
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.count().await == 400).then_some(())
     })
     .await;

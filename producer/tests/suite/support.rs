@@ -1,7 +1,6 @@
 //! A home, a producer, and what must have become of the home's events.
 
-use crate::suite::process::Process;
-use crate::suite::stored::{Place, Stored};
+use ha_kit::{Place, Process, Stored};
 use ha_simulator::{HouseOptions, Simulator, SimulatorOptions};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -231,7 +230,7 @@ pub async fn wait_until_settled_beside(
     letters: u64,
 ) {
     let fired = home.ledger().fired() + more;
-    crate::suite::process::wait_for(&format!("{fired} events to be settled"), async || {
+    ha_kit::eventually(&format!("{fired} events to be settled"), async || {
         let status = process.status().await;
         let count = |name: &str| status["events"][name].as_u64().unwrap();
         let is_safe = count("confirmed") + count("drained") + letters >= count("accepted");

@@ -1,14 +1,13 @@
 //! Traces, as a collector gets them: it decodes the real protobuf.
 
-use crate::suite::process::{Process, free_port, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::support::{
+use crate::support::{
     Files, Variables, home, producer, service_worker_with, wait_until_settled, with, worker_with,
 };
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use axum::serve::Listener;
+use ha_kit::{Place, Process, eventually, free_port};
 use ha_simulator::Simulator;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -183,7 +182,7 @@ impl Traced {
     async fn stored(&self) -> u64 {
         wait_until_settled(&self.producer, &self.home).await;
         let fired = self.home.ledger().fired();
-        wait_for("all points", async || {
+        eventually("all points", async || {
             (self.place.points().await.len() as u64 >= fired).then_some(())
         })
         .await;
@@ -326,7 +325,7 @@ async fn the_worker_records_what_the_producer_samples_for_a_collector_behind_tls
     } = traced;
     // Its last frames go out while it ends, and the worker takes them after that.
     producer.stop().await;
-    wait_for("a span of the worker below every publish", async || {
+    eventually("a span of the worker below every publish", async || {
         let all = arrived.all();
         let processed = of(&all, "ha-ingestor-worker", "process ha.events");
         let sent = of(&all, "ha-ingestor-producer", "send ha.events");
@@ -369,12 +368,12 @@ async fn a_line_about_a_frame_carries_the_trace_that_the_collector_gets() {
     let nowhere = format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port());
     let queue = with(files.variables(&home, "queue"), &[("AMQP_URL", nowhere)]);
     let process = producer(&with(queue, &collector.settings));
-    wait_for("the subscription", async || {
+    eventually("the subscription", async || {
         (!home.stats().subscriptions.is_empty()).then_some(())
     })
     .await;
     home.fire(1);
-    let line = wait_for("a line about the frame", async || {
+    let line = eventually("a line about the frame", async || {
         let about = "the route is away; events go to the spool";
         let output = process.output();
         let line = output.lines().find(|line| line.contains(about));

@@ -5,8 +5,8 @@
 //! with ten frames of frame version 1. They are never made anew: a later layout gets files of its
 //! own beside them.
 
-use crate::suite::process::wait_for;
-use crate::suite::support::{Files, home, producer};
+use crate::support::{Files, home, producer};
+use ha_kit::eventually;
 use std::path::Path;
 
 fn fixture(name: &str) -> std::path::PathBuf {
@@ -25,7 +25,7 @@ async fn spool_and_database_of_the_first_layout_are_taken_over() {
 
     let process = producer(&files.embedded(&home, "inline"));
     process.wait_until_ready().await;
-    wait_for("the spool to be drained", async || {
+    eventually("the spool to be drained", async || {
         (process.status().await["spool"]["events"] == 0).then_some(())
     })
     .await;

@@ -1,11 +1,8 @@
 //! Weather beside events: the home's own, and a provider's, which is a server on this machine that
 //! answers in the shape of Open-Meteo's documentation.
 
-use crate::suite::process::{Process, free_port, wait_for};
-use crate::suite::stored::{Place, Stored};
-use crate::suite::support::{
-    Files, Variables, home, producer, service_worker_with, wait_until_settled,
-};
+use crate::support::{Files, Variables, home, producer, service_worker_with, wait_until_settled};
+use ha_kit::{Place, Process, Stored, eventually, free_port};
 use ha_simulator::Simulator;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,7 +43,7 @@ fn asked(open_meteo: String) -> Variables {
 /// Fires events until the weather stands beside one that was written with it, by whoever enriches.
 async fn until_hit(home: &Simulator, process: &Process, enriching: &Process) {
     process.wait_until_ready().await;
-    wait_for("weather beside events", async || {
+    eventually("weather beside events", async || {
         home.fire(5);
         wait_until_settled(process, home).await;
         let (_, metrics) = enriching.get("/metrics").await;

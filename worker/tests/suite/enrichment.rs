@@ -1,10 +1,9 @@
 //! The settings of enrichment, on the binary: what they add to points, and what is counted.
 
-use crate::suite::frames::{encoded, many, publish, state_changed};
-use crate::suite::process::{Process, wait_for};
-use crate::suite::stored::{Place, Stored};
-use crate::suite::{variables, worker};
+use crate::frames::{encoded, many, publish, state_changed};
+use crate::{variables, worker};
 use ha_frame::{Envelope, Frame, HomeFacts, Origin, WeatherFacts};
+use ha_kit::{Place, Process, Stored, eventually};
 
 /// Half a second before the events of [`state_changed`] with small numbers.
 const OBSERVED_AT_US: i64 = 1_767_225_599_500_000;
@@ -32,7 +31,7 @@ fn frame(events: &[String]) -> Vec<u8> {
 }
 
 async fn stored(place: &Place, count: usize) -> Vec<Stored> {
-    wait_for("the points", async || {
+    eventually("the points", async || {
         (place.count().await == count).then_some(())
     })
     .await;
@@ -150,7 +149,7 @@ async fn an_attribute_of_another_type_costs_no_state_and_makes_no_letter() {
         );
     }
     let name = "ha_ingestor_enrich_attributes_left_out_total";
-    let counted = wait_for("the count", async || {
+    let counted = eventually("the count", async || {
         let lines = metrics(&process, name).await;
         let line = format!("{name}{{reason=\"type_conflict\"}} 500");
         lines.contains(&line).then_some(())

@@ -1,11 +1,10 @@
 //! Frames in, points and letters out, and nothing twice or lost over a stop.
 
-use crate::suite::frames::{encoded, frame, many, publish, state_changed};
-use crate::suite::process::{Process, wait_for};
-use crate::suite::slow_database::SlowDatabase;
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::frames::{encoded, frame, many, publish, state_changed};
+use crate::slow_database::SlowDatabase;
+use crate::{variables, worker};
 use ha_frame::Frame;
+use ha_kit::{Place, Process, eventually};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,15 +35,15 @@ async fn frames_become_points_and_rubbish_a_letter_while_the_rest_flows_on() {
     let (_connection, channel) = place.channel().await;
     publish(&channel, &bodies).await;
 
-    wait_for("three points", async || {
+    eventually("three points", async || {
         (place.count().await == 3).then_some(())
     })
     .await;
-    wait_for("five letters", async || {
+    eventually("five letters", async || {
         (place.depth("ha.dead-letters").await == 5).then_some(())
     })
     .await;
-    wait_for("an empty queue", async || {
+    eventually("an empty queue", async || {
         (place.depth("ha.events").await == 0).then_some(())
     })
     .await;
@@ -129,7 +128,7 @@ async fn a_term_in_the_middle_settles_what_is_held_and_the_next_run_finishes_the
     first.wait_until_ready().await;
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(FRAMES)).await;
-    wait_for("some writes", async || (slow.writes() >= 3).then_some(())).await;
+    eventually("some writes", async || (slow.writes() >= 3).then_some(())).await;
     let asked = Instant::now();
     first.terminate();
     let ended = first.ended().await;
@@ -146,24 +145,24 @@ async fn a_term_in_the_middle_settles_what_is_held_and_the_next_run_finishes_the
         stored > 0 && stored < EVENTS,
         "{stored} stored: not in the middle"
     );
-    wait_for("the rest in the queue", async || {
+    eventually("the rest in the queue", async || {
         (place.depth("ha.events").await * 100 == EVENTS - stored).then_some(())
     })
     .await;
 
     let second = worker(&variables);
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.count().await == EVENTS).then_some(())
     })
     .await;
-    wait_for("an empty queue", async || {
+    eventually("an empty queue", async || {
         (place.depth("ha.events").await == 0).then_some(())
     })
     .await;
     // By the worker's own count: what the broker counted of a closed channel, its statistics may
     // lose. Nothing that was settled before the stop came again.
     let left = (EVENTS - stored) as u64;
-    let written = wait_for("the count of all points", async || {
+    let written = eventually("the count of all points", async || {
         let written = points_written(&second).await;
         (written >= left).then_some(written)
     });
@@ -201,7 +200,7 @@ async fn a_newer_frame_pauses_the_worker_and_is_kept() {
     process
         .wait_until_not_ready(&["version 2", "upgrade the workers"])
         .await;
-    wait_for("the frame back", async || {
+    eventually("the frame back", async || {
         (place.depth("ha.events").await == 1).then_some(())
     })
     .await;
@@ -221,7 +220,7 @@ async fn two_workers_share_the_queue_and_store_everything_once() {
     }
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(100)).await;
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.count().await == 10_000).then_some(())
     })
     .await;

@@ -1,10 +1,8 @@
 //! What Kubernetes is told while the worker ends.
 
-use crate::suite::frames::{many, publish};
-use crate::suite::gate::Gate;
-use crate::suite::process::wait_for;
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::frames::{many, publish};
+use crate::{variables, worker};
+use ha_kit::{Gate, Place, eventually};
 
 #[tokio::test]
 async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
@@ -20,7 +18,7 @@ async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
     gate.close();
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(FRAMES)).await;
-    wait_for("deliveries that are held", async || {
+    eventually("deliveries that are held", async || {
         let held = format!(r#"deliveries_in_flight{{queue="ha.events"}} {FRAMES}"#);
         process
             .get("/metrics")

@@ -1,9 +1,8 @@
 //! Events over HTTP into a real worker process: strangers, a stop in the middle, letters.
 
-use crate::suite::frames::{frame, many, publish, state_changed};
-use crate::suite::process::{Process, free_port, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::frames::{frame, many, publish, state_changed};
+use crate::{variables, worker};
+use ha_kit::{Place, Process, eventually, free_port};
 use reqwest::Client;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -241,7 +240,7 @@ async fn beside_the_queue_a_term_in_the_middle_keeps_every_promise() {
     let traffic = tokio::spawn(honest_traffic(address, stop, Arc::clone(&stored)));
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(FRAMES)).await;
-    wait_for("events by both ways", async || {
+    eventually("events by both ways", async || {
         let by_http = stored.load(Ordering::SeqCst) > 50;
         (by_http && place.count().await as u64 >= FRAMES * 100).then_some(())
     })
@@ -295,7 +294,7 @@ async fn without_a_broker_letters_are_kept_in_a_file_and_sent_again_from_it() {
     workbench(&spool, &["replay", "--yes"]).await;
     // It fails again, and its letter says that it was sent again.
     let process = worker(&variables);
-    wait_for("the letter's end", async || {
+    eventually("the letter's end", async || {
         process
             .output()
             .contains("replayed letters are settled")

@@ -1,11 +1,9 @@
 //! What a worker acknowledges while it ends stays acknowledged, however late and however close
 //! together the broker gets to hear of it.
 
-use crate::suite::frames::{frame, publish, state_changed};
-use crate::suite::gate::Gate;
-use crate::suite::process::wait_for;
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::frames::{frame, publish, state_changed};
+use crate::{variables, worker};
+use ha_kit::{Gate, Place, eventually};
 use lapin::options::BasicGetOptions;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,7 +130,7 @@ async fn what_was_settled_before_a_stop_never_comes_again() {
         .map(|n| frame(&[state_changed("sensor.a", &n.to_string(), n)]))
         .collect();
     publish(&channel, &frames).await;
-    wait_for("deliveries that are held", async || {
+    eventually("deliveries that are held", async || {
         let held = format!(r#"deliveries_in_flight{{queue="ha.events"}} {FRAMES}"#);
         let metrics = process.get("/metrics").await.1;
         metrics.contains(&held).then_some(())
@@ -141,7 +139,7 @@ async fn what_was_settled_before_a_stop_never_comes_again() {
     process.terminate();
     process.wait_until_not_ready(&["shutdown:"]).await;
     database.open();
-    let acknowledgements = wait_for("the end of the channel", async || {
+    let acknowledgements = eventually("the end of the channel", async || {
         way.acknowledgements_before_a_close()
     })
     .await;

@@ -1,8 +1,7 @@
 //! What is logged, changed while the worker runs.
 
-use crate::suite::process::log_level_changes_while_it_runs;
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::{variables, worker};
+use ha_kit::{Place, log_level_changes_while_it_runs};
 
 #[tokio::test]
 async fn the_log_level_changes_while_it_runs() {

@@ -1,9 +1,8 @@
 //! The database is away for longer than RabbitMQ's consumer timeout.
 
-use crate::suite::frames::{many, publish};
-use crate::suite::process::{free_port, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::worker;
+use crate::frames::{many, publish};
+use crate::worker;
+use ha_kit::{Place, eventually, free_port};
 use ha_services::{Service, Services};
 use reqwest::Method;
 use std::time::Duration;
@@ -52,7 +51,7 @@ async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_le
         ("SINK_HOLD_MAX", SINK_HOLD_MAX.to_owned()),
     ]);
     let process = worker(&variables);
-    wait_for("the queue", async || {
+    eventually("the queue", async || {
         process
             .output()
             .contains(r#""message":"consuming""#)
@@ -61,7 +60,7 @@ async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_le
     .await;
     let (_connection, channel) = queued.channel().await;
     publish(&channel, &many(FRAMES)).await;
-    wait_for("deliveries given back", async || {
+    eventually("deliveries given back", async || {
         let given_back = "deliveries went back to the queue";
         process.output().contains(given_back).then_some(())
     })
@@ -74,12 +73,12 @@ async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_le
     let url: Url = stored.services.influxdb_v2_url().parse().unwrap();
     let to = format!("127.0.0.1:{}", url.port().unwrap());
     let forwarding = tokio::spawn(forward(listener, to));
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (stored.count().await as u64 == FRAMES * 100).then_some(())
     })
     .await;
     process.wait_until_ready().await;
-    let statistics = wait_for("statistics of all acknowledgements", async || {
+    let statistics = eventually("statistics of all acknowledgements", async || {
         let path = "queues/long/ha.events";
         let queue = services.management(Method::GET, path, None).await.unwrap();
         let statistics = &queue["message_stats"];

@@ -1,10 +1,9 @@
 //! Events that end the worker, and ends of workers that are nobody's fault.
 
-use crate::suite::frames::{frame, many, publish, state_changed};
-use crate::suite::process::{Process, wait_for};
-use crate::suite::slow_database::SlowDatabase;
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::frames::{frame, many, publish, state_changed};
+use crate::slow_database::SlowDatabase;
+use crate::{variables, worker};
+use ha_kit::{Place, Process, eventually};
 use lapin::options::BasicGetOptions;
 use lapin::types::AMQPValue;
 use std::os::unix::process::ExitStatusExt;
@@ -45,7 +44,7 @@ async fn the_event_that_ends_workers_becomes_a_letter_and_everything_around_it_i
     let mut deaths = 0;
     loop {
         let done = async {
-            wait_for("all but one stored, and that one a letter", async || {
+            eventually("all but one stored, and that one a letter", async || {
                 let is_done = place.count().await == expected
                     && place.depth("ha.dead-letters").await == 1
                     // Frames that were stored and not acknowledged go the way of suspects, too.
@@ -133,13 +132,13 @@ async fn restarts_in_good_order_bring_no_frame_near_the_suspects() {
     for _ in 0..RESTARTS {
         let process = running.take().unwrap_or_else(|| worker(&variables));
         let written = slow.writes();
-        wait_for("some writes", async || {
+        eventually("some writes", async || {
             (slow.writes() > written + 3).then_some(())
         })
         .await;
         process.stop().await;
     }
-    wait_for("the rest in the queue", async || {
+    eventually("the rest in the queue", async || {
         let left = place.depth("ha.events").await;
         (left * 100 + place.count().await == frames.len() * 100).then_some(())
     })

@@ -1,12 +1,11 @@
 //! Settings and neighbours that are wrong: what is said, and that nothing is lost over it.
 
-use crate::suite::frames::{many, publish};
-use crate::suite::process::{
-    an_admin_address_in_use_ends_the_start, free_port, no_broker_at_the_address_is_said,
-    settings_are_refused, wait_for,
+use crate::frames::{many, publish};
+use crate::{variables, worker};
+use ha_kit::{
+    Place, an_admin_address_in_use_ends_the_start, eventually, free_port,
+    no_broker_at_the_address_is_said, settings_are_refused,
 };
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
 
 const SECRET: &str = "s3cret-that-never-shows";
 
@@ -26,7 +25,7 @@ async fn holds_everything(wrong: (&'static str, String), said: &[&str]) {
     let place = Place::new().await;
     let good = with(variables(&place), &[("SHUTDOWN_GRACE_S", "1".into())]);
     let process = worker(&with(good.clone(), std::slice::from_ref(&wrong)));
-    wait_for("the queue", async || {
+    eventually("the queue", async || {
         process
             .output()
             .contains(r#""message":"consuming""#)
@@ -45,14 +44,14 @@ async fn holds_everything(wrong: (&'static str, String), said: &[&str]) {
     for text in [&status, &metrics, &output] {
         assert!(!text.contains(SECRET), "{text}");
     }
-    wait_for("everything back", async || {
+    eventually("everything back", async || {
         (place.depth("ha.events").await == 10).then_some(())
     })
     .await;
     assert_eq!(place.count().await, 0);
 
     let process = worker(&good);
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.count().await == 1_000).then_some(())
     })
     .await;

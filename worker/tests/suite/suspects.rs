@@ -1,11 +1,10 @@
 //! Many frames that keep coming back, at once: each is split, and memory does not grow with them.
 
-use crate::suite::frames::{encoded, publish, state_changed};
-use crate::suite::process::{Process, wait_for};
-use crate::suite::stored::Place;
-use crate::suite::{variables, worker};
+use crate::frames::{encoded, publish, state_changed};
+use crate::{variables, worker};
 use futures_util::StreamExt;
 use ha_frame::{EntityFacts, Envelope, Frame, Origin};
+use ha_kit::{Place, Process, eventually};
 use ha_services::Services;
 use lapin::Channel;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
@@ -68,7 +67,7 @@ async fn publish_suspects(place: &Place, channel: &Channel, frames: u64) {
     }
     for round in 0..DELIVERIES {
         deliver_in_vain(channel, frames, round).await;
-        wait_for("the frames back", async || {
+        eventually("the frames back", async || {
             (place.depth("ha.events").await as u64 == frames).then_some(())
         })
         .await;
@@ -126,7 +125,7 @@ async fn frames_that_all_come_back_at_once_are_stored_in_little_memory() {
     let process = worker(&variables);
     let mut stored = 0;
     while stored < FRAMES * EVENTS {
-        stored = wait_for("more points", async || {
+        stored = eventually("more points", async || {
             let now = place.count().await as u64;
             (now > stored).then_some(now)
         })
@@ -180,7 +179,7 @@ async fn a_frame_that_cannot_be_split_holds_up_no_shutdown_and_is_split_later() 
     of_reader.push(("AMQP_URL", url));
 
     let second = worker(&of_reader);
-    wait_for("a split", async || {
+    eventually("a split", async || {
         let begun = second.output().contains("its events go on one by one");
         begun.then_some(())
     })
@@ -189,13 +188,13 @@ async fn a_frame_that_cannot_be_split_holds_up_no_shutdown_and_is_split_later() 
     let output = second.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(20), "{output}");
     assert!(output.contains("the grace is over"), "{output}");
-    wait_for("the frame back", async || {
+    eventually("the frame back", async || {
         (place.depth("ha.events").await == 1).then_some(())
     })
     .await;
 
     let third = worker(&variables);
-    wait_for("all points", async || {
+    eventually("all points", async || {
         (place.count().await as u64 == EVENTS).then_some(())
     })
     .await;

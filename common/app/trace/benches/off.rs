@@ -12,9 +12,6 @@
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
-#[path = "../../../core/enrich/fixtures/capture.rs"]
-mod capture;
-
 use futures_util::FutureExt;
 use ha_enrich::{Options, enrich_among};
 use ha_frame::Frame;
@@ -33,8 +30,12 @@ const TURNS: usize = 101;
 const TURN: Duration = Duration::from_millis(30);
 
 fn main() -> ExitCode {
-    let events = capture::events();
-    let envelopes: Vec<_> = events.iter().enumerate().map(capture::envelope).collect();
+    let events = ha_capture::events();
+    let envelopes: Vec<_> = events
+        .iter()
+        .enumerate()
+        .map(ha_capture::envelope)
+        .collect();
     let mut is_free = true;
     for events_per_frame in [100, 1] {
         let frames: Vec<_> = envelopes

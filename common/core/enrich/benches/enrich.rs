@@ -12,8 +12,6 @@
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
-#[path = "../fixtures/capture.rs"]
-mod capture;
 #[path = "enrich/typed.rs"]
 mod typed;
 
@@ -138,9 +136,13 @@ const TYPED: &str = "serde_json alone (typed)";
 const WHOLE: &str = "whole";
 
 fn main() {
-    let events = capture::events();
-    let envelopes: Vec<_> = events.iter().enumerate().map(capture::envelope).collect();
-    let weather = capture::weather();
+    let events = ha_capture::events();
+    let envelopes: Vec<_> = events
+        .iter()
+        .enumerate()
+        .map(ha_capture::envelope)
+        .collect();
+    let weather = ha_capture::weather();
     // As the pipeline does: read once a frame.
     let observed = [ObservedWeather::of(&weather)];
     let full = Options::default();

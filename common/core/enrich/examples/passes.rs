@@ -14,9 +14,6 @@
     reason = "on unreadable input there is nothing to profile"
 )]
 
-#[path = "../fixtures/capture.rs"]
-mod capture;
-
 use ha_enrich::{ObservedWeather, Options, enrich_among};
 use ha_point::{Format, PointBuffer};
 use serde::de::IgnoredAny;
@@ -28,9 +25,13 @@ fn main() {
         .next()
         .map_or(1, |text| text.parse().expect("a number"));
     let only_parse = arguments.next().is_some_and(|what| what == "parse");
-    let events = capture::events();
-    let envelopes: Vec<_> = events.iter().enumerate().map(capture::envelope).collect();
-    let weather = capture::weather();
+    let events = ha_capture::events();
+    let envelopes: Vec<_> = events
+        .iter()
+        .enumerate()
+        .map(ha_capture::envelope)
+        .collect();
+    let weather = ha_capture::weather();
     // As the pipeline does: read once a frame.
     let observed = [ObservedWeather::of(&weather)];
     let options = Options::default();

@@ -6,9 +6,6 @@
     reason = "a benchmark on unreadable input has nothing to measure"
 )]
 
-#[path = "../../enrich/fixtures/capture.rs"]
-mod capture;
-
 use criterion::{Criterion, Throughput};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -27,7 +24,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn main() {
-    let captured = capture::events();
+    let captured = ha_capture::events();
     let mut criterion = Criterion::default()
         .sample_size(30)
         .warm_up_time(Duration::from_millis(500))
@@ -35,7 +32,7 @@ fn main() {
         .configure_from_args();
     for events in FRAME_EVENTS {
         let envelopes = captured.iter().enumerate().take(events);
-        let frame = Frame::new(envelopes.map(capture::envelope).collect());
+        let frame = Frame::new(envelopes.map(ha_capture::envelope).collect());
         let mut bytes = Vec::new();
         encode(&frame, &mut bytes).expect("a frame");
         let mut out = Vec::with_capacity(bytes.len());

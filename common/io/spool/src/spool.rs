@@ -166,7 +166,7 @@ impl Spool {
             .await
     }
 
-    /// Sets a mark, durably: a number under a name, such as the low-water mark.
+    /// Sets a mark, durably: a number under a name, such as the watermark.
     ///
     /// # Errors
     /// See [`SpoolError`].

@@ -1,7 +1,7 @@
 //! One session written twice: by Home Assistant's own `influxdb` integration, and by us with
 //! `INFLUXDB_SCHEMA=homeassistant`.
 
-use crate::stored::Place;
+use ha_kit::Place;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;

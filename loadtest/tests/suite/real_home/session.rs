@@ -3,9 +3,8 @@
 use super::house::House;
 use super::schema::{Points, both_schemas, integration};
 use super::states::{differences, of_database, of_recorder};
-use crate::process::{Process, SOON, free_port, wait_for};
-use crate::stored::Place;
 use crate::support::binaries;
+use ha_kit::{Place, Process, SOON, eventually, free_port};
 use ha_services::{Service, Services};
 use loadtest::run::proxy::{Network, TcpProxy};
 use serde_json::{Value, json};
@@ -214,7 +213,7 @@ fn now_us() -> i64 {
 
 /// Waits until the recorder has committed a state that is younger than this.
 async fn until_recorded(home: &Services, time_us: i64) {
-    wait_for("the recorder to commit", async || {
+    eventually("the recorder to commit", async || {
         let file = home.home_assistant_recorder();
         (!of_recorder(&file, time_us, i64::MAX / 2).is_empty()).then_some(())
     })

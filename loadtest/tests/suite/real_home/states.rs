@@ -1,7 +1,7 @@
 //! What Home Assistant's recorder kept and what the database holds, in one shape.
 
-use crate::stored::Place;
 use ha_event::UtcMicros;
+use ha_kit::Place;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,9 +1,8 @@
 //! `check` and `healthcheck`.
 
-use super::process::{Process, free_port};
-use super::stored::Place;
 use super::{Variables, binary, run};
-use crate::suite::weather::open_meteo;
+use crate::weather::open_meteo;
+use ha_kit::{Place, Process, free_port};
 use ha_simulator::{Simulator, SimulatorOptions};
 use std::path::Path;
 use std::time::Duration;

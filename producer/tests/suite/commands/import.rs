@@ -1,8 +1,7 @@
 //! `producer import`.
 
-use super::process::{Process, free_port, wait_for};
-use super::stored::Place;
 use super::{Variables, binary, run};
+use ha_kit::{Place, Process, eventually, free_port};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -77,7 +76,7 @@ async fn importing_twice_changes_nothing_in_influxdb_by_every_way() {
         let (code, output) = import(CAPTURE, &queue).await;
         assert_eq!(code, Some(0), "{output}");
     }
-    wait_for("the worker's points", async || {
+    eventually("the worker's points", async || {
         (by_queue.points().await.len() == first.len()).then_some(())
     })
     .await;
@@ -259,7 +258,7 @@ async fn an_interrupted_import_says_how_far_it_came() {
         &variables,
     );
     // Nobody takes its frames; it reads ahead as far as it may.
-    wait_for("a word of it", async || {
+    eventually("a word of it", async || {
         process.output().contains("0 events imported").then_some(())
     })
     .await;

@@ -1,12 +1,11 @@
 //! Addresses with an IPv6 host: each is connected to as it is written, or it is an error.
 
 use super::check::{check, inline, line, replaced};
-use super::process::{Process, free_port};
-use super::stored::Place;
-use crate::suite::support::{
+use crate::support::{
     Files, home, missing_or_wrong, producer, service_worker_with, wait_until_settled, with,
 };
-use crate::suite::weather::open_meteo;
+use crate::weather::open_meteo;
+use ha_kit::{Place, Process, free_port};
 use ha_simulator::{Simulator, SimulatorOptions};
 use std::net::Ipv6Addr;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! With a server that answers as InfluxDB does on a bad day.
 
-use crate::suite::support::{Running, frame, options, state_changed};
+use crate::support::{Running, frame, options, state_changed};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;

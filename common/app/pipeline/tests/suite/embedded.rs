@@ -1,6 +1,6 @@
 //! With the embedded database: what becomes a point, and what a letter.
 
-use crate::suite::support::{
+use crate::support::{
     Running, SOON, embedded, encoded, frame, frame_of, newer_frame, options, state_changed, stored,
 };
 use ha_frame::Frame;

@@ -1,6 +1,6 @@
 //! Whatever comes in, every ticket comes out once, and every event is a point or a letter.
 
-use crate::suite::support::{Running, embedded, frame, newer_frame, state_changed, stored};
+use crate::support::{Running, embedded, frame, newer_frame, state_changed, stored};
 use ha_pipeline::{Outcome, PipelineOptions, Reason};
 use proptest::prelude::*;
 use std::time::Duration;

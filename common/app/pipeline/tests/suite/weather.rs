@@ -1,6 +1,6 @@
 //! Weather of a provider: written beside events, never waited for, and never contradicted.
 
-use crate::suite::support::{Letters, SOON, embedded, encoded, frame_of, options, state_changed};
+use crate::support::{Letters, SOON, embedded, encoded, frame_of, options, state_changed};
 use axum::Router;
 use ha_enrich::Options;
 use ha_frame::Origin;

@@ -5,12 +5,9 @@ use ha_frame::Origin;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-#[path = "../../fixtures/capture.rs"]
-mod fixture;
-
 /// The events' own bytes.
 pub(super) fn capture() -> Vec<String> {
-    let events = fixture::events().into_iter();
+    let events = ha_capture::events().into_iter();
     events
         .map(|json| String::from_utf8(json).unwrap())
         .collect()

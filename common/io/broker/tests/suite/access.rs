@@ -1,6 +1,6 @@
 //! Addresses, users and permissions that do not work: what the user is told.
 
-use crate::suite::support::{SOON, Vhost, broker, event, publisher, quick, wait_for_state};
+use crate::support::{SOON, Vhost, broker, event, publisher, quick, wait_for_state};
 use ha_broker::{BrokerError, Publisher, PublisherState};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};

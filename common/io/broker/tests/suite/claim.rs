@@ -1,6 +1,6 @@
 //! One holder of a name, against a real broker.
 
-use crate::suite::support::{SOON, Vhost, broker};
+use crate::support::{SOON, Vhost, broker};
 use ha_broker::{Claim, ClaimState};
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 //! The broker blocks, freezes and dies: every publish is answered, and everything comes back.
 
-use crate::suite::support::{
+use crate::support::{
     SOON, broker, depth, event, own_rabbitmq, publish_within, publisher, quick, wait_for_state,
 };
 use futures_util::future::join_all;

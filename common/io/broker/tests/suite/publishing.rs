@@ -1,6 +1,6 @@
 //! Every message is said to be delivered exactly when the broker has it.
 
-use crate::suite::support::{SOON, Vhost, broker, event, publisher, quick, wait_for_state};
+use crate::support::{SOON, Vhost, broker, event, publisher, quick, wait_for_state};
 use futures_util::future::join_all;
 use ha_broker::{NotDelivered, Outgoing, Publisher, PublisherOptions, PublisherState, topology};
 use lapin::options::{

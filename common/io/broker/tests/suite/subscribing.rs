@@ -1,6 +1,6 @@
 //! Consuming: the prefetch bounds what is held, and what is not acknowledged comes again.
 
-use crate::suite::support::{SOON, Vhost, event, publisher, quick, wait_for_state};
+use crate::support::{SOON, Vhost, event, publisher, quick, wait_for_state};
 use ha_broker::{Delivery, Publisher, PublisherOptions, PublisherState};
 use ha_broker::{Subscription, SubscriptionOptions, topology};
 use lapin::BasicProperties;

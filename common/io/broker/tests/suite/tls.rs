@@ -1,7 +1,7 @@
 //! `amqps` with a private certificate authority and a client certificate, on a TLS listener that
 //! RabbitMQ opens at run time.
 
-use crate::suite::support::{SOON, event, options, own_rabbitmq, publisher};
+use crate::support::{SOON, event, options, own_rabbitmq, publisher};
 use ha_broker::{Broker, BrokerError, Subscription, SubscriptionOptions, TlsFiles, topology};
 use ha_services::Services;
 use rcgen::{

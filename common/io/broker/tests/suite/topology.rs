@@ -1,6 +1,6 @@
 //! Exchanges and queues that are missing, wrong or forbidden.
 
-use crate::suite::support::{Vhost, event, publisher, quick, wait_for_state};
+use crate::support::{Vhost, event, publisher, quick, wait_for_state};
 use ha_broker::{
     BrokerError, Publisher, PublisherState, Subscription, SubscriptionOptions, topology,
 };
@@ -87,7 +87,7 @@ async fn a_queue_with_other_arguments_is_named_with_its_cure_and_waited_for() {
 async fn without_configure_permission_missing_queues_are_named_with_their_cure() {
     let vhost = Vhost::new().await;
     let url = vhost.user("pw", "", ".*", ".*").await;
-    let broker = crate::suite::support::broker(&url);
+    let broker = crate::support::broker(&url);
     let error = Subscription::open(broker, &subscription())
         .await
         .err()
@@ -110,7 +110,7 @@ async fn without_configure_permission_queues_that_are_there_will_do() {
     let vhost = Vhost::new().await;
     drop(publisher(&vhost.broker()).await);
     let url = vhost.user("pw", "", ".*", ".*").await;
-    let broker = crate::suite::support::broker(&url);
+    let broker = crate::support::broker(&url);
     let publisher = publisher(&broker).await;
     assert_eq!(publisher.publish(event("x")).await, Ok(()));
     let mut subscription = Subscription::open(broker, &subscription()).await.unwrap();

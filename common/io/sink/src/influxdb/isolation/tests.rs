@@ -244,7 +244,7 @@ proptest! {
     }
 }
 
-#[path = "../../../tests/influxdb/tables.rs"]
+#[path = "../../../tests/suite/tables.rs"]
 #[allow(dead_code, reason = "the tests over HTTP use more of it")]
 mod tables;
 use tables::{Server, Tables};

@@ -1,0 +1,316 @@
+//! What is kept of the stream, and its numbers. Events are numbered after filtering, so that a gap
+//! in the numbers is a loss; nothing behind this may leave an event out.
+
+use crate::observe::internal_event::Record;
+use crate::observe::metrics::Metrics;
+use crate::observe::quality::Quality;
+use crate::receive::backfill::BackfilledEvent;
+use crate::receive::home::Home;
+use crate::receive::recent::Recent;
+use crate::receive::registry::{EntityRow, Registry};
+use crate::receive::watermark::reached_ns;
+use bytes::Bytes;
+use ha_event::{Peek, UtcMicros};
+use ha_filter::{Filter, FilterReason};
+use ha_frame::{Envelope, Origin};
+use ha_pipeline::{LatestEvents, Letter, Reason};
+use ha_source::{QueuePermit, ReceivedEvent};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+/// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
+const LETTER_BYTES_MAX: usize = 8 << 20;
+
+/// Which entities are kept, and which events came lately.
+#[derive(Debug, Clone)]
+pub struct Filtering {
+    filter: Arc<Filter>,
+    recent: Arc<Mutex<Recent>>,
+    /// Told when an entity is new.
+    learned: Arc<Notify>,
+}
+
+impl Filtering {
+    /// Nothing has come yet, but these entities are known from earlier runs.
+    #[must_use]
+    pub fn new(filter: Filter, known: impl IntoIterator<Item = String>) -> Self {
+        let mut recent = Recent::default();
+        for entity_id in known {
+            recent.learn(&entity_id);
+        }
+        recent.take_unkept();
+        Self {
+            filter: Arc::new(filter),
+            recent: Arc::new(Mutex::new(recent)),
+            learned: Arc::default(),
+        }
+    }
+
+    /// Whether events of the entity are kept.
+    #[must_use]
+    pub fn keeps(&self, entity_id: &str) -> bool {
+        self.filter.decide(entity_id).is_ok()
+    }
+
+    /// Remembers entities that there are.
+    pub fn learn_entities<'a>(&self, entities: impl Iterator<Item = &'a str>) {
+        let mut recent = self.recent();
+        let mut learned = false;
+        for entity in entities {
+            learned |= recent.learn(entity);
+        }
+        if learned {
+            self.learned.notify_one();
+        }
+    }
+
+    /// Waits for entities that were not known, and gives them once.
+    pub async fn learned_entities(&self) -> Vec<Box<str>> {
+        loop {
+            let learned = self.recent().take_unkept();
+            if !learned.is_empty() {
+                return learned;
+            }
+            self.learned.notified().await;
+        }
+    }
+
+    /// Kept entities that there are or were, sorted.
+    #[must_use]
+    pub fn known_entities(&self) -> BTreeSet<String> {
+        self.recent()
+            .entities()
+            .filter(|entity| self.keeps(entity))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn decide(&self, entity_id: &str, json: &[u8]) -> Result<(), FilterReason> {
+        self.filter.decide(entity_id)?;
+        if self.filter.excludes_restart_artefacts() && ha_enrich::is_restart_placeholder(json) {
+            return Err(FilterReason::RestartArtefact);
+        }
+        Ok(())
+    }
+
+    /// Remembers an event; false if it was there.
+    fn remember(&self, entity_id: &str, time: UtcMicros) -> bool {
+        let (is_new, learned) = self.recent().insert(entity_id, time);
+        if learned {
+            self.learned.notify_one();
+        }
+        is_new
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Filters and numbers events.
+#[derive(Debug)]
+pub struct Intake {
+    /// The home's name.
+    pub instance: String,
+    /// This run: milliseconds since 1970.
+    pub epoch: u64,
+    /// Which events are kept.
+    pub filtering: Filtering,
+    /// Larger events become letters.
+    pub event_bytes_max: usize,
+    /// Looks at a sample of the events.
+    pub quality: Arc<Quality>,
+    /// What the registries say.
+    pub registry: watch::Receiver<Arc<Registry>>,
+    /// For people who look.
+    pub latest: LatestEvents,
+    /// Facts that travel in frames; the weather's own events are among those that come by.
+    pub home: Home,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// An event with its number, not yet in a frame.
+#[derive(Debug)]
+pub struct Numbered {
+    id: Uuid,
+    origin: Origin,
+    /// The number of a live event.
+    sequence: Option<u64>,
+    /// When it was received, nanoseconds since the epoch.
+    pub received_at_ns: i64,
+    /// Source time, or when it was received where the event does not say or names a later time.
+    /// None for a record, which says nothing of how far Home Assistant's events were read.
+    pub source_time_ns: Option<i64>,
+    /// What the registries say of its entity.
+    pub facts: Option<Arc<EntityRow>>,
+    /// The event's bytes.
+    pub json: Bytes,
+    _permit: Option<QueuePermit>,
+}
+
+/// What becomes of a received event.
+#[derive(Debug)]
+pub enum Taken {
+    /// It goes into a frame.
+    Event(Numbered),
+    /// It is a dead letter already.
+    Letter(Box<Letter>),
+    /// The filters leave it out.
+    Filtered,
+}
+
+impl Intake {
+    /// Decides about one event. One whose facts cannot be read goes on: its dead letter is written
+    /// where it is parsed whole, in the words of the parser.
+    pub fn take(&mut self, event: ReceivedEvent) -> Taken {
+        let json = &event.json;
+        let read = event.facts.as_ref().and_then(|facts| facts.of(json));
+        let peek = read.or_else(|| ha_event::peek(json).ok());
+        let entity = peek.as_ref().and_then(|peek| peek.entity_id.as_deref());
+        if let Some(entity) = entity {
+            self.home.saw(entity, json);
+        }
+        if let Some(Err(reason)) = entity.map(|entity| self.filtering.decide(entity, json)) {
+            self.metrics.filtered(reason);
+            return Taken::Filtered;
+        }
+        let sequence = self.metrics.totals.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        let source_time = peek.as_ref().and_then(|peek| peek.source_time);
+        // Other event types put any text under `entity_id`. Home Assistant refuses the history of
+        // every entity of a request that names one that cannot be an entity.
+        let is_state_change = peek.as_ref().is_some_and(Peek::is_state_change);
+        if let (Some(entity), Some(time), true) = (entity, source_time, is_state_change) {
+            self.filtering.remember(entity, time);
+        }
+        let source_time_ns = source_time.map_or(event.received_at_ns, |time| {
+            reached_ns(time.as_nanos(), event.received_at_ns)
+        });
+        let bytes = event.json.len();
+        if bytes > self.event_bytes_max {
+            let name = entity.unwrap_or("an event without an entity").to_owned();
+            let error = format!(
+                "{name}: {bytes} bytes are more than EVENT_BYTES_MAX ({}){}",
+                self.event_bytes_max,
+                if bytes > LETTER_BYTES_MAX {
+                    "; the letter keeps the beginning"
+                } else {
+                    ""
+                }
+            );
+            let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
+            let numbered = Numbered::live(sequence, &event, source_time_ns, kept, None);
+            let envelope = numbered.envelope(&self.instance, self.epoch);
+            let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
+            tracing::warn!(
+                entity = name,
+                bytes,
+                "an oversized event became a dead letter"
+            );
+            return Taken::Letter(Box::new(letter));
+        }
+        self.latest.offer(event.received_at_ns, &event.json);
+        let json = event.json.clone();
+        let facts = entity.and_then(|entity| self.facts(entity));
+        let numbered = Numbered::live(sequence, &event, source_time_ns, json, facts);
+        if self.quality.wants_event(Instant::now()) {
+            self.quality
+                .look_at(&numbered.envelope(&self.instance, self.epoch));
+        }
+        Taken::Event(numbered)
+    }
+
+    /// The same for an event that gap fill found. One that came before is not taken again: it is
+    /// no backfill.
+    pub fn take_backfilled(
+        &mut self,
+        event: BackfilledEvent,
+        received_at_ns: i64,
+    ) -> Option<Numbered> {
+        if self
+            .filtering
+            .decide(&event.entity_id, &event.json)
+            .is_err()
+            || event.json.len() > self.event_bytes_max
+            || !self.filtering.remember(&event.entity_id, event.time)
+        {
+            return None;
+        }
+        self.metrics.backfilled();
+        let facts = self.facts(&event.entity_id);
+        Some(Numbered {
+            id: Uuid::now_v7(),
+            origin: Origin::Backfill,
+            sequence: None,
+            received_at_ns,
+            source_time_ns: Some(reached_ns(event.time.as_nanos(), received_at_ns)),
+            facts,
+            json: event.json,
+            _permit: None,
+        })
+    }
+
+    fn facts(&self, entity_id: &str) -> Option<Arc<EntityRow>> {
+        self.registry.borrow().row(entity_id).map(Arc::clone)
+    }
+}
+
+impl Numbered {
+    fn live(
+        sequence: u64,
+        event: &ReceivedEvent,
+        source_time_ns: i64,
+        json: Bytes,
+        facts: Option<Arc<EntityRow>>,
+    ) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            origin: Origin::Live,
+            sequence: Some(sequence),
+            received_at_ns: event.received_at_ns,
+            source_time_ns: Some(source_time_ns),
+            facts,
+            json,
+            _permit: Some(event.permit.clone()),
+        }
+    }
+
+    /// Whether it has a number.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.sequence.is_some()
+    }
+
+    /// The envelope of the wire, borrowing the event's bytes.
+    #[must_use]
+    pub fn envelope<'a>(&'a self, instance: &'a str, epoch: u64) -> Envelope<'a> {
+        Envelope {
+            id: self.id,
+            instance: instance.into(),
+            epoch: self.sequence.map(|_| epoch),
+            sequence: self.sequence,
+            received_at_ns: self.received_at_ns,
+            origin: self.origin,
+            json: self.json.as_ref().into(),
+        }
+    }
+}
+
+impl From<Record> for Numbered {
+    fn from(record: Record) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            origin: Origin::Live,
+            sequence: None,
+            received_at_ns: record.time_ns,
+            source_time_ns: None,
+            facts: None,
+            json: record.json,
+            _permit: None,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands beside `run`.
+
+pub mod audit;
+pub mod check;
+pub mod dlq;
+pub mod explain;
+pub mod moment;
