@@ -8,16 +8,19 @@ use crate::deliver::router::Router;
 use crate::deliver::standby;
 use crate::deliver::workers::follow_workers;
 use crate::observe::alerts::{self, Alerting};
+use crate::observe::gauges;
 use crate::observe::internal_event::Record;
 use crate::observe::metrics::Metrics;
-use crate::observe::quality::{Quality, Reporter};
+use crate::observe::quality::Quality;
+use crate::observe::reporter::Reporter;
 use crate::observe::status::{
     RouteWatch, StatusParts, follow_broker, follow_home_assistant, follow_spool,
 };
 use crate::receive::backfill::{Gap, OpenGap, fill_gaps};
+use crate::receive::filtering::Filtering;
 use crate::receive::home;
 use crate::receive::home::Home;
-use crate::receive::intake::{Filtering, Intake};
+use crate::receive::intake::Intake;
 use crate::receive::registry::{self, Registry};
 use crate::receive::watermark::{self, Watermark};
 use anyhow::Context;
@@ -172,7 +175,8 @@ impl App {
         let router = Arc::new(router);
         let (counters, connection) = (source.counters(), source.state());
         let open_gap = OpenGap::default();
-        let follow = metrics.clone().follow(
+        let follow = gauges::follow(
+            metrics.clone(),
             counters,
             connection,
             spool.clone(),

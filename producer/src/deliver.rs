@@ -2,6 +2,7 @@
 
 pub mod batcher;
 pub mod direct;
+pub mod encoded;
 pub mod outputs;
 pub mod route;
 pub mod router;

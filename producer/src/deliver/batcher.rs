@@ -4,6 +4,7 @@
 //! the thread has looks (`pace`): what a frame costs here, in the broker and in a worker is several
 //! times what an event costs.
 
+use crate::deliver::encoded::EncodedFrame;
 use crate::deliver::router::Router;
 use crate::observe::internal_event::Record;
 use crate::pace;
@@ -11,7 +12,6 @@ use crate::receive::backfill::{Backfilled, Gap, OpenGap};
 use crate::receive::intake::{Intake, Numbered, Taken};
 use crate::receive::registry::EntityRow;
 use crate::receive::watermark::Watermark;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_frame::{EntityFacts, Frame};
@@ -24,23 +24,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// A frame ready for the route.
-#[derive(Debug, Clone)]
-pub struct EncodedFrame {
-    /// The bytes.
-    pub payload: Bytes,
-    /// Envelopes in it.
-    pub envelopes: u32,
-    /// Those that are Home Assistant's events, and not the producer's own records.
-    pub events: u32,
-    /// Source time of the oldest event, nanoseconds since the epoch.
-    pub oldest_ns: i64,
-    /// Whether no route was offered it before. One that was may have been taken all the same.
-    pub is_first_offer: bool,
-    /// Its place in a trace.
-    pub trace: ha_trace::Context,
-}
 
 /// With the window full for so long, a frame goes to the spool instead of waiting.
 const WINDOW_PATIENCE: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 //! spool's fsync; the spool drains through the broker all the same, and the same event written
 //! twice is one point. Only fields that enrichment never changes are written.
 
-use crate::deliver::batcher::EncodedFrame;
+use crate::deliver::encoded::EncodedFrame;
 use crate::observe::metrics::Metrics;
 use ha_assembly::Sink;
 use ha_enrich::Options;

@@ -1,7 +1,7 @@
 //! The route: the broker in `queue`; the workers' intakes in `service`; the pipeline and its sink in
 //! `inline` and `disabled`.
 
-use crate::deliver::batcher::EncodedFrame;
+use crate::deliver::encoded::EncodedFrame;
 use ha_assembly::LetterStore;
 use ha_broker::{ClaimState, Header, NotDelivered, Outgoing, Publisher, topology};
 use ha_intake::{IntakeClient, IntakeError};

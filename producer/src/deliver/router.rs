@@ -4,8 +4,8 @@
 
 mod drain;
 
-use crate::deliver::batcher::EncodedFrame;
 use crate::deliver::direct::DirectWrites;
+use crate::deliver::encoded::EncodedFrame;
 use crate::deliver::route::{Route, RouteError};
 use crate::observe::metrics::Metrics;
 use ha_assembly::{LetterStore, SpoolLetters};

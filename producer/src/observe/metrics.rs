@@ -1,17 +1,12 @@
 //! The producer's metrics: every name and label value in one place, handles made once.
 
-use crate::deliver::router::Router;
-use crate::receive::backfill::OpenGap;
 use ha_filter::FilterReason;
 use ha_pipeline::Reason;
 use ha_resilience::State;
-use ha_source::{ConnectionState, Counters};
-use ha_spool::{Spool, SpoolError};
+use ha_spool::SpoolError;
 use metrics::{Counter, Gauge, Unit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
 
 /// Counters that `/status` shows too.
 #[derive(Debug, Default)]
@@ -54,16 +49,16 @@ pub struct Metrics {
     direct_written: Counter,
     lost_to_overflow: Counter,
     spool_failures: Counter,
-    spool_events: Gauge,
-    spool_bytes: Gauge,
-    spool_oldest_age: Gauge,
-    route_state: Vec<(&'static str, Gauge)>,
+    pub(super) spool_events: Gauge,
+    pub(super) spool_bytes: Gauge,
+    pub(super) spool_oldest_age: Gauge,
+    pub(super) route_state: Vec<(&'static str, Gauge)>,
     filtered: Vec<(FilterReason, Counter)>,
-    received: Counter,
-    reconnections: Counter,
-    gap_open: Gauge,
-    history_refused: Counter,
-    uptime: Gauge,
+    pub(super) received: Counter,
+    pub(super) reconnections: Counter,
+    pub(super) gap_open: Gauge,
+    pub(super) history_refused: Counter,
+    pub(super) uptime: Gauge,
 }
 
 impl Metrics {
@@ -243,48 +238,6 @@ impl Metrics {
         for (of, counter) in &self.filtered {
             if *of == reason {
                 counter.increment(1);
-            }
-        }
-    }
-
-    /// Follows the parts' own counters once a second, for as long as the process runs.
-    pub async fn follow(
-        self,
-        counters: Arc<Counters>,
-        state: watch::Receiver<ConnectionState>,
-        spool: Spool,
-        router: Arc<Router>,
-        open_gap: OpenGap,
-    ) {
-        let mut every = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            every.tick().await;
-            self.received
-                .absolute(counters.events_received.load(Ordering::Relaxed));
-            self.reconnections
-                .absolute(counters.reconnections.load(Ordering::Relaxed));
-            let uptime = match &*state.borrow() {
-                ConnectionState::Connected { since, .. } => {
-                    SystemTime::now().duration_since(*since).unwrap_or_default()
-                }
-                _ => Duration::ZERO,
-            };
-            self.uptime.set(uptime.as_secs_f64());
-            let stats = spool.stats();
-            self.spool_events.set(stats.events as f64);
-            self.spool_bytes.set(stats.bytes as f64);
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            let age = stats
-                .oldest_ns
-                .map_or(0.0, |oldest| now.as_secs_f64() - oldest as f64 / 1e9);
-            self.spool_oldest_age.set(age.max(0.0));
-            self.gap_open.set(open_gap.age_s(ha_pipeline::now_ns()));
-            self.history_refused.absolute(open_gap.refused_total());
-            let current = route_state(router.state());
-            for (name, gauge) in &self.route_state {
-                gauge.set(f64::from(u8::from(*name == current)));
             }
         }
     }

@@ -9,11 +9,12 @@
 //! and only while live events are not behind: a home cuts off a client that falls behind, and what
 //! is missing then is a longer gap.
 
+mod event;
 mod history;
 mod open_gap;
 mod periods;
 
-use crate::receive::intake::Filtering;
+use crate::receive::filtering::Filtering;
 use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_protocol::HomeAssistantError;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub use event::BackfilledEvent;
 pub use history::{Answer, StartStates, events_of, start_states_of};
 pub use open_gap::OpenGap;
 
@@ -67,17 +69,6 @@ const AHEAD_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Python's and our own dates end with the year 9999.
 const TIME_MAX: UtcMicros = UtcMicros(253_000_000_000_000_000);
-
-/// An event that did not come over the subscription.
-#[derive(Debug)]
-pub struct BackfilledEvent {
-    /// Its entity.
-    pub entity_id: String,
-    /// Its source time.
-    pub time: UtcMicros,
-    /// A `state_changed` event as Home Assistant would have sent it.
-    pub json: Bytes,
-}
 
 /// What gap fill hands to the framer.
 #[derive(Debug)]

@@ -7,13 +7,13 @@
 //! is one reading, and reading takes a tenth of the time at most.
 
 mod lists;
+mod rows;
 
 use crate::observe::internal_event::Record;
+use crate::receive::filtering::Filtering;
 use crate::receive::home::Home;
-use crate::receive::intake::Filtering;
 use bytes::Bytes;
-use ha_enrich::{ENTITY_RECORD, EntityRecord};
-use ha_frame::EntityFacts;
+use ha_enrich::ENTITY_RECORD;
 use ha_source::{ConnectionState, RequestError, Requester};
 use lists::Lists;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 pub use lists::List;
+pub use rows::{EntityRow, Registry};
 
 /// Updates come in bursts; they are read when so long none has come.
 const QUIET: Duration = Duration::from_millis(250);
@@ -38,70 +39,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits this long after a request that failed.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// What the registries say of one entity.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct EntityRow {
-    /// What is stored.
-    pub record: EntityRecord<'static>,
-    /// The labels one by one.
-    pub labels: Vec<String>,
-}
-
-impl EntityRow {
-    /// What travels in frames; none for an entity that is in no registry.
-    #[must_use]
-    pub fn facts(&self) -> Option<EntityFacts<'_>> {
-        let record = &self.record;
-        record.integration.as_ref()?;
-        Some(EntityFacts {
-            entity_id: record.entity_id.as_ref().into(),
-            area: record.area.as_deref().map(Into::into),
-            floor: record.floor.as_deref().map(Into::into),
-            device: record.device.as_deref().map(Into::into),
-            integration: record.integration.as_deref().map(Into::into),
-            labels: self
-                .labels
-                .iter()
-                .map(|label| label.as_str().into())
-                .collect(),
-        })
-    }
-}
-
-/// What the registries say of all entities that are kept.
-#[derive(Debug, Default)]
-pub struct Registry {
-    rows: foldhash::HashMap<Arc<str>, Arc<EntityRow>>,
-}
-
-impl Registry {
-    /// What is known of an entity.
-    #[must_use]
-    pub fn row(&self, entity_id: &str) -> Option<&Arc<EntityRow>> {
-        self.rows.get(entity_id)
-    }
-
-    /// Number of entities.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Rows that say something else than before, or that are new.
-    fn changed_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a EntityRow> {
-        let changed = |(id, row): &(&Arc<str>, &Arc<EntityRow>)| {
-            before
-                .rows
-                .get(*id)
-                .is_none_or(|old| !Arc::ptr_eq(old, row))
-        };
-        self.rows
-            .iter()
-            .filter(changed)
-            .map(|(_, row)| row.as_ref())
-    }
-}
 
 /// The event types to watch, in the order of [`List::ALL`].
 #[must_use]

@@ -1,7 +1,7 @@
 //! Reading the file: lines to events, events to frames.
 
 use super::progress::{BadLines, Progress};
-use crate::deliver::batcher::EncodedFrame;
+use crate::deliver::encoded::EncodedFrame;
 use ha_filter::Filter;
 use ha_frame::{Envelope, Frame, Origin};
 use ha_pipeline::now_ns;

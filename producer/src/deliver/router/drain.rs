@@ -2,7 +2,7 @@
 //! events find room. A frame is freed only after the route has confirmed it.
 
 use super::Router;
-use crate::deliver::batcher::EncodedFrame;
+use crate::deliver::encoded::EncodedFrame;
 use futures_util::future::join_all;
 use ha_frame::Frame;
 use ha_pipeline::{Letter, Reason};

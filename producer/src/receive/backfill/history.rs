@@ -1,6 +1,6 @@
 //! Rows of Home Assistant's history as the events that they were. Pure.
 
-use super::BackfilledEvent;
+use super::event::BackfilledEvent;
 use ha_event::UtcMicros;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

@@ -4,7 +4,7 @@
 //! the name that its user gave it, else by what Home Assistant shows with its state, else by its
 //! device's name and its own (Home Assistant, `Entity._friendly_name_internal`).
 
-use super::{EntityRow, Registry};
+use super::rows::{EntityRow, Registry};
 use ha_enrich::EntityRecord;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
