@@ -2,7 +2,7 @@
 
 use crate::commands::demo::DemoArgs;
 use crate::commands::import::ImportArgs;
-use crate::{App, Config, ProducerArgs, pace};
+use crate::{App, Config, ProducerArgs};
 use clap::{Parser, Subcommand};
 use ha_settings::{AdminArgs, LogArgs, LogFormat, Problems, TraceArgs, TraceSettings};
 use std::process::ExitCode;
@@ -104,12 +104,9 @@ fn said(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
-    let runtime = pace::runtime(&config.framing)?;
-    runtime.block_on(run_until_stopped(config, trace))
-}
-
-async fn run_until_stopped(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
+/// On one thread: the time of several goes into waking each other.
+#[tokio::main(flavor = "current_thread")]
+async fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<()> {
     let metrics = ha_telemetry::install_metrics("producer")?;
     let shutdown = ha_telemetry::shutdown_token()?;
     let instance = Some(config.instance.as_str());

@@ -3,6 +3,7 @@
 pub mod batcher;
 pub mod direct;
 pub mod encoded;
+pub mod open_batch;
 pub mod outputs;
 pub mod route;
 pub mod router;

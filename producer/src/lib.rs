@@ -12,7 +12,6 @@ mod commands;
 mod config;
 mod deliver;
 mod observe;
-mod pace;
 mod receive;
 
 pub use app::App;

@@ -1,8 +1,9 @@
-//! The one place that decides what happens to a frame: the route while it takes frames, the spool
-//! while it does not. A frame is safe when the route has confirmed it or the spool's fsync has
-//! returned; until then it is held, and offered again.
+//! The one place that decides where a frame goes: to the route while that takes frames and its window
+//! has room, else to the spool. A frame is safe when the route has confirmed it or the spool's fsync
+//! has returned; until then it is held, and offered again.
 
 mod drain;
+mod window;
 
 use crate::deliver::direct::DirectWrites;
 use crate::deliver::encoded::EncodedFrame;
@@ -12,8 +13,9 @@ use ha_assembly::{LetterStore, SpoolLetters};
 use ha_pipeline::{DeadLetters, Letter};
 use ha_resilience::{Backoff, Breaker, BreakerOptions, Decision, State};
 use ha_spool::{Spool, SpoolError, SpoolFrame};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use window::Window;
 
 /// Probes go out this soon after a failure at first, and this far apart at last. The connections
 /// have their own, slower backoff; a probe while there is no connection costs nothing.
@@ -34,12 +36,13 @@ pub struct Router {
     spool: Spool,
     direct: Option<DirectWrites>,
     letters: LetterStore,
-    window_events: usize,
+    window: Window,
     metrics: Metrics,
 }
 
 impl Router {
-    /// A router over one route, with direct writes where there are any, and so many events unconfirmed at one time.
+    /// A router over one route, with direct writes where there are any, and a window of this many
+    /// unconfirmed events.
     #[must_use]
     pub fn new(
         route: Route,
@@ -60,19 +63,40 @@ impl Router {
             spool,
             direct,
             letters,
-            window_events,
+            window: Window::new(window_events),
             metrics,
         }
     }
 
-    /// Events that may be unconfirmed at one time.
+    /// Whether the window has room for a batch.
     #[must_use]
-    pub fn window_events(&self) -> usize {
-        self.window_events
+    pub fn has_room(&self) -> bool {
+        self.window.has_room()
     }
 
-    /// Returns when the frame is safe.
-    pub async fn deliver(&self, mut frame: EncodedFrame) {
+    /// Batches in the window.
+    #[must_use]
+    pub fn unconfirmed(&self) -> usize {
+        self.window.batches()
+    }
+
+    /// Takes a batch, into the window at once where that has room. The future ends when the batch is
+    /// safe.
+    pub fn deliver(
+        self: &Arc<Self>,
+        frame: EncodedFrame,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let router = Arc::clone(self);
+        let place = self.window.enter(frame.envelopes as usize);
+        async move {
+            if place.is_some() || router.append(&frame).await.is_err() {
+                router.deliver_or_spool(frame).await;
+            }
+            drop(place);
+        }
+    }
+
+    async fn deliver_or_spool(&self, mut frame: EncodedFrame) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
             if self.offer(&frame).await.is_ok() {
@@ -86,13 +110,6 @@ impl Router {
             // Neither the route nor the disk takes it. It is held here, the window fills, and at
             // last the reader closes the socket: gap fill then fetches what was not read.
             tokio::time::sleep(backoff.next_random()).await;
-        }
-    }
-
-    /// The frame goes to the spool without asking the route; for when the route's window is full.
-    pub async fn set_aside(&self, frame: EncodedFrame) {
-        if self.append(&frame).await.is_err() {
-            self.deliver(frame).await;
         }
     }
 

@@ -5,7 +5,13 @@
 use bytes::Bytes;
 use ha_event::UtcMicros;
 use ha_pipeline::now_ns;
+use ha_telemetry::Health;
 use serde::Serialize;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long the first internal events wait for the connections.
+const RECORDS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A record, not yet in a frame.
 #[derive(Debug)]
@@ -41,5 +47,25 @@ impl Record {
             json: json.into(),
             time_ns,
         })
+    }
+}
+
+/// Relays internal events to the batcher once everything is connected, or after a wait. Otherwise the
+/// first of them would find the route away and send the events after them into the spool.
+pub async fn relay(
+    mut made: mpsc::Receiver<Record>,
+    records: mpsc::Sender<Record>,
+    health: Health,
+) {
+    let connected = async {
+        while !health.reasons().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let _ = tokio::time::timeout(RECORDS_WAIT_MAX, connected).await;
+    while let Some(record) = made.recv().await {
+        if records.send(record).await.is_err() {
+            return;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Mode;
 use crate::deliver::router::Router;
-use crate::deliver::workers::Workers;
+use crate::deliver::workers::{Workers, follow_workers};
 use crate::observe::alerts::{self, Alert};
 use crate::observe::metrics::{Totals, route_state};
 use crate::observe::quality::Quality;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use url::Url;
 
 /// The state of the way out.
@@ -40,6 +41,21 @@ pub enum RouteWatch {
         /// The pipeline's counts.
         totals: Arc<ha_pipeline::Totals>,
     },
+}
+
+impl RouteWatch {
+    /// Readiness by the broker or the workers; the sink has a follower of its own.
+    pub fn follow(&self, health: &Health, beside: &mut JoinSet<()>) {
+        match self {
+            Self::Broker(state, _) => {
+                beside.spawn(follow_broker(state.clone(), health.clone()));
+            }
+            Self::Workers(state) => {
+                beside.spawn(follow_workers(state.clone(), health.clone()));
+            }
+            Self::Sink { .. } => {}
+        }
+    }
 }
 
 /// What the status is made of.
@@ -216,7 +232,7 @@ pub async fn follow_spool(stats: watch::Receiver<SpoolStats>, health: Health) {
 }
 
 /// Readiness by the connection to the broker.
-pub async fn follow_broker(state: watch::Receiver<PublisherState>, health: Health) {
+async fn follow_broker(state: watch::Receiver<PublisherState>, health: Health) {
     let reason = |state: &PublisherState| match state {
         PublisherState::Connected => None,
         PublisherState::Connecting => Some("connecting".into()),

@@ -25,6 +25,10 @@ pub struct SourceOptions {
     /// Bytes of messages that were received and not yet dropped by the caller. One message larger
     /// than all of it may be in flight beside it.
     pub queue_bytes_max: usize,
+    /// Between two reads of the socket that each find something, at least: what arrives in the
+    /// meantime is read together, which costs one wakeup. What arrives after a silence is read at
+    /// once. Zero reads whenever something is there.
+    pub read_interval: Duration,
     /// The largest message read; `get_states` of a big home is one message.
     pub message_bytes_max: usize,
     /// For name resolution, TCP, TLS and the WebSocket handshake together.
@@ -74,6 +78,7 @@ impl SourceOptions {
             watched_types: Vec::new(),
             tls,
             queue_bytes_max: 32 * MIB,
+            read_interval: Duration::ZERO,
             message_bytes_max: 256 * MIB,
             connect_timeout: Duration::from_secs(10),
             auth_timeout: Duration::from_secs(10),

@@ -245,6 +245,7 @@ impl Source {
                 out,
                 last_received: last_received.clone(),
                 counters: Arc::clone(&self.counters),
+                read_interval: self.options.read_interval,
             }
             .run(),
         );
