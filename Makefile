@@ -28,15 +28,15 @@ lint: ## what CI checks before the tests
 	cargo clippy --workspace --all-targets -- -D warnings
 
 aims: services-install ## every aim for speed but memory over half an hour: aim, measured, holds or not, command (three quarters of an hour; QUICK=1 is a trial)
-	cargo build --release -p producer -p worker -p loadtest
-	target/release/loadtest bench $(if $(QUICK),--quick)
+	cargo build --profile dist -p producer -p worker -p loadtest
+	target/dist/loadtest bench $(if $(QUICK),--quick)
 
 memory: services-install ## half an hour at 10,000 events/s, then the table of the aims
-	cargo build --release -p producer -p worker -p loadtest
-	target/release/loadtest bench --only memory
+	cargo build --profile dist -p producer -p worker -p loadtest
+	target/dist/loadtest bench --only memory
 
 profile: services-install ## where the processor time of producer and worker goes at RATE=10000 events/s, by crate (linux-perf)
-	cargo build --release -p producer -p worker -p loadtest
+	cargo build --profile dist -p producer -p worker -p loadtest
 	loadtest/profile.sh $(RATE)
 
 bench: aims ## the table of the aims, and benchmarks of the enrichment core and of the wire's codec in another
