@@ -21,9 +21,9 @@
 #                                          --wipe: kill and delete the state
 #
 # Services: rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto home-assistant
-# (nginx is the InfluxDB v2 shape in front of influxdb). No names: the first four, for
-# `stop`, `wipe` and `install` all. `install` also knows chromium, and without names installs that
-# too.
+# (nginx is the InfluxDB v2 shape in front of influxdb). No names: the first three, what the tests
+# share; for `stop` and `wipe` all. `install` also knows chromium, and without names installs that
+# and the first three.
 #
 # Environment
 #   SERVICES_DIR         all state (default: .services at the top of the repository)
@@ -63,7 +63,7 @@ HOME_ASSISTANT_VERSION=${HOME_ASSISTANT_VERSION:-2024.3.3}
 UV_VERSION=0.13.9
 SERVICES_PORT_BASE=${SERVICES_PORT_BASE:-25600}
 RABBITMQ_BIN=/usr/lib/rabbitmq/bin
-DEFAULT_SERVICES=(rabbitmq influxdb nginx victoria-metrics)
+DEFAULT_SERVICES=(rabbitmq influxdb nginx)
 ALL_SERVICES=(rabbitmq influxdb nginx victoria-metrics prometheus alertmanager mosquitto home-assistant)
 # Not in capitals: an exported variable of that name would be changed for COMMAND, too.
 v2_token='test-token'
@@ -785,7 +785,7 @@ command=${1:-}
 (($# == 0)) || shift
 case $command in
   install)
-    (($# > 0)) || set -- "${ALL_SERVICES[@]}" chromium
+    (($# > 0)) || set -- "${DEFAULT_SERVICES[@]}" chromium
     install_services "$@"
     ;;
   start | wait | kill9 | pause | resume)

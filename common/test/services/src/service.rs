@@ -24,12 +24,7 @@ pub enum Service {
 
 impl Service {
     /// What most tests need, and what `services.sh` starts when no names are given.
-    pub const DEFAULT: [Self; 4] = [
-        Self::RabbitMq,
-        Self::InfluxDb,
-        Self::InfluxDbV2Front,
-        Self::VictoriaMetrics,
-    ];
+    pub const DEFAULT: [Self; 3] = [Self::RabbitMq, Self::InfluxDb, Self::InfluxDbV2Front];
 
     /// The name that `services.sh` knows it by.
     #[must_use]

@@ -71,7 +71,7 @@ async fn the_shared_set_is_the_one_around_the_process() -> anyhow::Result<()> {
     }
     let dir = tempfile::tempdir()?;
     let output = other_role("owner::the_shared_set_is_the_one_around_the_process")?
-        .env("SERVICES_UP", "rabbitmq influxdb nginx victoria-metrics")
+        .env("SERVICES_UP", "rabbitmq influxdb nginx")
         .env("SERVICES_DIR", dir.path())
         .env("SERVICES_PORT_BASE", "25620")
         .output()?;
