@@ -3,8 +3,8 @@
 use crate::letter::{Letter, Reason, now_ns};
 use crate::metrics::Metrics;
 use crate::quality::{FrameQuality, QualityRecorder};
-use crate::run::{Ticket, Work};
 use crate::weather::WeatherStage;
+use crate::work::{Ticket, Work};
 use bytes::Bytes;
 use ha_enrich::{Options, Schema};
 use ha_frame::{DecodeError, Envelope, Frame, Origin, Replay};

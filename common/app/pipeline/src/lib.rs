@@ -12,6 +12,7 @@ mod poison;
 mod quality;
 mod run;
 mod weather;
+mod work;
 mod write;
 
 pub use latency::LatencyRecorder;
@@ -19,5 +20,6 @@ pub use latest::{LatestEvent, LatestEvents};
 pub use letter::{DeadLetters, Letter, Reason, now_ns};
 pub use metrics::{Totals, describe};
 pub use quality::{QualityRecorder, QualitySummary};
-pub use run::{Outcome, Pipeline, PipelineOptions, Ticket, Work};
+pub use run::{Pipeline, PipelineOptions};
+pub use work::{Outcome, Ticket, Work};
 pub use write::{SINK_PAUSE_MAX, SinkState};

@@ -3,14 +3,14 @@
 use crate::batch::{Batch, Stages};
 use crate::latency::LatencyRecorder;
 use crate::latest::LatestEvents;
-use crate::letter::{DeadLetters, Letter};
+use crate::letter::DeadLetters;
 use crate::metrics::{Metrics, Totals};
 use crate::quality::QualityRecorder;
 use crate::weather::WeatherStage;
+use crate::work::{Outcome, Ticket, Work};
 use crate::write::{SinkState, Writer};
-use bytes::Bytes;
 use ha_enrich::Options;
-use ha_frame::Replay;
+use ha_resilience::{Batching, Filling, Leave};
 use ha_sink::Sink;
 use ha_weather::Weather;
 use std::sync::Arc;
@@ -28,54 +28,6 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// helps: unless it is full, it fills for so many times the usual age.
 const MANY_POINTS: usize = 100;
 const AGES_UNDER_LOAD: u32 = 4;
-
-/// A frame to store, and what its sender wants back when that is done.
-#[derive(Debug)]
-pub struct Work<T> {
-    /// An encoded frame, packed or as it is.
-    pub payload: Bytes,
-    /// Set when the frame is a dead letter that was sent again; a frame may also say so itself.
-    pub replay: Option<Replay>,
-    /// Given back in the [`Outcome`].
-    pub ticket: T,
-}
-
-/// What its sender gives along with a frame and gets back when every event of it is settled. Most
-/// need no more than that; those who must answer for each event are told of letters on the way.
-pub trait Ticket: Send + 'static {
-    /// The event at this place of the frame is about to become a dead letter. It is one, safely,
-    /// when the ticket comes back.
-    fn became_letter(&mut self, envelope: usize, letter: &Letter) {
-        let _ = (envelope, letter);
-    }
-
-    /// Whether nobody can have processed the frame before. Only then are fields written that do
-    /// not follow from the frame's bytes (weather that was asked for over the network): a second
-    /// pass, perhaps in another process that knows other weather, could contradict the first.
-    fn is_first_pass(&self) -> bool {
-        false
-    }
-
-    /// Its place in a trace: the write that takes it is linked to that.
-    fn trace(&self) -> Option<&ha_trace::Context> {
-        None
-    }
-}
-
-/// A delivery tag.
-impl Ticket for u64 {}
-
-/// Somebody who waits for the frame as a whole.
-impl<T: Send + 'static> Ticket for tokio::sync::oneshot::Sender<T> {}
-
-/// What became of a frame.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome<T> {
-    /// Every event of it is stored or a dead letter.
-    Settled(T),
-    /// Written by a newer version: nothing was done with it.
-    NewerVersion(T, u16),
-}
 
 /// Limits of the pipeline.
 #[derive(Debug, Clone)]
@@ -176,19 +128,23 @@ impl<D: DeadLetters> Pipeline<D> {
         let mut writes: JoinSet<Vec<T>> = JoinSet::new();
         let mut closed = false;
         let mut last_left: Option<Instant> = None;
+        let batching = Batching {
+            interval: self.options.batch_age_max,
+            interval_loaded: self.options.batch_age_max * AGES_UNDER_LOAD,
+        };
         loop {
             let slot_free = writes.len() < self.options.writes_in_flight_max;
-            let full = open.points.len() >= self.options.batch_points_max
-                || open.points.bytes_len() >= BATCH_BYTES_MAX
-                || open.frames.len() >= self.options.batch_points_max;
             let now = Instant::now();
-            // What comes alone is written at once; after that the next batch fills for a moment.
-            let is_load = !writes.is_empty() || open.points.len() > MANY_POINTS;
-            let ages = if is_load { AGES_UNDER_LOAD } else { 1 };
-            let fills = self.options.batch_age_max * ages;
-            let due = (!open.is_empty()).then(|| last_left.map_or(now, |left| left + fills));
-            let ready = closed || (input.is_empty() && due.is_some_and(|due| due <= now));
-            if slot_free && !open.is_empty() && (full || ready) {
+            let filling = Filling {
+                is_empty: open.is_empty(),
+                is_full: self.is_full(&open),
+                is_last: closed,
+                is_loaded: !writes.is_empty() || open.points.len() > MANY_POINTS,
+                previous_left: last_left.map(Instant::into_std),
+            };
+            let leave = batching.decide(&filling, now.into_std());
+            let is_drained = closed || filling.is_full || input.is_empty();
+            if slot_free && leave == Leave::Now && is_drained {
                 last_left = Some(now);
                 let batch = open.close();
                 let writer = Arc::clone(&self.writer);
@@ -199,11 +155,11 @@ impl<D: DeadLetters> Pipeline<D> {
                 return;
             }
             tokio::select! {
-                work = input.recv(), if !closed && !full => match work {
+                work = input.recv(), if !closed && !filling.is_full => match work {
                     Some(work) => self.take(&mut open, work, &output).await,
                     None => closed = true,
                 },
-                () = until(due), if slot_free && due.is_some() => {}
+                () = wait(leave), if slot_free => {}
                 Some(tickets) = writes.join_next(), if !writes.is_empty() => {
                     // A write task does not panic; if one did, its frames stay unsettled and are
                     // delivered again.
@@ -215,6 +171,12 @@ impl<D: DeadLetters> Pipeline<D> {
                 }
             }
         }
+    }
+
+    fn is_full<T>(&self, open: &Batch<T>) -> bool {
+        open.points.len() >= self.options.batch_points_max
+            || open.points.bytes_len() >= BATCH_BYTES_MAX
+            || open.frames.len() >= self.options.batch_points_max
     }
 
     async fn take<T: Ticket>(
@@ -239,9 +201,9 @@ impl<D: DeadLetters> Pipeline<D> {
     }
 }
 
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
+async fn wait(leave: Leave) {
+    match leave {
+        Leave::At(due) => tokio::time::sleep_until(due.into()).await,
+        Leave::Now | Leave::WhenFilled => std::future::pending().await,
     }
 }

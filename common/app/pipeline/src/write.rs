@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::latency::LatencyRecorder;
 use crate::letter::{DeadLetters, now_ns};
 use crate::metrics::Metrics;
-use crate::run::Ticket;
+use crate::work::Ticket;
 use ha_resilience::Backoff;
 use ha_sink::{Sink, WriteOutcome};
 use std::sync::Arc;
