@@ -9,138 +9,25 @@
 //! in turn, and none lives longer than a second or a few frames: kept alive for ever, it would pin
 //! its sender to one worker.
 
+mod error;
+mod options;
 mod resolve;
 mod target;
 
-use crate::BearerToken;
+pub use error::IntakeError;
+pub use options::{ClientOptions, parse_urls};
+
 use bytes::Bytes;
 use futures_util::future::join_all;
-use ha_resilience::{BreakerOptions, Decision, Failure};
 use resolve::{AbortOnDrop, Resolved};
-use rustls::ClientConfig;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use target::Target;
 use tokio::sync::{Semaphore, watch};
-use url::Url;
 
 /// Frames under way at one time; the intake takes several senders' worth.
 const FRAMES_MAX: usize = 32;
-
-/// How to reach the workers.
-#[derive(Clone)]
-pub struct ClientOptions {
-    /// Base URLs of workers (`ENRICHMENT_SERVICE_URL`); a name may stand for many addresses.
-    pub urls: Vec<Url>,
-    /// The workers' `INTAKE_TOKEN`.
-    pub token: Option<BearerToken>,
-    /// For `https`.
-    pub tls: Arc<ClientConfig>,
-    /// For one connection.
-    pub connect_timeout: Duration,
-    /// For one attempt, its answer included. No further attempt begins after it.
-    pub request_timeout: Duration,
-    /// How often names are resolved again.
-    pub resolve_every: Duration,
-    /// Addresses of names that no name server is asked for, like curl's `--resolve`.
-    pub known_names: BTreeMap<String, Vec<IpAddr>>,
-    /// When a target is passed over, and for how long.
-    pub breaker: BreakerOptions,
-    /// Frames of so many bytes and more travel packed ([`ha_frame::pack`]); `None`: none do.
-    pub pack_bytes_min: Option<usize>,
-}
-
-impl ClientOptions {
-    /// The defaults: 3 s, 12 s (longer than the intake takes to say that it is not stored yet),
-    /// 5 s; three failures in a row, 250 ms to 5 s.
-    #[must_use]
-    pub fn new(urls: Vec<Url>, token: Option<BearerToken>, tls: Arc<ClientConfig>) -> Self {
-        Self {
-            urls,
-            token,
-            tls,
-            connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(12),
-            resolve_every: Duration::from_secs(5),
-            known_names: BTreeMap::new(),
-            breaker: BreakerOptions {
-                failures_in_a_row_max: 3,
-                blocked_first: Duration::from_millis(250),
-                blocked_max: Duration::from_secs(5),
-            },
-            pack_bytes_min: None,
-        }
-    }
-}
-
-impl std::fmt::Debug for ClientOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientOptions")
-            .field("urls", &self.addresses())
-            .finish_non_exhaustive()
-    }
-}
-
-impl ClientOptions {
-    fn addresses(&self) -> Vec<String> {
-        self.urls.iter().map(target::shown).collect()
-    }
-}
-
-/// Reads `ENRICHMENT_SERVICE_URL`: one URL, or several with commas between them.
-///
-/// # Errors
-/// What would be valid. The text is not repeated: it may hold a password.
-pub fn parse_urls(text: &str) -> Result<Vec<Url>, &'static str> {
-    let url = |part: &str| match Url::parse(part) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err("a URL such as http://worker:8300, or several with commas between them"),
-    };
-    let parts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    let urls: Vec<_> = parts.map(url).collect::<Result<_, _>>()?;
-    match urls.is_empty() {
-        true => url("").map(|url| vec![url]),
-        false => Ok(urls),
-    }
-}
-
-/// Why no worker has a frame. (One may have it all the same when the connection broke.)
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IntakeError {
-    /// Nobody there, no answer in time, or a failure on their side.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The worker asked to be left alone for so long: full, or without its database.
-    #[error("{reason}")]
-    RetryAfter {
-        /// How long.
-        after: Duration,
-        /// The worker's words.
-        reason: String,
-    },
-    /// The token is refused: `INTAKE_TOKEN` must change, here or there.
-    #[error("{0}; INTAKE_TOKEN must be the same here and there")]
-    Refused(String),
-    /// This frame is refused, others may pass.
-    #[error("{0}")]
-    Rejected(String),
-}
-
-impl IntakeError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::RetryAfter { after, .. } => Failure::RetryAfter(*after),
-            Self::Refused(_) => Failure::Immediate,
-            Self::Unavailable(_) | Self::Rejected(_) => Failure::Counted,
-        }
-    }
-}
 
 /// The address of each worker, and whether it takes events.
 pub type Answers = Vec<(String, Result<(), IntakeError>)>;
@@ -260,43 +147,4 @@ async fn try_one(
         Err(error) => attempt.settled(Err(error.clone())),
     }
     outcome.map_err(Some)
-}
-
-/// What a breaker let through; if it is dropped unsettled (a caller with a timeout), a probe is
-/// given back.
-struct Attempt<'t> {
-    target: &'t Target,
-    decision: Decision,
-    settled: bool,
-}
-
-impl Attempt<'_> {
-    fn settled(mut self, outcome: Result<(), IntakeError>) {
-        self.settled = true;
-        self.target.settled(self.decision, outcome);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.settled && self.decision == Decision::Probe {
-            self.target.abandoned();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_url_or_several() {
-        let read = |text| parse_urls(text).map(|urls| urls.iter().map(Url::to_string).collect());
-        assert_eq!(read("http://a:1"), Ok(vec!["http://a:1/".to_owned()]));
-        let two = vec!["http://a:1/".to_owned(), "https://b/x".to_owned()];
-        assert_eq!(read(" http://a:1, https://b/x ,"), Ok(two));
-        for bad in ["", ",", "a:1", "ftp://a", "http://a,b", "amqp://a"] {
-            assert!(parse_urls(bad).is_err(), "{bad}");
-        }
-    }
 }

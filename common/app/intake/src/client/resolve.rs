@@ -1,6 +1,6 @@
 //! Names to targets, again and again.
 
-use super::ClientOptions;
+use super::options::ClientOptions;
 use super::target::Target;
 use std::net::SocketAddr;
 use std::sync::Arc;

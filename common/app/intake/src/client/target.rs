@@ -1,6 +1,7 @@
 //! One address of one worker, or of a load balancer.
 
-use super::{Attempt, ClientOptions, IntakeError};
+use super::error::IntakeError;
+use super::options::{ClientOptions, shown};
 use crate::BearerToken;
 use bytes::Bytes;
 use ha_resilience::{Breaker, Decision};
@@ -74,6 +75,29 @@ struct Health {
     last_error: Option<IntakeError>,
 }
 
+/// What a breaker let through; if it is dropped unsettled (a caller with a timeout), a probe is
+/// given back.
+pub(crate) struct Attempt<'t> {
+    target: &'t Target,
+    decision: Decision,
+    settled: bool,
+}
+
+impl Attempt<'_> {
+    pub fn settled(mut self, outcome: Result<(), IntakeError>) {
+        self.settled = true;
+        self.target.settled(self.decision, outcome);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.settled && self.decision == Decision::Probe {
+            self.target.abandoned();
+        }
+    }
+}
+
 impl Target {
     pub fn new(base: &Url, address: SocketAddr, options: &ClientOptions) -> Result<Self, String> {
         let lane = || -> reqwest::Result<Lane> {
@@ -141,7 +165,7 @@ impl Target {
         (decision != Decision::Refuse).then_some(attempt)
     }
 
-    pub fn settled(&self, decision: Decision, outcome: Result<(), IntakeError>) {
+    fn settled(&self, decision: Decision, outcome: Result<(), IntakeError>) {
         let failure = match &outcome {
             Ok(()) => Ok(()),
             Err(error) => Err(error.failure()),
@@ -151,7 +175,7 @@ impl Target {
         health.last_error = outcome.err();
     }
 
-    pub fn abandoned(&self) {
+    fn abandoned(&self) {
         self.health().breaker.abandoned(Instant::now());
     }
 
@@ -286,14 +310,6 @@ fn endpoint(base: &Url) -> Url {
         url.set_path(&format!("{prefix}{}", crate::PATH));
     }
     url
-}
-
-/// A URL without user and password.
-pub(crate) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Seconds, or an HTTP date.

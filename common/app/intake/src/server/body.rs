@@ -1,7 +1,7 @@
 //! Reading a body: no more of it than the limits allow, and no longer.
 
-use super::handler::Refusal;
-use super::{BUFFER_BYTES_MAX, Limits};
+use super::options::{BUFFER_BYTES_MAX, Limits};
+use super::refusal::Refusal;
 use axum::body::Body;
 use axum::http::StatusCode;
 use flate2::read::MultiGzDecoder;

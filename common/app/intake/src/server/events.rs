@@ -1,13 +1,13 @@
 //! From a body to frames: what the pipeline takes, whatever the sender wrote.
 
-use super::handler::Refusal;
-use super::{IntakeOptions, Limits};
+use super::options::{IntakeOptions, Limits};
+use super::refusal::{EventResult, Refusal};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use ha_frame::{DecodeError, Envelope, Frame, Origin};
 use ha_pipeline::now_ns;
+use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
-use serde::{Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 use uuid::Uuid;
@@ -18,26 +18,6 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// A frame of a newer version waits for a newer worker.
 const NEWER_VERSION_RETRY_S: u64 = 30;
-
-/// What became of one event of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub(crate) enum EventResult {
-    /// Its point is in the database.
-    Stored,
-    /// It is kept as a dead letter.
-    DeadLetter {
-        /// `x-ha-reason`.
-        reason: &'static str,
-        /// `x-ha-error`.
-        error: String,
-    },
-    /// It is not kept: the sender has to mend it.
-    Rejected {
-        /// What is wrong with it.
-        error: String,
-    },
-}
 
 /// A request's events, ready for the pipeline.
 #[derive(Debug, Default)]

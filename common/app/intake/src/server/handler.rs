@@ -1,9 +1,10 @@
 //! One request, from its headers to its answer.
 
-use super::IntakeOptions;
 use super::body::{self, Packing, ReadBody};
-use super::events::{self, EventResult, Prepared};
+use super::events::{self, Prepared};
 use super::metrics::Metrics;
+use super::options::IntakeOptions;
+use super::refusal::{AWAY_RETRY_S, EventResult, FULL_RETRY_S, Refusal};
 use super::ticket::{Held, IntakeTicket, is_first_offer};
 use axum::Json;
 use axum::body::{Body, HttpBody as _};
@@ -18,10 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
-
-/// Seconds to wait when the intake is full, and when the database is away.
-const FULL_RETRY_S: u64 = 1;
-const AWAY_RETRY_S: u64 = 5;
 
 /// Larger bodies are parsed off the async threads.
 const INLINE_BYTES_MAX: usize = 128 << 10;
@@ -40,62 +37,6 @@ pub(crate) struct Shared {
     /// Frames of ours that are not settled.
     pub held_frames: Arc<AtomicUsize>,
     pub metrics: Metrics,
-}
-
-/// A request that is not taken.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub status: StatusCode,
-    pub error: String,
-    pub retry_after_s: Option<u64>,
-    pub results: Vec<EventResult>,
-}
-
-impl Refusal {
-    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self {
-            status,
-            error: error.into(),
-            retry_after_s: None,
-            results: Vec::new(),
-        }
-    }
-
-    pub fn retry(status: StatusCode, error: impl Into<String>, after_s: u64) -> Self {
-        Self {
-            retry_after_s: Some(after_s),
-            ..Self::new(status, error)
-        }
-    }
-
-    pub fn full() -> Self {
-        let error = "the intake holds as much as it may; the write side is behind";
-        Self::retry(StatusCode::TOO_MANY_REQUESTS, error, FULL_RETRY_S)
-    }
-
-    fn away(reason: &str) -> Self {
-        let error = format!("the database takes no writes: {reason}");
-        Self::retry(StatusCode::SERVICE_UNAVAILABLE, error, AWAY_RETRY_S)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut answer = serde_json::json!({"error": self.error});
-        if !self.results.is_empty() {
-            answer["results"] = serde_json::json!(self.results);
-        }
-        let mut response = (self.status, Json(answer)).into_response();
-        let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer");
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
-    }
 }
 
 /// Everything but [`crate::PATH`].

@@ -1,6 +1,6 @@
 //! The intake's metrics: every name and label value in one place, handles made once.
 
-use super::events::EventResult;
+use super::refusal::EventResult;
 use ::metrics::{Counter, counter, describe_counter};
 
 /// Statuses that are counted by themselves; any other is counted as `other`.

@@ -1,6 +1,6 @@
 //! What the pipeline gives back for a frame of a request.
 
-use super::events::EventResult;
+use super::refusal::EventResult;
 use axum::http::HeaderMap;
 use ha_pipeline::{Letter, Ticket};
 use std::sync::Arc;
