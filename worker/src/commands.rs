@@ -5,3 +5,4 @@ pub mod check;
 pub mod dlq;
 pub mod explain;
 pub mod moment;
+pub mod terminal;

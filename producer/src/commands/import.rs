@@ -6,19 +6,21 @@
 //! is reported by its line, and the whole can be repeated, because the same event written twice is
 //! one point.
 
+mod destination;
 mod lines;
 mod progress;
 mod way;
 
-use crate::config::{Mode, ServiceArgs, ServiceSettings};
+use crate::config::{Mode, ServiceArgs};
 use anyhow::{Context, bail};
 use clap::Args;
+use destination::{Destination, FRAMES_UNDER_WAY_MAX};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ha_enrich::{Depth, Options};
+use ha_enrich::Depth;
 use ha_filter::Filter;
 use ha_settings::{
-    AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, FilterArgs, FramingArgs, FramingSettings,
-    InstanceArgs, LogArgs, LogFormat, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings,
+    AttributeArgs, BatchArgs, BrokerArgs, FilterArgs, FramingArgs, FramingSettings, InstanceArgs,
+    LogArgs, LogFormat, Problems, SinkArgs, TlsArgs, TlsSettings,
 };
 use lines::{LineFrame, Reader};
 use progress::{BadLines, Progress};
@@ -28,14 +30,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 use way::Way;
 
 /// Frames read and not yet on their way.
 const FRAMES_READ_MAX: usize = 8;
-
-/// Frames on their way at one time.
-const FRAMES_UNDER_WAY_MAX: usize = 64;
 
 /// Without a single delivery for so long, the import gives up.
 const STALLED_MAX: Duration = Duration::from_secs(60);
@@ -78,18 +76,6 @@ pub struct ImportArgs {
     tls: TlsArgs,
     #[command(flatten)]
     log: LogArgs,
-}
-
-/// Where frames go.
-#[derive(Debug)]
-enum Destination {
-    Broker(Url),
-    Service(ServiceSettings),
-    Sink {
-        sink: SinkChoice,
-        batch: BatchSettings,
-        enrichment: Box<Options>,
-    },
 }
 
 /// Settings of `producer import`, checked.

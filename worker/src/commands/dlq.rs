@@ -20,7 +20,7 @@ use clap::Subcommand;
 use ha_enrich::{Depth, Options};
 use ha_settings::{AttributeArgs, Problems};
 use std::future::Future;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -247,47 +247,6 @@ pub(crate) fn finish(outcome: anyhow::Result<bool>) -> ExitCode {
             }
             eprintln!("{error:#}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// Asks on the terminal; anything but yes is no.
-fn confirmed(question: &str) -> io::Result<bool> {
-    eprint!("{question} [y/N] ");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(
-        answer.trim().to_ascii_lowercase().as_str(),
-        "y" | "yes"
-    ))
-}
-
-/// `1 letter`, `2,000 letters`.
-pub(crate) fn count_of(count: u64, what: &str) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::with_capacity(digits.len() + 4);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    let s = if count == 1 { "" } else { "s" };
-    format!("{grouped} {what}{s}")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn counts_are_readable() {
-        for (count, text) in [
-            (0, "0 letters"),
-            (1, "1 letter"),
-            (999, "999 letters"),
-            (1_234_567, "1,234,567 letters"),
-        ] {
-            assert_eq!(super::count_of(count, "letter"), text);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! `worker explain`: one event's way through the filters and stages, and the line protocol that
 //! comes out. The same functions decide as in `run`; nothing is asked of any service.
 
+mod fate;
 mod input;
 mod page;
 
 use crate::commands::dlq::finish;
 use anyhow::Context;
 use clap::Args;
-use ha_enrich::{Depth, Explanation, Options};
-use ha_event::EventError;
+use fate::Fate;
+use ha_enrich::{Depth, Options};
 use ha_filter::{Filter, FilterReason};
 use ha_frame::{Frame, HomeFacts};
 use ha_settings::{AttributeArgs, FilterArgs, InstanceArgs, Problems, WeatherArgs};
@@ -39,16 +40,6 @@ pub struct ExplainArgs {
     attributes: AttributeArgs,
     #[command(flatten)]
     weather: WeatherArgs,
-}
-
-/// What becomes of one event.
-#[derive(Debug)]
-struct Way {
-    /// What it is and of whom, as far as it can be read.
-    subject: String,
-    filter: Result<(), FilterReason>,
-    /// None where a filter leaves the event out.
-    stages: Option<Result<Explanation, EventError>>,
 }
 
 /// Runs the command: exit code 1 if there is something that is not an event.
@@ -104,7 +95,7 @@ fn way(
     home: Option<&HomeFacts<'_>>,
     filter: &Filter,
     options: &Options,
-) -> Way {
+) -> Fate {
     let peek = ha_event::peek(&envelope.json);
     let entity = peek.as_ref().ok().and_then(|peek| peek.entity_id.clone());
     let subject = match (&entity, &peek) {
@@ -120,7 +111,7 @@ fn way(
         }
         Ok(())
     });
-    Way {
+    Fate {
         subject,
         stages: verdict
             .is_ok()

@@ -1,25 +1,24 @@
 //! The HTTP address for people, probes and Prometheus.
 
 mod log_level;
+mod shared;
 
 use crate::Health;
-use crate::logs::LogLevel;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use shared::Shared;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use shared::StatusSource;
+
 /// Of a request: a log filter is the longest that anybody sends.
 const BODY_BYTES_MAX: usize = 4 << 10;
-
-/// What `/status` answers, made at every call.
-pub type StatusSource = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// The address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +34,6 @@ pub struct AdminError {
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-}
-
-#[derive(Clone)]
-struct Shared {
-    metrics: PrometheusHandle,
-    health: Health,
-    status: StatusSource,
-    log_level: Option<LogLevel>,
 }
 
 impl Admin {
@@ -115,6 +106,7 @@ async fn prometheus(State(shared): State<Shared>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn readiness_carries_its_reasons_and_counters_begin_at_zero() {

@@ -1,6 +1,5 @@
 //! Traces on: the exporter, the sampler, and the end of both.
 
-use crate::span::LINKS_MAX;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{
@@ -15,6 +14,10 @@ use std::time::Duration;
 
 /// Where spans are made; absent where traces are off.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// A span keeps so many links; a write of more frames names the first of them. A worker holds 200
+/// deliveries (`PREFETCH_EVENTS_MAX`'s default).
+pub(crate) const LINKS_MAX: u32 = 256;
 
 /// Spans that are not sent by then, after the process was told to stop, are given up.
 const FLUSH_MAX: Duration = Duration::from_secs(5);

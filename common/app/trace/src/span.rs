@@ -2,17 +2,13 @@
 //! databases (<https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>).
 
 use crate::Context;
-use crate::install::tracer;
+use crate::install::{LINKS_MAX, tracer};
 use opentelemetry::trace::{
     Link, Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer,
 };
 use opentelemetry::{Context as Parent, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 use std::time::{Duration, UNIX_EPOCH};
-
-/// A span keeps so many links; a write of more frames names the first of them. A worker holds 200
-/// deliveries (`PREFETCH_EVENTS_MAX`'s default).
-pub(crate) const LINKS_MAX: u32 = 256;
 
 /// A span under way; it ends when this is dropped. Nothing where traces are off.
 #[derive(Debug, Default)]

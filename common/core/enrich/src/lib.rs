@@ -11,8 +11,11 @@
 
 mod explain;
 mod facts;
+mod flags;
 mod home_assistant;
+mod measurements;
 mod observation;
+mod observed_weather;
 mod options;
 pub mod registry;
 mod report;
@@ -26,29 +29,18 @@ use ha_frame::{Envelope, HomeFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};
+pub use flags::Flags;
 pub use home_assistant::{HomeAssistantSchema, MeasurementAttribute};
+pub use measurements::{BUS, ENTITIES, EVENTS, QUALITY};
 pub use observation::{WEATHER, observation};
+pub use observed_weather::ObservedWeather;
 pub use options::{AttributePolicy, Depth, Options, Schema};
 pub use registry::ExtraTag;
-pub use report::{Flags, LeftOut, Report, WeatherOutcome};
+pub use report::{LeftOut, Report, WeatherOutcome};
 pub use rules::{
     AppliesTo, Basis, RULES, Rule, Severity, is_restart_artefact, is_restart_placeholder,
 };
-pub use stages::{
-    ENTITY_RECORD, EntityRecord, ObservedWeather, QUALITY_RECORD, QualityRecord, STAGE_NAMES,
-};
-
-/// Measurement of state changes.
-pub const EVENTS: &str = "home_assistant_events";
-
-/// Measurement of all other events on the bus.
-pub const BUS: &str = "home_assistant_bus";
-
-/// Measurement of what the registries say of the entities.
-pub const ENTITIES: &str = "home_assistant_entities";
-
-/// Measurement of what the producer counts.
-pub const QUALITY: &str = "data_quality";
+pub use stages::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord, STAGE_NAMES};
 
 /// Makes the point of one event. One without fields stands for an event that the schema
 /// `homeassistant` leaves out: there is nothing to write.

@@ -10,13 +10,12 @@ mod checks;
 mod domains;
 
 use crate::facts::Facts;
-use crate::report::Flags;
 pub use checks::{is_restart_artefact, is_restart_placeholder};
 use domains::{NUMERIC_CLASSES, ON_OFF_DOMAINS, UNITLESS_CLASSES};
 use ha_frame::Origin;
 use std::sync::LazyLock;
 
-/// How much a broken rule counts; see [`Flags::score`].
+/// How much a broken rule counts; see [`crate::Flags::score`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// Something happened that a reader should know of; nothing is wrong with the event.
@@ -74,22 +73,11 @@ pub struct Rule {
     pub severity: Severity,
     /// What is said of an event that breaks it.
     pub says: &'static str,
-    is_broken: fn(&Facts<'_, '_>) -> bool,
-}
-
-/// Every rule that the event breaks.
-pub(crate) fn broken(facts: &Facts<'_, '_>) -> Flags {
-    let mut flags = Flags::default();
-    for at in bits(applying(facts)) {
-        if (RULES[at].is_broken)(facts) {
-            flags.insert(at);
-        }
-    }
-    flags
+    pub(crate) is_broken: fn(&Facts<'_, '_>) -> bool,
 }
 
 /// The rules that are for the event, as bits in the order of [`RULES`].
-fn applying(facts: &Facts<'_, '_>) -> u64 {
+pub(crate) fn applying(facts: &Facts<'_, '_>) -> u64 {
     let by_name: &ByName = &BY_NAME;
     let mut rules = by_name.of_event;
     if facts.arrival.origin == Origin::Live {

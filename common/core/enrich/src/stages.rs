@@ -4,25 +4,21 @@ mod attributes;
 mod bus;
 mod identity;
 mod normalize;
+mod outcome;
 mod provenance;
 mod quality;
 mod record;
 mod weather;
 
 pub use record::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
-pub use weather::ObservedWeather;
 
 use crate::facts::Facts;
-use crate::{Depth, EVENTS, Options, Report};
+use crate::{Depth, ObservedWeather, Options, Report};
 use ha_event::{BusEvent, EventError, StateChanged};
 use ha_frame::Envelope;
 use ha_point::Point;
 
-/// What the stages make together.
-pub(crate) struct Outcome<'a> {
-    pub point: Point<'a>,
-    pub report: Report,
-}
+pub(crate) use outcome::Outcome;
 
 /// One stage: adds fields or flags, and can neither stop nor see the others.
 pub(crate) struct Stage {
@@ -81,15 +77,6 @@ pub(crate) const STAGES: [Stage; 9] = [
         run: provenance::provenance,
     },
 ];
-
-impl<'a> Outcome<'a> {
-    pub fn new(facts: &Facts<'a, '_>) -> Self {
-        Self {
-            point: Point::new(EVENTS, facts.time.as_nanos()),
-            report: Report::default(),
-        }
-    }
-}
 
 /// Any other event: a record of the producer's, or an event of Home Assistant's bus.
 pub(crate) fn other<'a>(event: &BusEvent<'a>, envelope: &'a Envelope<'_>) -> Point<'a> {

@@ -5,6 +5,7 @@
 //! message of type `event`.
 
 mod attributes;
+mod event_text;
 mod facts;
 mod fingerprint;
 mod peek;
@@ -12,7 +13,8 @@ mod state_changed;
 mod time;
 
 pub use attributes::{Attributes, Entries, Entry, Scalar};
-pub use facts::{EventText, Facts};
+pub use event_text::EventText;
+pub use facts::Facts;
 pub use fingerprint::fingerprint;
 pub use peek::{Peek, peek};
 pub use state_changed::{BusEvent, Context, Event, RawContext, State, StateChanged, parse};

@@ -1,6 +1,6 @@
 //! Encoded points that wait to be written.
 
-use crate::json::encode_row;
+use crate::json::{Row, encode_row};
 use crate::{Point, encode_line};
 use std::sync::Arc;
 
@@ -11,19 +11,6 @@ pub enum Format {
     LineProtocol,
     /// Rows for the embedded database.
     Rows,
-}
-
-/// A row of the embedded database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The measurement.
-    pub measurement: String,
-    /// Tags as a JSON object with sorted keys: part of the row's identity.
-    pub tags: String,
-    /// Fields as a JSON object.
-    pub fields: String,
-    /// Nanoseconds since the epoch.
-    pub time_ns: i64,
 }
 
 /// Lines of line protocol in one piece of memory, which can be shared with who compresses it.

@@ -1,6 +1,19 @@
 //! The same point as a row of the embedded database: tags and fields as JSON objects.
 
-use crate::{Point, Row, Value};
+use crate::{Point, Value};
+
+/// A row of the embedded database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The measurement.
+    pub measurement: String,
+    /// Tags as a JSON object with sorted keys: part of the row's identity.
+    pub tags: String,
+    /// Fields as a JSON object.
+    pub fields: String,
+    /// Nanoseconds since the epoch.
+    pub time_ns: i64,
+}
 
 /// Encodes a sealed point.
 pub(crate) fn encode_row(point: &Point<'_>) -> Row {

@@ -9,7 +9,8 @@ mod line;
 mod parts;
 mod point;
 
-pub use buffer::{Format, Lines, PointBuffer, Row};
+pub use buffer::{Format, Lines, PointBuffer};
+pub use json::Row;
 pub use line::encode_line;
 pub use parts::{LineField, LineParts};
 pub use point::{FieldKey, Point, Prefix, Value};

@@ -1,20 +1,23 @@
 //! Publishing with confirms: one task holds one connection and one channel in confirm mode, keeps
 //! a bounded window of unconfirmed messages, and says of every message whether the broker has it.
 
+mod not_delivered;
 mod verdicts;
+
+pub use not_delivered::NotDelivered;
 
 use crate::connector::{CALL_TIMEOUT, PublishingConnection};
 use crate::{Broker, BrokerError, Outgoing, topology};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_resilience::Backoff;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, PublisherConfirm};
+use lapin::{Channel, PublisherConfirm};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use verdicts::Verdicts;
+use verdicts::{Answer, Confirmed, Verdicts, answer_with};
 
 /// How the publisher works.
 #[derive(Debug, Clone)]
@@ -41,30 +44,6 @@ impl Default for PublisherOptions {
             pack_bytes_min: None,
         }
     }
-}
-
-/// Why the broker does not have a message. (It may have it all the same when the connection broke:
-/// sending it again is right, since the same event written twice is one point.)
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotDelivered {
-    /// No connection.
-    #[error("the broker is not connected")]
-    Disconnected,
-    /// The connection broke before the confirm came.
-    #[error("the connection was lost before the confirm")]
-    Lost,
-    /// The broker stopped reading: memory or disk alarm.
-    #[error("the broker blocks publishers (memory or disk alarm)")]
-    Blocked,
-    /// The broker said no: the queue is full.
-    #[error("the broker refused the message (basic.nack: queue full)")]
-    Nack,
-    /// No queue is bound.
-    #[error("the broker returned the message: no queue is bound to the exchange")]
-    Returned,
-    /// No confirm in time.
-    #[error("no confirm in time")]
-    Timeout,
 }
 
 /// What the publisher's connection is doing.
@@ -238,8 +217,6 @@ async fn open(broker: &Broker, incoming: &mut mpsc::Receiver<Request>) -> Openin
     }
 }
 
-type Answer = oneshot::Sender<Result<(), NotDelivered>>;
-
 async fn serve(
     connection: &PublishingConnection,
     channel: &Channel,
@@ -295,8 +272,6 @@ async fn serve(
     }
 }
 
-type Confirmed = (Uuid, Answer, Option<lapin::Result<Confirmation>>);
-
 async fn wait_for_confirm(
     id: Uuid,
     answer: Answer,
@@ -338,9 +313,4 @@ async fn publish(
 
 fn refuse(request: Request, reason: NotDelivered) {
     answer_with(request.answer, Err(reason));
-}
-
-fn answer_with(answer: Answer, verdict: Result<(), NotDelivered>) {
-    // Whoever asked may be gone; the message is then delivered all the same, or not.
-    let _ = answer.send(verdict);
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod attributes;
 mod batch;
+mod conflict;
 mod hint;
 mod isolation;
 mod options;

@@ -3,10 +3,11 @@
 //! A batch is one transaction. Writes run on the runtime's blocking threads, one at a time, since
 //! SQLite has one writer.
 
+mod failure;
+mod options;
 mod retention;
 mod schema;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use ha_point::Row;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
 use crate::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
+use failure::{Failure, path};
+pub use options::{SqliteError, SqliteOptions};
 pub use retention::{RetentionPass, RetentionSurvey};
 use schema::Views;
 
@@ -23,81 +26,6 @@ const UPSERT: &str = "INSERT INTO points (measurement, tags, fields, time_ns) VA
      ON CONFLICT (measurement, tags, time_ns) DO UPDATE \
      SET fields = json_patch(points.fields, excluded.fields) \
      WHERE points.fields <> excluded.fields";
-
-/// Settings of [`Sqlite`].
-#[derive(Debug, Clone)]
-pub struct SqliteOptions {
-    /// The file; created if it is not there. Two more stand beside it (`-wal`, `-shm`).
-    pub path: PathBuf,
-    /// How long points are kept, by their own time; `None` keeps them for ever.
-    pub retention: Option<Duration>,
-    /// How long to wait for another process that is writing.
-    pub busy_timeout: Duration,
-}
-
-impl SqliteOptions {
-    /// Options for a file, with the documented defaults: 30 days, 5 s.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            retention: Some(Duration::from_secs(30 * 24 * 3600)),
-            busy_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-/// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SqliteError {
-    /// Written by a newer version.
-    #[error(
-        "SQLITE_PATH {path}: layout {found} was written by a newer version (this one knows up to \
-         {known}); upgrade, or choose another file"
-    )]
-    Newer {
-        /// The file.
-        path: String,
-        /// Its layout.
-        found: i32,
-        /// The newest layout known here.
-        known: i32,
-    },
-    /// Some other program's database.
-    #[error("SQLITE_PATH {path} is a database of another program; choose another file")]
-    Foreign {
-        /// The file.
-        path: String,
-    },
-    /// Damaged, or no database at all.
-    #[error(
-        "SQLITE_PATH {path} is damaged or not a database ({reason}); move it aside or choose another file"
-    )]
-    Corrupt {
-        /// The file.
-        path: String,
-        /// SQLite's words.
-        reason: String,
-    },
-    /// Cannot be opened or written.
-    #[error("SQLITE_PATH {path} cannot be written ({reason}); check folder, owner and mount")]
-    Unwritable {
-        /// The file.
-        path: String,
-        /// SQLite's words.
-        reason: String,
-    },
-    /// Another process is writing, the disk is full or failing.
-    #[error(
-        "SQLITE_PATH {path}: {reason}; free the disk, or stop the other process that uses the file"
-    )]
-    Unavailable {
-        /// The file.
-        path: String,
-        /// SQLite's words.
-        reason: String,
-    },
-}
 
 /// The embedded database.
 #[derive(Debug, Clone)]
@@ -337,10 +265,6 @@ fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn path(options: &SqliteOptions) -> String {
-    options.path.display().to_string()
-}
-
 impl Store {
     fn open(options: &SqliteOptions) -> Result<Self, Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -407,48 +331,6 @@ fn is_about_the_row(error: &rusqlite::Error) -> bool {
             .map(|error| (error.code, error.extended_code)),
         Some((ErrorCode::TooBig, _) | (_, ffi::SQLITE_CONSTRAINT_CHECK))
     )
-}
-
-/// An error inside, before it is told about the file.
-#[derive(Debug)]
-enum Failure {
-    Newer { found: i32, known: i32 },
-    Foreign,
-    ReadOnly,
-    Sqlite(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl Failure {
-    fn into_public(self, options: &SqliteOptions) -> SqliteError {
-        let path = path(options);
-        let error = match self {
-            Self::Newer { found, known } => return SqliteError::Newer { path, found, known },
-            Self::Foreign => return SqliteError::Foreign { path },
-            Self::ReadOnly => {
-                return SqliteError::Unwritable {
-                    path,
-                    reason: "read-only".to_owned(),
-                };
-            }
-            Self::Sqlite(error) => error,
-        };
-        let reason = error.to_string();
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                SqliteError::Corrupt { path, reason }
-            }
-            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                SqliteError::Unwritable { path, reason }
-            }
-            _ => SqliteError::Unavailable { path, reason },
-        }
-    }
 }
 
 #[cfg(test)]

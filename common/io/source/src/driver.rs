@@ -1,10 +1,10 @@
 //! The driver of one session: the protocol, its deadlines, and the requests between events.
 
 use crate::connection::Link;
+use crate::event::{ReceivedEvent, SourceEvent};
 use crate::options::SourceOptions;
 use crate::reader::{LastReceived, Received, unix_now_ns};
 use crate::requester::{Request, RequestError, Waiting, refuse};
-use crate::source::{ReceivedEvent, SourceEvent};
 use crate::state::{ConnectionState, Counters, Ended, add};
 use bytes::Bytes;
 use ha_protocol::{Action, Session};

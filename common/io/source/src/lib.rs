@@ -18,6 +18,7 @@
 
 mod connection;
 mod driver;
+mod event;
 mod options;
 mod queue;
 mod reader;
@@ -26,8 +27,9 @@ mod source;
 mod state;
 mod writer;
 
+pub use event::{ReceivedEvent, SourceEvent};
 pub use options::{OptionsError, SourceOptions};
 pub use queue::QueuePermit;
 pub use requester::{RequestError, Requester};
-pub use source::{ReceivedEvent, Source, SourceEvent, SourceEvents};
+pub use source::{Source, SourceEvents};
 pub use state::{ConnectionState, Counters, Ended};

@@ -13,6 +13,7 @@ mod cache;
 mod fetch;
 mod open_meteo;
 mod open_weather_map;
+mod url;
 mod weather;
 
 pub use cache::Freshness;

@@ -24,7 +24,7 @@ const VARIABLES: [(&str, &str); 7] = [
 ];
 
 pub(crate) fn request(base: &Url, latitude: f64, longitude: f64, key: Option<&str>) -> Url {
-    let mut url = crate::weather::below(base, "v1/forecast");
+    let mut url = crate::url::below(base, "v1/forecast");
     let variables: Vec<_> = VARIABLES.iter().map(|(variable, _)| *variable).collect();
     let mut query = url.query_pairs_mut();
     query

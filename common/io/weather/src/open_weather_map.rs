@@ -10,7 +10,7 @@ use url::Url;
 pub(crate) const ADDRESS: &str = "https://api.openweathermap.org";
 
 pub(crate) fn request(base: &Url, latitude: f64, longitude: f64, key: Option<&str>) -> Url {
-    let mut url = crate::weather::below(base, "data/2.5/weather");
+    let mut url = crate::url::below(base, "data/2.5/weather");
     url.query_pairs_mut()
         .append_pair("lat", &latitude.to_string())
         .append_pair("lon", &longitude.to_string())

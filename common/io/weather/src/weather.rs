@@ -309,14 +309,6 @@ impl Requests {
     }
 }
 
-/// A path below a base URL, whether or not that ends with a slash.
-pub(crate) fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    let before = base.path().trim_end_matches('/');
-    url.set_path(&format!("{before}/{path}"));
-    url
-}
-
 fn lock(entry: &Mutex<Entry>) -> MutexGuard<'_, Entry> {
     entry.lock().unwrap_or_else(PoisonError::into_inner)
 }

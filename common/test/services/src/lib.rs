@@ -8,6 +8,7 @@
 //! Nothing here outlives its owner: a guard process holds a pipe from the owner and stops the
 //! services when it closes, which the kernel does for a killed process too.
 
+mod client;
 mod guard;
 mod http;
 mod ports;

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::guard::{AtEnd, Guard};
 use crate::ports::{self, PortRange};
 use crate::script::Script;
-use crate::{Service, http};
+use crate::{Service, client};
 
 /// Real services that are running and answer.
 ///
@@ -110,7 +110,7 @@ impl Services {
             dir,
             port_base,
             which: Service::DEFAULT.to_vec(),
-            client: http::client()?,
+            client: client::client()?,
             shared: true,
         }))
     }
@@ -134,7 +134,7 @@ impl Services {
             port_base,
             which: which.to_vec(),
             script,
-            client: http::client()?,
+            client: client::client()?,
             shared: false,
         };
         services.start_and_wait(which).await?;
@@ -246,7 +246,7 @@ impl Services {
         let port = self.port_base + ports::AMQP;
         format!(
             "amqp://guest:guest@127.0.0.1:{port}/{}",
-            http::encode(vhost)
+            client::encode(vhost)
         )
     }
 

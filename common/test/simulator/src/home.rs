@@ -16,6 +16,7 @@ use crate::{
     connection::{Connection, Limits, Outgoing, SentBatch},
     history::History,
     house::House,
+    inject_error::InjectError,
     ledger::Ledger,
     machine::{Batch, Clock, StateMachine, wall_clock_us},
     options::SimulatorOptions,
@@ -81,11 +82,6 @@ pub struct SimulatorStats {
     /// Fired events that were written to a subscribed client.
     pub sent: u64,
 }
-
-/// An event that cannot be injected.
-#[derive(Debug, thiserror::Error)]
-#[error("not an event that the ledger can hold: {0}")]
-pub struct InjectError(pub(crate) String);
 
 impl Home {
     pub(crate) fn new(options: SimulatorOptions) -> Self {

@@ -6,10 +6,9 @@
 mod attributes;
 mod body;
 mod catalogue;
+mod entity;
 #[cfg(test)]
 mod tests;
-
-use std::sync::Arc;
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
@@ -18,8 +17,8 @@ use crate::{
     machine::{Batch, NewState, StateMachine},
     options::HouseOptions,
 };
-pub(crate) use body::Body;
 pub(crate) use catalogue::ROOMS;
+pub(crate) use entity::Entity;
 
 /// The user who presses the buttons in this house.
 const USER_ID: &str = "f4af3b77aa174a42ae2b7783b390e599";
@@ -35,23 +34,6 @@ pub(crate) struct House {
     state: String,
     attributes: String,
     context: String,
-}
-
-/// One entity: what never changes about it, and the body that moves.
-#[derive(Debug)]
-pub(crate) struct Entity {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    /// Index in `ROOMS`.
-    pub(crate) room: Option<usize>,
-    /// Index in the state machine.
-    pub(crate) index: u32,
-    body: Body,
-    /// Attribute fragments without braces: those before the body's own, and those behind.
-    capability: String,
-    tail: String,
-    /// The whole object where the body has no attributes of its own, and while unavailable.
-    fixed: Arc<str>,
 }
 
 impl House {
@@ -145,25 +127,5 @@ impl House {
         } else {
             out.push_str("null}");
         }
-    }
-}
-
-impl Entity {
-    /// Writes the state into `state` and returns the attributes; `scratch` is only its work space.
-    fn describe(&self, time_us: i64, state: &mut String, scratch: &mut String) -> Arc<str> {
-        state.clear();
-        self.body.push_state(time_us, state);
-        if !self.body.has_attributes() {
-            return self.fixed.clone();
-        }
-        scratch.clear();
-        scratch.push('{');
-        scratch.push_str(&self.capability);
-        self.body.push_attributes(time_us, scratch);
-        scratch.push_str(&self.tail);
-        // Every fragment ends with a comma.
-        scratch.pop();
-        scratch.push('}');
-        scratch.as_str().into()
     }
 }

@@ -14,6 +14,7 @@ mod connection;
 mod history;
 mod home;
 mod house;
+mod inject_error;
 mod json;
 mod ledger;
 mod machine;
@@ -23,7 +24,8 @@ mod registries;
 mod replay;
 mod simulator;
 
-pub use home::{InjectError, SimulatorStats};
+pub use home::SimulatorStats;
+pub use inject_error::InjectError;
 pub use json::CROCKFORD;
 pub use ledger::{Ledger, LedgerEvent, StateText};
 pub use options::{HouseOptions, SimulatorOptions};

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     history::Row,
-    home::InjectError,
+    inject_error::InjectError,
     json::push_time,
     ledger::Record,
     machine::{Batch, NewState, StateMachine},

@@ -19,7 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     connection::serve,
-    home::{Home, InjectError, SLICE_EVENTS, SimulatorStats},
+    home::{Home, SLICE_EVENTS, SimulatorStats},
+    inject_error::InjectError,
     json::{push_string, push_time, push_ulid},
     ledger::Ledger,
     options::SimulatorOptions,

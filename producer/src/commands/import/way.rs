@@ -1,6 +1,6 @@
 //! Where an import's frames go, and what comes back.
 
-use super::Destination;
+use super::destination::{Destination, FRAMES_UNDER_WAY_MAX};
 use super::lines::LineFrame;
 use crate::deliver::route::{Route, RouteError};
 use anyhow::Context;
@@ -134,8 +134,8 @@ impl Way {
     }
 
     fn start(pipeline: Pipeline<Reported>) -> Self {
-        let (work, input) = mpsc::channel(super::FRAMES_UNDER_WAY_MAX);
-        let (output, mut outcomes) = mpsc::channel(super::FRAMES_UNDER_WAY_MAX);
+        let (work, input) = mpsc::channel(FRAMES_UNDER_WAY_MAX);
+        let (output, mut outcomes) = mpsc::channel(FRAMES_UNDER_WAY_MAX);
         let sink = pipeline.sink_state();
         tokio::spawn(async move { pipeline.run(input, output).await });
         tokio::spawn(async move {

@@ -4,8 +4,8 @@
 //! (<https://developers.home-assistant.io/docs/api/websocket>, `history/history_during_period`).
 
 use super::database::{Database, States, Window};
-use crate::commands::dlq::count_of;
 use crate::commands::moment::to_microsecond;
+use crate::commands::terminal::count_of;
 use anyhow::{Context, bail};
 use ha_event::UtcMicros;
 use ha_filter::Filter;

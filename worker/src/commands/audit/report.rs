@@ -3,8 +3,8 @@
 use super::database::Window;
 use super::epochs::{EpochReport, GapReport, Why};
 use super::history::Compared;
-use crate::commands::dlq::count_of;
 use crate::commands::moment::{to_microsecond, to_second};
+use crate::commands::terminal::count_of;
 use serde::Serialize;
 use std::io::{self, Write};
 

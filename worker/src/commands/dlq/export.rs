@@ -2,8 +2,9 @@
 
 use super::args::{LetterFilter, StorePlace};
 use super::letter::{Handle, Letter};
+use super::progress;
 use super::store::{Sender, Store};
-use super::{confirmed, count_of, progress};
+use crate::commands::terminal::{confirmed, count_of};
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,11 +1,11 @@
 //! `dlq list`.
 
 use super::args::{LetterFilter, StorePlace};
-use super::count_of;
 use super::letter::Letter;
 use super::progress;
 use super::store::Store;
 use crate::commands::moment::{to_microsecond, to_second};
+use crate::commands::terminal::{count_of, cut};
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
@@ -87,22 +87,6 @@ fn write_row(out: &mut impl Write, letter: &Letter) -> io::Result<()> {
         letter.short_id(),
         cut(&letter.error, ERROR_WIDTH),
     )
-}
-
-/// Fits a text into its column, on one line.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    let plain: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if plain.chars().count() <= width {
-        return plain;
-    }
-    plain
-        .chars()
-        .take(width.saturating_sub(1))
-        .chain(['…'])
-        .collect()
 }
 
 /// Letters that failed for one cause.

@@ -2,11 +2,11 @@
 
 use super::args::{LetterFilter, StorePlace};
 use super::letter::{Handle, Letter};
-use super::list::cut;
+use super::progress;
 use super::store::{Sender, Store};
 use super::today::{Today, today};
-use super::{confirmed, count_of, progress};
 use crate::commands::moment::now_ns;
+use crate::commands::terminal::{confirmed, count_of, cut};
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_enrich::Options;

@@ -1,6 +1,6 @@
-//! How a way through the stages is shown: as a page for people, and as JSON.
+//! How a fate through the stages is shown: as a page for people, and as JSON.
 
-use super::Way;
+use super::fate::Fate;
 use crate::commands::moment::to_microsecond;
 use ha_enrich::{Explanation, StageOutcome};
 use ha_frame::Envelope;
@@ -11,7 +11,7 @@ use std::io::{self, Write};
 const NAME: usize = 12;
 
 pub(super) fn print(
-    way: &Way,
+    fate: &Fate,
     envelope: &Envelope<'_>,
     is_terminal: bool,
     out: &mut impl Write,
@@ -23,7 +23,7 @@ pub(super) fn print(
             text.to_owned()
         }
     };
-    writeln!(out, "{}", bold(&way.subject))?;
+    writeln!(out, "{}", bold(&fate.subject))?;
     let mut line = |name: &str, text: &str| writeln!(out, "  {name:NAME$} {text}");
     if let Some(change) = change(&envelope.json) {
         line("change", &change)?;
@@ -39,7 +39,7 @@ pub(super) fn print(
     line("from", &format!("{instance}, {origin}{sequence}"))?;
 
     writeln!(out, "\n{}", bold("filters"))?;
-    match way.filter {
+    match fate.filter {
         Ok(()) => writeln!(out, "  {:NAME$} yes", "kept")?,
         Err(reason) => {
             let (word, says) = (reason.as_str(), reason.says());
@@ -47,7 +47,7 @@ pub(super) fn print(
             writeln!(out, "\nNothing is stored; it is counted as filtered.")?;
         }
     }
-    match &way.stages {
+    match &fate.stages {
         None => Ok(()),
         Some(Err(error)) => {
             writeln!(out, "\n{}", bold("stages"))?;
@@ -110,22 +110,22 @@ fn change(json: &[u8]) -> Option<String> {
     }
 }
 
-pub(super) fn to_json(way: &Way, envelope: &Envelope<'_>) -> Value {
-    let filter = match way.filter {
+pub(super) fn to_json(fate: &Fate, envelope: &Envelope<'_>) -> Value {
+    let filter = match fate.filter {
         Ok(()) => json!({"kept": true}),
         Err(reason) => {
             json!({"kept": false, "reason": reason.as_str(), "says": reason.says()})
         }
     };
     let mut value = json!({
-        "subject": way.subject,
+        "subject": fate.subject,
         "instance": envelope.instance,
         "origin": envelope.origin.as_str(),
         "filter": filter,
         "stages": [],
         "line_protocol": null,
     });
-    match &way.stages {
+    match &fate.stages {
         None => {}
         Some(Err(error)) => {
             value["dead_letter"] = json!({"reason": "invalid_event", "error": error.to_string()});

@@ -1,6 +1,6 @@
 //! `/log-level`: what the process logs, shown to everybody and changed from the same machine only.
 
-use super::Shared;
+use super::shared::Shared;
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};

@@ -13,7 +13,7 @@
 //!   take (`ha-sink` writes it): what they are is not known;
 //! - `removed=true`: nothing has.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::AttributePolicy;
 use crate::facts::Facts;
 use ha_event::{Entry, Scalar};

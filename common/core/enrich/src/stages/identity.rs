@@ -1,6 +1,6 @@
 //! Tags: who, of what kind, in which home.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::facts::Facts;
 use std::borrow::Cow;
 

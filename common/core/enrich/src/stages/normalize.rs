@@ -1,6 +1,6 @@
 //! What the state itself says.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::facts::Facts;
 use crate::units::normalized;
 use ha_point::Value;

@@ -1,6 +1,6 @@
 //! How the event came here, which is what the audit counts by, and who caused it.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::Depth;
 use crate::facts::Facts;
 use ha_event::Context;

@@ -1,13 +1,13 @@
 //! What the rules say of the event, and how it is written.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::facts::Facts;
-use crate::{Basis, rules};
+use crate::{Basis, flags};
 use ha_point::Value;
 
 /// Fills the report.
 pub(super) fn validate<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
-    outcome.report.flags = rules::broken(facts);
+    outcome.report.flags = flags::broken(facts);
     outcome.report.is_validated = true;
 }
 

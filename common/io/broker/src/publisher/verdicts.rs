@@ -1,11 +1,24 @@
 //! What became of each message, from confirms and returned messages.
 
-use super::{Answer, Confirmed, NotDelivered, answer_with};
+use super::not_delivered::NotDelivered;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Confirmation;
 use std::collections::HashSet;
+use tokio::sync::oneshot;
 use uuid::Uuid;
+
+/// Where a verdict goes.
+pub(super) type Answer = oneshot::Sender<Result<(), NotDelivered>>;
+
+/// A message, who waits for its verdict, and its confirm; `None` if that did not come in time.
+pub(super) type Confirmed = (Uuid, Answer, Option<lapin::Result<Confirmation>>);
+
+/// Tells the verdict.
+pub(super) fn answer_with(answer: Answer, verdict: Result<(), NotDelivered>) {
+    // Whoever asked may be gone; the message is then delivered all the same, or not.
+    let _ = answer.send(verdict);
+}
 
 /// Decides what became of each message. Delivered means `Ack(None)` and not returned.
 ///

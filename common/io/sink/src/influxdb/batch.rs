@@ -8,7 +8,7 @@ use ha_point::{LineParts, Lines};
 
 use super::answer::Words;
 use super::attributes::{AttributeFields, Known, LeftOut, LeftOutReason, NAMING_FIELD, Reduction};
-use super::hint::{conflict, named_field};
+use super::conflict::{conflict, named_field};
 use super::refusals::Refusals;
 
 /// Attributes that are left out of a line one by one, each named by an answer; then all are.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ha_point::{LineField, LineParts};
 
 use super::attributes::{AttributeFields, Known, LeftOutReason, NAMING_FIELD, Reduction};
-use super::hint::type_of;
+use super::conflict::type_of;
 
 /// After this time what was refused is tried again.
 pub(super) const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(300);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Rows deleted in one transaction: some 10 ms.
 pub(super) const CHUNK_ROWS: u64 = 2_000;

@@ -6,7 +6,7 @@ use ha_point::Row;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::{Map, Value};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Step `n` makes layout `n + 1` of layout `n`; a new layout is a new step at the end, and no step
 /// ever changes. The number of the layout is the file's `user_version`.

@@ -3,8 +3,8 @@
 use rand::{Rng as _, rngs::SmallRng};
 
 use super::{
-    Entity,
     body::{Body, CLIMATE_MODES, WATER_HEATER_MODES},
+    entity::Entity,
 };
 use crate::json::push_string;
 

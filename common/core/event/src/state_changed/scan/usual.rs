@@ -1,24 +1,12 @@
 //! The event as Home Assistant writes it: members in one order, no white space, nothing escaped.
 //! Names are passed instead of read, and what stands in the event twice is read once.
 
-use super::{Quoted, Scan};
+use super::scanner::{Quoted, Scan};
 use crate::UtcMicros;
 use crate::attributes::Entry;
 use crate::facts::Facts;
 use crate::state_changed::wire::{Data, STATE_CHANGED, Text, Wire, WireState};
 use std::borrow::Cow;
-
-/// What has been read and checked, and mostly comes a second time: an object that begins with the
-/// bytes of another is that object, so looking for them is enough.
-#[derive(Default)]
-pub(super) struct Seen<'a> {
-    /// The old state's attributes, whole; empty where there are none.
-    attributes: &'a str,
-    /// The same, split.
-    entries: Vec<Entry<'a>>,
-    /// The context of the last state, whole.
-    context: &'a str,
-}
 
 const ENTITY_ID: &[u8] = b"{\"entity_id\":";
 const STATE: &[u8] = b",\"state\":";
