@@ -6,22 +6,27 @@ DRILLS := target/drills
 MODES := queue inline service
 SECONDS := 600
 
-.PHONY: help demo test lint services-install services bench aims memory profile screenshot drills soak alerts compose-live images-live
+.PHONY: help demo test test-heavy lint services-install services bench aims memory profile screenshot drills soak alerts compose-live images-live
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 demo: ## see it work: a simulated Home Assistant, an embedded database, 30 seconds
 	cargo run --release -p producer -- demo --seconds 30
 
-services-install: ## install RabbitMQ, InfluxDB, Home Assistant (PyPI) and the rest that the tests talk to (Debian)
+services-install: ## install what the tests talk to: RabbitMQ, InfluxDB, nginx, Chromium (Debian)
 	$(SERVICES) install
 
 services: services-install ## start private services, print their addresses, stop them on Ctrl-C
 	$(SERVICES) up
 
-test: services-install ## everything, once, against the real services
+test: services-install ## all tests but the heavy ones, once, against the real services
 	cargo test --workspace --no-run
-	$(SERVICES) run -- cargo test --workspace --no-fail-fast
+	$(SERVICES) run -- cargo test --workspace --no-fail-fast -- --skip heavy::
+
+test-heavy: services-install ## drills, load scenarios and a real Home Assistant (PyPI), once; CI runs it after test
+	$(SERVICES) install home-assistant
+	cargo test --workspace --no-run
+	$(SERVICES) run -- cargo test --workspace --test suite heavy::
 
 lint: ## what CI checks before the tests
 	cargo fmt --check

@@ -19,6 +19,9 @@ mod http_front;
 mod latency;
 mod letters;
 pub mod modes;
+mod numbers;
+mod output;
+mod ports;
 pub mod process;
 pub mod proxy;
 mod queues;
@@ -36,13 +39,13 @@ mod usage;
 pub mod verdict;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use backlog::Backlog;
 use drill::{DrillPlan, Drills};
+pub use output::Output;
 use ramp::Ramp;
 pub use report::{Report, Verdict};
 pub use settings::{Plan, RunArgs};
@@ -53,15 +56,6 @@ use crate::progress::Progress;
 
 /// Exit code of a drill that cannot be made here.
 const NOT_POSSIBLE_CODE: u8 = 3;
-
-/// Where the report goes.
-#[derive(Debug, Clone, Default)]
-pub struct Output {
-    /// File of the JSON report; `-` is standard output, which then holds nothing else.
-    pub json: Option<String>,
-    /// File of the same as a page.
-    pub html: Option<PathBuf>,
-}
 
 /// What is to be run.
 #[derive(Debug)]

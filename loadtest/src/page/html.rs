@@ -3,6 +3,7 @@
 
 mod figures;
 mod plots;
+pub(super) mod text;
 
 use std::fmt::Write as _;
 
@@ -10,10 +11,9 @@ use serde_json::Value;
 
 use figures::{figures, growth, matrix, steps};
 use plots::{backlog, plots};
+use text::{escape, figure, text};
 
 const STYLE: &str = include_str!("style.css");
-const ROLES: [&str; 5] = ["producer", "worker", "broker", "database", "loadtest"];
-
 /// The page.
 pub(crate) fn page(report: &Value) -> String {
     let scenario = text(report, "scenario");
@@ -42,26 +42,6 @@ pub(crate) fn page(report: &Value) -> String {
     }
     page.push_str("</body></html>\n");
     page
-}
-
-/// Text that is no markup.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 fn verdict(report: &Value) -> String {
@@ -95,11 +75,6 @@ fn reasons(page: &mut String, report: &Value) {
             let _ = writeln!(page, "<p class=\"{class}\">{line}</p>");
         }
     }
-}
-
-/// A figure with so many digits behind the point, or a dash.
-fn figure(value: Option<f64>, digits: usize) -> String {
-    value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 fn body(page: &mut String, report: &Value) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::html::escape;
+use super::html::text::escape;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 220.0;

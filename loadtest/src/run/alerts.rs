@@ -7,11 +7,13 @@
 //! that `routes.test` names; the fault is undone, and the resolution must arrive. Then the query of
 //! every panel must have an answer.
 
+mod alert_names;
 mod dashboards;
 mod faults;
 mod monitoring;
 mod page;
 mod proofs;
+mod proven;
 mod quiet;
 mod receiver;
 mod render;
@@ -25,6 +27,8 @@ use clap::{Args, ValueEnum};
 use ha_settings::{InfluxVersion, Problems, TlsArgs, seconds};
 use tokio_util::sync::CancellationToken;
 
+use proven::{Proven, RATE};
+
 use super::harness::Harness;
 use super::rig::{Link, Rig};
 use super::settings::{BrokerPlan, Load, Mode, Plan, SinkPlan, rate_of};
@@ -33,8 +37,6 @@ use monitoring::Monitoring;
 use proofs::Proofs;
 use quiet::Quiet;
 
-/// Events a second while nothing is wrong.
-const RATE: f64 = 60.0;
 const ENTITIES: usize = 300;
 
 /// Settings of `loadtest alerts`.
@@ -135,14 +137,6 @@ pub(crate) async fn command(job: AlertsJob) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// What came of the faults.
-struct Proven {
-    rows: Vec<proofs::Row>,
-    panels: Vec<dashboards::Panel>,
-    /// What was not as it should be; empty is a pass.
-    problems: Vec<String>,
 }
 
 async fn make_faults(

@@ -13,13 +13,14 @@ use ha_settings::{Problems, number};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Output;
 use super::bare::BareChain;
 use super::cases::one_by_one;
 use super::conduct::conduct;
 use super::drive::{Drive, connections, show};
 use super::harness::Harness;
-use super::report::{Fault, Report, rounded};
+use super::numbers::rounded;
+use super::output::Output;
+use super::report::{Fault, Report};
 use super::rig::Link;
 use super::settings::{Defaults, Load, Mode, Plan, RunArgs, SinkPlan};
 use super::usage::Role;

@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use super::database::Database;
 use super::harness::Harness;
-use super::report::rounded;
+use super::numbers::rounded;
 use crate::progress::Progress;
 use consume::{Arrivals, Consumption, delivered, made};
 use frames::{SampleFrame, sample};

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 
-use super::report::{Report, Verdict, rounded};
+use super::numbers::rounded;
+use super::report::{Report, Verdict};
 
 /// Makes the run of each case, one after the other, and one report of them all.
 ///

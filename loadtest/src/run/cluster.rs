@@ -6,7 +6,7 @@ use ha_services::{Service, Services};
 use reqwest::Method;
 use url::Url;
 
-use super::harness::free_port;
+use super::ports::free_port;
 use super::proxy::TcpProxy;
 
 const COOKIE: &str = "loadtest";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use ha_settings::{Problems, number, seconds};
 
-use super::Output;
 use super::drill::{DrillPlan, FaultName, Planned, pointless};
+use super::output::Output;
 use super::rig::Rig;
 use super::settings::{Defaults, Load, Mode, Plan, RunArgs};
 

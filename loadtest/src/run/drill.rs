@@ -10,8 +10,9 @@
 //! those of the fault among them, and queue and spool empty.
 
 pub mod fault;
-mod inflict;
+mod inject;
 mod observe;
+mod planned;
 pub mod settings;
 mod timeline;
 mod verdict;
@@ -20,10 +21,10 @@ use anyhow::bail;
 use tokio_util::sync::CancellationToken;
 
 pub use fault::FaultName;
-pub(crate) use inflict::NotPossible;
+pub(crate) use inject::NotPossible;
+pub(crate) use planned::Planned;
 pub(crate) use settings::pointless;
 pub use settings::{DrillArgs, DrillPlan, Drills};
-pub(crate) use timeline::Planned;
 
 use super::harness::Harness;
 use super::report::{Report, Verdict};
@@ -68,8 +69,8 @@ pub async fn run(
         () = interrupt.cancelled() => bail!("interrupted"),
     };
     let prepared = match schedule.as_slice() {
-        [only] => inflict::prepare(&harness, only.fault).await?,
-        _ => inflict::Prepared::default(),
+        [only] => inject::prepare(&harness, only.fault).await?,
+        _ => inject::Prepared::default(),
     };
     let driven = tokio::select! {
         driven = timeline::drive(&mut harness, &plan, &prepared, progress) => driven,

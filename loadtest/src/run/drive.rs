@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::harness::Harness;
-use super::report::{ConnectionReport, Fault, rounded};
+use super::numbers::rounded;
+use super::report::{ConnectionReport, Fault};
 use super::settings::{Load, Plan};
 use crate::progress::Progress;
 

@@ -8,9 +8,10 @@ use ha_settings::{Problems, number};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Output;
 use super::cases::one_by_one;
-use super::report::{Report, rounded};
+use super::numbers::rounded;
+use super::output::Output;
+use super::report::Report;
 use super::settings::{Defaults, Plan, RunArgs};
 use super::steady;
 use crate::progress::Progress;

@@ -1,5 +1,6 @@
 //! Everything that a run needs, started and stopped: services, the simulated home, the processes.
 
+mod binaries;
 mod counts;
 mod disturb;
 mod launches;
@@ -29,8 +30,7 @@ use super::series::{Recorder, Sample};
 use super::settings::{Load, Plan};
 use super::simulated_home::SimulatedHome;
 use super::usage::{Role, Usage};
-pub(super) use launches::free_port;
-use launches::{Binaries, links, numbered_instance};
+use binaries::{Binaries, links, numbered_instance};
 pub(super) use target::WriteTarget;
 
 const HTTP_TIMEOUT: Duration = Duration::from_secs(20);

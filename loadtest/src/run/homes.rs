@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use ha_settings::{Problems, number};
 
-use super::Output;
+use super::output::Output;
 use super::rig::Rig;
 use super::settings::{Defaults, Mode, Plan, RunArgs};
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::process::{Child, Command};
 
-use super::report::rounded;
+use super::numbers::rounded;
 use super::usage::{self, Role, Usage};
 
 /// From the start of a process to its first `/readyz` with 200.

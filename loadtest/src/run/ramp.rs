@@ -16,14 +16,15 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::Output;
 use super::bare::{BareChain, Home, Parts};
 use super::conduct::conduct;
 use super::drive::{Drive, connections, drain, said_stored, show};
 use super::harness::Harness;
 use super::homes::{HOMES_MAX, share_among};
 use super::latency::LatencyMs;
-use super::report::{ConnectionReport, Report, rounded};
+use super::numbers::rounded;
+use super::output::Output;
+use super::report::{ConnectionReport, Report};
 use super::settings::{Defaults, Load, Plan, RunArgs, rate_of};
 use crate::progress::Progress;
 use criterion::Tried;

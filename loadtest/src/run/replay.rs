@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use ha_settings::Problems;
 
-use super::Output;
+use super::output::Output;
 use super::settings::{Defaults, Load, Plan, RunArgs, replay};
 
 const SPEED_MAX: f64 = 10_000.0;

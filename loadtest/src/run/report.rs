@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::latency::LatencyMs;
+use super::numbers::rounded;
 use super::process::{Exit, Start};
 use super::series::Sample;
 use super::settings::Plan;
@@ -264,9 +265,4 @@ pub struct DrillReport {
     pub revived: BTreeMap<String, u64>,
     /// Dead letters by reason.
     pub letters: BTreeMap<String, u64>,
-}
-
-/// Three digits behind the point: more are noise.
-pub(super) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }

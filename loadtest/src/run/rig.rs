@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use tokio::net::lookup_host;
 use url::Url;
 
-use super::harness::free_port;
 use super::http_front::{Answer, HttpFront};
+use super::ports::free_port;
 use super::proxy::{Network, TcpProxy};
 use super::settings::SinkPlan;
 

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::latency::histogram_in;
+use super::numbers::rounded;
 use super::queues::Depth;
-use super::report::rounded;
 use super::simulated_home::Ledgers;
 use super::usage::{Role, Usage, UsageView};
 

@@ -1,6 +1,7 @@
 //! The settings of `loadtest run`.
 
 mod plan;
+mod sink_plan;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +11,10 @@ use ha_settings::{BrokerArgs, InfluxArgs, InfluxVersion, Problems, TlsArgs, numb
 use ha_simulator::Replay;
 use url::Url;
 
-use super::Output;
+use super::output::Output;
 use super::rig::Rig;
-pub use plan::{BrokerPlan, Load, Mode, Plan, SinkPlan};
+pub use plan::{BrokerPlan, Load, Mode, Plan};
+pub use sink_plan::SinkPlan;
 
 /// More events per second than the machines that this runs on can fire.
 const RATE_MAX: u32 = 1_000_000;

@@ -33,7 +33,7 @@ pub struct SoakArgs {
 
 impl SoakArgs {
     /// Checks everything; `None` after a problem. With where the report goes.
-    pub fn resolve(&self, problems: &mut Problems) -> Option<(DrillPlan, super::Output)> {
+    pub fn resolve(&self, problems: &mut Problems) -> Option<(DrillPlan, super::output::Output)> {
         let seed = match &self.seed {
             Some(seed) => number(problems, "--seed", seed, 0..=u64::MAX),
             None => rand::random_range(0..1_000_000_000),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{ROLES, escape, figure, text};
+use super::text::{ROLES, escape, figure, text};
 
 const STARTS_SHOWN: usize = 6;
 

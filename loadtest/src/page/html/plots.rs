@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{ROLES, figure, text};
+use super::text::{ROLES, figure, text};
 use crate::page::plot::{Band, Line, Plot};
 
 pub(super) fn backlog(page: &mut String, backlog: &Value) {

@@ -9,7 +9,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::proofs::{Made, Name, Proofs};
-use super::{RATE, render};
+use super::proven::RATE;
+use super::render;
 use crate::run::harness::Harness;
 use crate::run::http_front::Answer;
 use crate::run::proxy::Network;

@@ -8,7 +8,7 @@ use ha_services::{Service, Services};
 use serde_json::Value;
 use url::Url;
 
-use super::quiet::alerts_of;
+use super::alert_names::alerts_of;
 use super::render::{self, Places, Scale};
 use crate::run::harness::Harness;
 use crate::run::usage::Role;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::Proven;
 use super::dashboards::{Found, Panel};
 use super::proofs::Row;
+use super::proven::Proven;
 use super::quiet::Quiet;
 use super::render::{Scale, TIME_FACTOR};
 use crate::run::report::{Report, Verdict};

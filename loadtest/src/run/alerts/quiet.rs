@@ -4,13 +4,12 @@
 //! Windows and pauses of the rules are as short as for the faults, and so two minutes are half an hour
 //! of the shipped files; `Scale::QUIET` says what becomes of their limits.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use super::alert_names::named_once;
 use super::monitoring::Monitoring;
 use super::receiver::{self, Arrival};
 use super::render::Scale;
@@ -107,19 +106,6 @@ fn received(arrivals: &[Arrival]) -> Vec<String> {
     })
 }
 
-/// Name and severity of each, once.
-fn named_once<T>(
-    alerts: &[T],
-    label: impl for<'a> Fn(&'a T, &str) -> Option<&'a str>,
-) -> Vec<String> {
-    let label = |alert, name| label(alert, name).unwrap_or_default();
-    let names: BTreeSet<String> = alerts
-        .iter()
-        .map(|one| format!("{} ({})", label(one, "alertname"), label(one, "severity")))
-        .collect();
-    names.into_iter().collect()
-}
-
 /// The plan of the faults, quiet: more load, three workers with the settings that they have by
 /// themselves, and nothing in between that could be disturbed.
 pub(super) fn plan(of_faults: Plan, rate: f64, duration: Duration) -> Plan {
@@ -161,17 +147,10 @@ impl Heard {
     }
 }
 
-/// Names and severities in Prometheus' answer about `ALERTS`.
-pub(super) fn alerts_of(answer: &serde_json::Value) -> anyhow::Result<Vec<String>> {
-    let found = answer["data"]["result"]
-        .as_array()
-        .with_context(|| format!("Prometheus says of its alerts: {answer}"))?;
-    Ok(named_once(found, |one, name| one["metric"][name].as_str()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::alerts::alert_names::alerts_of;
     use serde_json::json;
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::run::harness::free_port;
+use crate::run::ports::free_port;
 
 /// One alert in one message of Alertmanager.
 #[derive(Debug, Clone)]

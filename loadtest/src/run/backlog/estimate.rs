@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::run::report::rounded;
+use crate::run::numbers::rounded;
 
 /// So many of the looks are reported.
 const SHOWN_MAX: usize = 12;

@@ -7,7 +7,7 @@ use clap::Args;
 use ha_settings::Problems;
 
 use super::fault::{BURST, FaultName, POISON_ENTITY};
-use super::timeline::Planned;
+use super::planned::Planned;
 use crate::run::cluster;
 use crate::run::rig::Rig;
 use crate::run::settings::{BrokerPlan, Defaults, Load, Mode, Plan, SinkPlan};

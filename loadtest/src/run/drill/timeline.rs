@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::DrillPlan;
-use super::fault::{FaultName, Trace};
-use super::inflict::{Prepared, Scene};
+use super::fault::Trace;
+use super::inject::{Context, Prepared};
 use super::observe::{Observer, Peaks, Sight};
+use super::planned::Planned;
 use crate::progress::Progress;
 use crate::run::harness::Harness;
-use crate::run::report::{ConnectionReport, Fault, rounded};
+use crate::run::numbers::rounded;
+use crate::run::report::{ConnectionReport, Fault};
 use crate::run::settings::Load;
 
 /// Nothing more will come when nothing has changed for so long: longer than every backoff and
@@ -20,14 +22,6 @@ const STALLED: Duration = Duration::from_secs(75);
 /// A sixth of the planned time at least is left behind the last fault.
 const RECOVERY_SHARE: u32 = 6;
 const LOOK_MAX: Duration = Duration::from_millis(500);
-
-/// A fault, when it begins (from the first event on) and how long it lasts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Planned {
-    pub(crate) fault: FaultName,
-    pub(crate) at: Duration,
-    pub(crate) lasts: Duration,
-}
 
 /// What happened.
 #[derive(Debug)]
@@ -80,7 +74,7 @@ pub(super) async fn drive(
         bail!("a drill fires the simulated house's events");
     };
     let firing = harness.fire_on();
-    let mut scene = Scene {
+    let mut scene = Context {
         harness,
         progress,
         prepared,
@@ -101,7 +95,7 @@ pub(super) async fn drive(
         }
         let (at_s, not_sent) = (begun.elapsed().as_secs_f64(), not_sent(scene.harness));
         progress.step(&format!("{at_s:.1} s: {fault}: {}", fault.about()));
-        let exits = scene.inflict(*fault, *lasts).await?;
+        let exits = scene.inject(*fault, *lasts).await?;
         let until_s = begun.elapsed().as_secs_f64();
         progress.step(&format!("{until_s:.1} s: {fault} is over"));
         faults.push(Fault {
@@ -159,7 +153,7 @@ fn connections(harness: &Harness) -> ConnectionReport {
 
 /// The next look, at most so far ahead.
 async fn follow(
-    scene: &mut Scene<'_>,
+    scene: &mut Context<'_>,
     observer: &mut Observer,
     recovering: &mut Option<Recovering>,
     wait_max: Duration,
@@ -173,7 +167,7 @@ async fn follow(
 
 /// Waits until everything that was fired is stored or excused, and nothing waits.
 async fn settle(
-    scene: &mut Scene<'_>,
+    scene: &mut Context<'_>,
     observer: &mut Observer,
     recovering: &mut Option<Recovering>,
 ) -> anyhow::Result<()> {

@@ -7,8 +7,9 @@ use crate::progress::Progress;
 use crate::run::audit::{Audit, Expected, audit};
 use crate::run::harness::Harness;
 use crate::run::letters::Letters;
+use crate::run::numbers::rounded;
 use crate::run::process::Exit;
-use crate::run::report::{ConnectionReport, DrillReport, Report, Verdict, rounded};
+use crate::run::report::{ConnectionReport, DrillReport, Report, Verdict};
 use crate::run::settings::Mode;
 use crate::run::usage;
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Harness;
 use crate::run::latency::Latencies;
-use crate::run::report::rounded;
+use crate::run::numbers::rounded;
 use crate::run::usage::Role;
 
 /// Processor seconds by role.

@@ -1,21 +1,18 @@
 //! How the processes of a run are started: binaries, settings, ports.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use url::Url;
 
 use super::Harness;
+use super::binaries::{Binaries, numbered_instance};
 use crate::run::backend::Environment;
+use crate::run::ports::free_port;
 use crate::run::process::Launch;
-use crate::run::rig::{Link, Links};
+use crate::run::rig::Link;
 use crate::run::settings::{Mode, Plan};
 use crate::run::usage::Role;
-
-/// Ports of admin addresses; the private services have theirs above, both below the ephemeral
-/// range.
-const PORTS: std::ops::Range<u16> = 20_000..25_600;
 
 impl Harness {
     /// Where a worker without a broker keeps its letters.
@@ -137,79 +134,4 @@ impl Plan {
             Mode::Inline | Mode::Disabled => 0,
         }
     }
-}
-
-/// The name of one of several homes.
-pub(super) fn numbered_instance(instance: &str, at: usize) -> String {
-    format!("{instance}-{}", at + 1)
-}
-
-pub(super) struct Binaries {
-    producer: PathBuf,
-    worker: PathBuf,
-}
-
-impl Binaries {
-    pub(super) fn find(plan: &Plan) -> anyhow::Result<Self> {
-        let folder = match &plan.binaries {
-            Some(folder) => folder.clone(),
-            None => {
-                let own = std::env::current_exe().context("finding this binary")?;
-                own.parent().map(PathBuf::from).unwrap_or_default()
-            }
-        };
-        let (producer, worker) = (folder.join("producer"), folder.join("worker"));
-        let needed = if plan.workers_started() > 0 { 2 } else { 1 };
-        for binary in [&producer, &worker].into_iter().take(needed) {
-            if !binary.is_file() {
-                bail!(
-                    "{} is not there; build the binaries beside this one: cargo build -p producer \
-                     -p worker -p loadtest (with --release if this one is a release build)",
-                    binary.display()
-                );
-            }
-        }
-        Ok(Self { producer, worker })
-    }
-}
-
-/// The proxies that the plan asks for, in front of what the processes would connect to.
-pub(super) async fn links(
-    plan: &Plan,
-    environment: &Environment,
-    home: &str,
-) -> anyhow::Result<Links> {
-    let mut links = Links::default();
-    let setting = |name: &str| {
-        let found = environment.iter().rfind(|(set, _)| *set == name);
-        found.map(|(_, value)| value.as_str())
-    };
-    for link in &plan.rig.links {
-        let target = match link {
-            Link::HomeProducer => Some(home),
-            Link::ProducerBroker | Link::WorkerBroker => setting("AMQP_URL"),
-            Link::ProducerDatabase | Link::WorkerDatabase => setting("INFLUXDB_URL"),
-            // They are put in front of the workers when these have their addresses.
-            Link::ProducerWorkers => None,
-        };
-        if let Some(target) = target {
-            links.add(*link, &target.parse()?).await?;
-        }
-    }
-    Ok(links)
-}
-
-/// A port that nobody listens on; a process is never given the same one twice. The search begins at
-/// a place that depends on the process: load tests side by side seldom meet.
-pub(in crate::run) fn free_port() -> anyhow::Result<u16> {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    for _ in PORTS {
-        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id().wrapping_mul(16).wrapping_add(given);
-        let port = PORTS.start + u16::try_from(offset % PORTS.len() as u32)?;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port from {} to {}", PORTS.start, PORTS.end - 1)
 }

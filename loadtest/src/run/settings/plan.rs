@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ha_settings::{InfluxSettings, InfluxVersion, TlsSettings};
+use ha_settings::TlsSettings;
 use ha_simulator::Replay;
 use url::Url;
 
+use super::sink_plan::SinkPlan;
 use crate::run::rig::Rig;
 
 /// `ENRICHMENT_MODE` of the producer.
@@ -34,31 +35,6 @@ impl Mode {
             Self::Service => "service",
             Self::Inline => "inline",
             Self::Disabled => "disabled",
-        }
-    }
-}
-
-/// Where points go.
-#[derive(Debug, Clone)]
-pub enum SinkPlan {
-    /// An InfluxDB of this run, written to by the given API.
-    PrivateInflux(InfluxVersion),
-    /// An InfluxDB that is there.
-    Influx(Box<InfluxSettings>),
-    /// A file of this run.
-    Sqlite,
-    /// Nowhere.
-    Null,
-}
-
-impl SinkPlan {
-    /// The setting's word.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::PrivateInflux(_) | Self::Influx(_) => "influxdb",
-            Self::Sqlite => "sqlite",
-            Self::Null => "null",
         }
     }
 }

@@ -10,7 +10,8 @@ use futures_util::future::try_join;
 use ha_services::Service;
 use rand::RngCore as _;
 
-use super::{NotPossible, Scene};
+use super::context::Context;
+use super::not_possible::NotPossible;
 use crate::run::drill::fault::POISON_ENTITY;
 use crate::run::http_front::Answer;
 use crate::run::process::Exit;
@@ -28,7 +29,7 @@ const TORN_BYTES: u64 = 9_000;
 const RUBBISH_BYTES: usize = 5_000;
 const SPOOLED_MAX: Duration = Duration::from_secs(60);
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Kills the first `count` workers.
     pub(super) async fn kill_workers(
         &mut self,

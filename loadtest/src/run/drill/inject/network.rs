@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{NotPossible, Scene};
+use super::context::Context;
+use super::not_possible::NotPossible;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
 
@@ -100,7 +101,7 @@ fn apply(rules: &str) -> std::io::Result<Option<String>> {
     Ok((!output.status.success()).then_some(words))
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn network(
         &mut self,
         links: &[Link],

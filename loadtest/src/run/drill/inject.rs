@@ -1,48 +1,28 @@
 //! Doing it: each fault from its beginning to its end.
 
 mod broker;
+mod context;
 mod database;
 mod home;
 mod memory;
 mod network;
+mod not_possible;
 mod processes;
+mod tmpfs;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::fault::FaultName;
-use crate::progress::Progress;
 use crate::run::harness::Harness;
 use crate::run::http_front::Answer;
 use crate::run::process::Exit;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
 
-use database::Tmpfs;
+pub(super) use context::{Context, Prepared};
+pub(crate) use not_possible::NotPossible;
 
 const PULSE: Duration = Duration::from_millis(200);
-
-/// The drill cannot be made on this machine, or in this run.
-#[derive(Debug, thiserror::Error)]
-#[error("not possible here: {0}")]
-pub(crate) struct NotPossible(pub(crate) String);
-
-/// What is needed of a fault from the start of the run to its end.
-#[derive(Debug, Default)]
-pub(super) struct Prepared {
-    tmpfs: Option<Tmpfs>,
-}
-
-/// A system under a drill.
-pub(super) struct Scene<'a> {
-    pub(super) harness: &'a mut Harness,
-    pub(super) progress: &'a Progress,
-    pub(super) prepared: &'a Prepared,
-    /// Processes that ended by themselves.
-    pub(super) revived: &'a mut BTreeMap<String, u64>,
-    pub(super) begun: Instant,
-    pub(super) rate: f64,
-}
 
 /// What must be done before the first event.
 pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Result<Prepared> {
@@ -55,10 +35,10 @@ pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Resu
     Ok(prepared)
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Does it for so long; when this returns, the fault is over. Gives how processes ended that
     /// were asked to.
-    pub(super) async fn inflict(
+    pub(super) async fn inject(
         &mut self,
         fault: FaultName,
         lasts: Duration,

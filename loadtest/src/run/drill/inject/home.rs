@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Scene;
+use super::context::Context;
 use crate::run::drill::fault::BURST;
 use crate::run::proxy::Network;
 use crate::run::rig::Link;
@@ -11,7 +11,7 @@ const STALL: Duration = Duration::from_millis(1_500);
 const FLOW: Duration = Duration::from_millis(500);
 const JUMP_US: i64 = 2 * 3_600 * 1_000_000;
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn stutter(&mut self, lasts: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + lasts;
         let link = [Link::HomeProducer];

@@ -7,7 +7,7 @@ use ha_broker::topology;
 use ha_services::Service;
 use serde_json::json;
 
-use super::Scene;
+use super::context::Context;
 use crate::run::process::Exit;
 
 /// As `services.sh` sets it.
@@ -19,7 +19,7 @@ const CHANNELS_INTERVAL: Duration = Duration::from_secs(1);
 const QUEUE_FRAMES_MAX: u32 = 50;
 const POLICY: &str = "drill-queue-full";
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn crash_broker(&mut self, lasts: Duration) -> anyhow::Result<()> {
         self.harness
             .own_services()?

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::{NotPossible, Scene};
+use super::context::Context;
+use super::not_possible::NotPossible;
 use crate::run::process::Exit;
 use crate::run::usage::Role;
 
@@ -104,7 +105,7 @@ impl Drop for Group {
     }
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// The first worker is started again in a group of its own (what a process has already when it
     /// comes to a group does not count there), and while it takes up its work it may have no more
     /// than it has.
