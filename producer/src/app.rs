@@ -137,9 +137,9 @@ impl App {
         outputs.watch.follow(&health, &mut beside);
         if let (Some(sink), RouteWatch::Sink { state, .. }) = (&outputs.sink, &outputs.watch) {
             let followed =
-                ha_assembly::follow_sink(Arc::clone(sink), state.clone(), health.clone());
+                ha_telemetry::follow_sink(Arc::clone(sink), state.clone(), health.clone());
             beside.spawn(followed);
-            beside.spawn(ha_assembly::keep_retention(Arc::clone(sink)));
+            beside.spawn(ha_sink::keep_retention(Arc::clone(sink)));
         }
         let WayOut {
             route,

@@ -87,7 +87,7 @@ pub fn run() -> ExitCode {
         Command::Healthcheck { admin } => {
             let mut problems = Problems::default();
             match admin.resolve_address(&mut problems, "127.0.0.1:8100") {
-                Some(address) => ha_assembly::check::healthcheck(address),
+                Some(address) => ha_check::healthcheck(address),
                 None => ha_settings::exit_with_problems(&problems),
             }
         }
@@ -111,7 +111,7 @@ async fn serve(config: Config, trace: Option<TraceSettings>) -> anyhow::Result<(
     let shutdown = ha_telemetry::shutdown_token()?;
     let instance = Some(config.instance.as_str());
     let name = "ha-ingestor-producer";
-    let traces = ha_assembly::traces(trace.as_ref(), name, instance, &config.tls)?;
+    let traces = ha_telemetry::traces(trace.as_ref(), name, instance, &config.tls)?;
     let app = Box::pin(async { App::build(config, metrics).await?.run(shutdown).await });
-    ha_assembly::reported(traces, app).await
+    ha_telemetry::reported(traces, app).await
 }

@@ -213,7 +213,7 @@ impl ProducerArgs {
             bytes,
             (4 << 20)..=(1_u64 << 50),
         );
-        let extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
+        let extra_tags = self.extra_tags.resolve(problems);
         let interval = &self.data_quality_interval_s;
         let quality_interval_s = number(problems, "DATA_QUALITY_INTERVAL_S", interval, 1..=3_600);
         let destination =
@@ -249,7 +249,7 @@ impl ProducerArgs {
             "true" if self.sink.is_set() => {
                 let sink = self.sink.resolve(problems, false)?;
                 let attributes = self.attributes.resolve(problems);
-                let options = ha_assembly::enrichment(Depth::Plain, attributes);
+                let options = attributes.enrichment(Depth::Plain);
                 Some((sink, Box::new(with_tags(options, extra_tags))))
             }
             "true" | "false" => None,
@@ -290,11 +290,11 @@ impl ProducerArgs {
             Depth::Full => self.weather.resolve(problems),
             Depth::Plain => WeatherSettings::none(),
         };
-        let enrichment = with_tags(ha_assembly::enrichment(depth, fields), extra_tags);
+        let enrichment = with_tags(fields.enrichment(depth), extra_tags);
         Some(Destination::Sink {
             sink: sink?,
             batch,
-            enrichment: Box::new(ha_assembly::weather_fields(enrichment, &weather)),
+            enrichment: Box::new(weather.fields(enrichment)),
             weather: Box::new(weather),
         })
     }

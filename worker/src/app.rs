@@ -7,10 +7,10 @@ use crate::run::in_flight::InFlight;
 use crate::run::intake;
 use crate::run::split::Splitter;
 use anyhow::Context;
-use ha_assembly::{BrokerLetters, LetterStore, SpoolLetters};
 use ha_broker::{
     Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
 };
+use ha_dead_letters::{BrokerLetters, LetterStore, SpoolLetters};
 use ha_intake::Intake;
 use ha_pipeline::{LatencyRecorder, Pipeline, SINK_PAUSE_MAX, SinkState};
 use ha_resilience::Backoff;
@@ -64,7 +64,7 @@ struct Worker {
     depths: watch::Receiver<Option<Depths>>,
     in_flight: InFlight,
     backlog_seconds: watch::Receiver<f64>,
-    sink: Arc<ha_assembly::Sink>,
+    sink: Arc<ha_sink::Sink>,
     /// Keeps the letters where there is no broker.
     spool: Option<Spool>,
 }
@@ -90,7 +90,10 @@ impl App {
             None => None,
         };
         let sink = Arc::new(
-            ha_assembly::sink(&config.sink, &config.enrichment.schema, &config.tls).await?,
+            config
+                .sink
+                .open(&config.enrichment.schema, &config.tls)
+                .await?,
         );
         let health = Health::starting(&["database"]);
         let (depths_known, depths) = watch::channel(None);
@@ -104,7 +107,7 @@ impl App {
         let (queue, spool, letters) = match &config.amqp_url {
             Some(url) => {
                 let name = format!("ha-ingestor worker {}", std::process::id());
-                let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+                let broker = ha_settings::broker(url.clone(), name, &config.tls)?;
                 tokio::spawn(ha_broker::follow_depths(
                     Arc::clone(&broker),
                     DEPTHS_INTERVAL,
@@ -125,12 +128,12 @@ impl App {
             }
         };
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-        let weather = ha_assembly::weather(&config.weather, &config.tls)?;
+        let weather = config.weather.open(&config.tls)?;
         let pipeline = Pipeline::new(
             Arc::clone(&sink),
             Arc::new(letters),
             Arc::new(config.enrichment.clone()),
-            ha_assembly::pipeline(&config.batch),
+            config.batch.pipeline(),
             Arc::clone(&latency),
         );
         let pipeline = Arc::new(pipeline.with_weather(weather));
@@ -171,9 +174,9 @@ impl App {
         let intake_address = intake.as_ref().map(Intake::address);
         let (status, health) = (worker.status_source(intake_address), worker.health.clone());
         let admin = tokio::spawn(admin.serve(metrics, health, status, stop_admin.clone()));
-        let retention = tokio::spawn(ha_assembly::keep_retention(Arc::clone(&worker.sink)));
+        let retention = tokio::spawn(ha_sink::keep_retention(Arc::clone(&worker.sink)));
         let sink_state = worker.pipeline.sink_state();
-        let sink_health = tokio::spawn(ha_assembly::follow_sink(
+        let sink_health = tokio::spawn(ha_telemetry::follow_sink(
             Arc::clone(&worker.sink),
             sink_state,
             worker.health.clone(),
@@ -380,7 +383,7 @@ impl Worker {
         let reason = format!(
             "the queue holds frames of version {found}, and this worker reads up to {}: upgrade \
              the workers before the producers",
-            ha_assembly::FRAME_VERSION
+            ha_frame::VERSION
         );
         tracing::error!(reason, "paused");
         self.health.not_ready(part, reason);
@@ -403,16 +406,16 @@ impl Worker {
                 "not_ready": health.reasons(),
                 "broker": broker,
                 "intake": intake,
-                "sink": ha_assembly::sink_status(&sink.borrow()),
+                "sink": ha_telemetry::sink_status(&sink.borrow()),
                 "backlog_seconds": *backlog_seconds.borrow(),
-                "queues": ha_assembly::queues_status(*depths.borrow()),
+                "queues": ha_telemetry::queues_status(*depths.borrow()),
                 "dead_letters": totals.dead_lettered.load(Ordering::Relaxed),
                 "rates": rates.status(),
-                "latest_events": ha_assembly::latest_events_status(&latest),
+                "latest_events": ha_telemetry::latest_events_status(&latest),
             });
             if let Some(status) = status.as_object_mut() {
-                ha_assembly::latency_status(&latency, status);
-                let quality = ha_assembly::quality_status(&quality.summary());
+                ha_telemetry::latency_status(&latency, status);
+                let quality = ha_telemetry::quality_status(&quality.summary());
                 status.insert("quality".into(), quality);
             }
             status

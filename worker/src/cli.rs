@@ -74,7 +74,7 @@ pub fn run() -> ExitCode {
         Command::Healthcheck { admin } => {
             let mut problems = Problems::default();
             return match admin.resolve_address(&mut problems, "127.0.0.1:8200") {
-                Some(address) => ha_assembly::check::healthcheck(address),
+                Some(address) => ha_check::healthcheck(address),
                 None => ha_settings::exit_with_problems(&problems),
             };
         }
@@ -123,7 +123,7 @@ async fn serve(config: crate::Config, trace: Option<TraceSettings>) -> anyhow::R
     let metrics = ha_telemetry::install_metrics("worker")?;
     let shutdown = ha_telemetry::shutdown_token()?;
     let name = "ha-ingestor-worker";
-    let traces = ha_assembly::traces(trace.as_ref(), name, None, &config.tls)?;
+    let traces = ha_telemetry::traces(trace.as_ref(), name, None, &config.tls)?;
     let app = Box::pin(async { App::build(config, metrics).await?.run(shutdown).await });
-    ha_assembly::reported(traces, app).await
+    ha_telemetry::reported(traces, app).await
 }

@@ -105,8 +105,8 @@ impl WorkerArgs {
         let sink_hold = seconds(problems, "SINK_HOLD_MAX", &self.sink_hold_max);
         let fields = self.attributes.resolve(problems);
         let weather = self.weather.resolve(problems);
-        let mut enrichment = ha_assembly::enrichment(Depth::Full, fields);
-        enrichment.extra_tags = ha_assembly::extra_tags(&self.extra_tags, problems);
+        let mut enrichment = fields.enrichment(Depth::Full);
+        enrichment.extra_tags = self.extra_tags.resolve(problems);
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8200");
         let grace = self.admin.resolve_grace(problems);
@@ -124,7 +124,7 @@ impl WorkerArgs {
             sink: sink?,
             batch,
             sink_hold,
-            enrichment: ha_assembly::weather_fields(enrichment, &weather),
+            enrichment: weather.fields(enrichment),
             weather,
             tls: tls?,
             admin_address: admin_address?,

@@ -24,7 +24,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use ha_settings::{InfluxVersion, Problems, TlsArgs, seconds};
+use ha_settings::{Problems, TlsArgs, seconds};
+use ha_sink::Api;
 use tokio_util::sync::CancellationToken;
 
 use proven::{Proven, RATE};
@@ -220,7 +221,7 @@ fn plan(args: &AlertsArgs, problems: &mut Problems) -> Option<Plan> {
         rate: RATE,
         load: Load::House(Duration::MAX),
         entities: ENTITIES,
-        sink: SinkPlan::PrivateInflux(InfluxVersion::V2),
+        sink: SinkPlan::PrivateInflux(Api::V2),
         broker: BrokerPlan::Private,
         tls: no_files.resolve(problems)?,
         restarts_at: Vec::new(),

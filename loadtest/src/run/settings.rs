@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use ha_settings::{BrokerArgs, InfluxArgs, InfluxVersion, Problems, TlsArgs, number, seconds};
+use ha_settings::{BrokerArgs, InfluxArgs, Problems, TlsArgs, number, seconds};
 use ha_simulator::Replay;
+use ha_sink::Api;
 use url::Url;
 
 use super::output::Output;
@@ -252,8 +253,8 @@ impl RunArgs {
                 .resolve(problems)
                 .map(|settings| SinkPlan::Influx(Box::new(settings))),
             "influxdb" => match self.influx.influxdb_api.as_str() {
-                "v1" => Some(SinkPlan::PrivateInflux(InfluxVersion::V1)),
-                "v2" => Some(SinkPlan::PrivateInflux(InfluxVersion::V2)),
+                "v1" => Some(SinkPlan::PrivateInflux(Api::V1)),
+                "v2" => Some(SinkPlan::PrivateInflux(Api::V2)),
                 other => {
                     problems.bad("INFLUXDB_API", other, "v1 or v2");
                     None

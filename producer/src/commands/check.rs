@@ -2,7 +2,7 @@
 
 use crate::config::ServiceSettings;
 use crate::{Config, Destination};
-use ha_assembly::check::{Doctor, http_clock_ahead_s};
+use ha_check::{Doctor, http_clock_ahead_s};
 use ha_intake::{ClientOptions, IntakeClient, IntakeError};
 use ha_protocol::AccessToken;
 use ha_source::{ConnectionState, Ended, Source, SourceEvent, SourceEvents, SourceOptions};

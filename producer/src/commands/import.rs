@@ -131,7 +131,7 @@ impl ImportArgs {
         let sink = self.sink.resolve(problems, true);
         let batch = self.batch.resolve(problems);
         let attributes = self.attributes.resolve(problems);
-        let enrichment = Box::new(ha_assembly::enrichment(depth, attributes));
+        let enrichment = Box::new(attributes.enrichment(depth));
         Some(Destination::Sink {
             sink: sink?,
             batch,

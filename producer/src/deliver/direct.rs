@@ -5,9 +5,9 @@
 
 use crate::deliver::encoded::EncodedFrame;
 use crate::observe::metrics::Metrics;
-use ha_assembly::Sink;
 use ha_enrich::Options;
 use ha_point::PointBuffer;
+use ha_sink::Sink;
 use ha_sink::WriteOutcome;
 use ha_spool::Spool;
 use std::sync::Arc;

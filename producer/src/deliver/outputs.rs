@@ -6,12 +6,13 @@ use crate::deliver::workers::watch_workers;
 use crate::observe::status::RouteWatch;
 use crate::{Config, Destination};
 use anyhow::Context;
-use ha_assembly::{BrokerLetters, LetterStore, Sink, SpoolLetters};
 use ha_broker::{Claim, Publisher, PublisherOptions};
+use ha_dead_letters::{BrokerLetters, LetterStore, SpoolLetters};
 use ha_enrich::Options;
 use ha_intake::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_settings::SinkChoice;
+use ha_sink::Sink;
 use ha_spool::{Spool, SpoolOptions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
         Destination::Broker { url, direct } => {
             let direct = direct_sink(config, direct.as_ref()).await?;
             let name = format!("ha-ingestor producer {}", config.instance);
-            let broker = ha_assembly::broker(url.clone(), name, &config.tls)?;
+            let broker = ha_settings::broker(url.clone(), name, &config.tls)?;
             let (depths, depths_seen) = watch::channel(None);
             tokio::spawn(ha_broker::follow_depths(
                 Arc::clone(&broker),
@@ -100,14 +101,14 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             weather,
         } => {
             ha_pipeline::describe();
-            let sink = Arc::new(ha_assembly::sink(sink, &enrichment.schema, &config.tls).await?);
+            let sink = Arc::new(sink.open(&enrichment.schema, &config.tls).await?);
             let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
-            let weather = ha_assembly::weather(weather, &config.tls)?;
+            let weather = weather.open(&config.tls)?;
             let pipeline = Pipeline::new(
                 Arc::clone(&sink),
                 Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
                 Arc::new(enrichment.as_ref().clone()),
-                ha_assembly::pipeline(batch),
+                batch.pipeline(),
                 Arc::clone(&latency),
             );
             let pipeline = Arc::new(pipeline.with_weather(weather));
@@ -140,7 +141,7 @@ async fn direct_sink(
     let Some((choice, enrichment)) = direct else {
         return Ok(None);
     };
-    let sink = Arc::new(ha_assembly::sink(choice, &enrichment.schema, &config.tls).await?);
+    let sink = Arc::new(choice.open(&enrichment.schema, &config.tls).await?);
     Ok(Some((sink, enrichment.as_ref().clone())))
 }
 

@@ -2,8 +2,8 @@
 //! `inline` and `disabled`.
 
 use crate::deliver::encoded::EncodedFrame;
-use ha_assembly::LetterStore;
 use ha_broker::{ClaimState, Header, NotDelivered, Outgoing, Publisher, topology};
+use ha_dead_letters::LetterStore;
 use ha_intake::{IntakeClient, IntakeError};
 use ha_pipeline::{Outcome, Pipeline, SinkState, Ticket, Work};
 use ha_resilience::Failure;

@@ -9,7 +9,7 @@ use crate::deliver::direct::DirectWrites;
 use crate::deliver::encoded::EncodedFrame;
 use crate::deliver::route::{Route, RouteError};
 use crate::observe::metrics::Metrics;
-use ha_assembly::{LetterStore, SpoolLetters};
+use ha_dead_letters::{LetterStore, SpoolLetters};
 use ha_pipeline::{DeadLetters, Letter};
 use ha_resilience::{Backoff, Breaker, BreakerOptions, Decision, State};
 use ha_spool::{Spool, SpoolError, SpoolFrame};

@@ -132,7 +132,7 @@ impl StatusParts {
             "alerts": alerts::status(&self.alerts.borrow()),
             "reconnections": counters.reconnections.load(Relaxed),
             "rates": self.rates.status(),
-            "latest_events": ha_assembly::latest_events_status(&self.latest),
+            "latest_events": ha_telemetry::latest_events_status(&self.latest),
         });
         let Some(map) = status.as_object_mut() else {
             return status;
@@ -143,7 +143,7 @@ impl StatusParts {
             RouteWatch::Broker(state, depths) => {
                 map.insert(
                     "queues".into(),
-                    ha_assembly::queues_status(*depths.borrow()),
+                    ha_telemetry::queues_status(*depths.borrow()),
                 );
                 map.insert("broker".into(), broker_status(&state.borrow()));
             }
@@ -157,8 +157,8 @@ impl StatusParts {
                 totals,
             } => {
                 dead_letters += totals.dead_lettered.load(Relaxed);
-                map.insert("sink".into(), ha_assembly::sink_status(&state.borrow()));
-                ha_assembly::latency_status(latency, map);
+                map.insert("sink".into(), ha_telemetry::sink_status(&state.borrow()));
+                ha_telemetry::latency_status(latency, map);
                 // All events, and not a sample of them, where they are validated here.
                 let all = quality.summary();
                 if all.events > 0 {
@@ -167,8 +167,8 @@ impl StatusParts {
             }
         }
         map.insert("dead_letters".into(), dead_letters.into());
-        let mut quality = ha_assembly::quality_status(&validated);
-        quality["capture"] = self.quality.capture().map(ha_assembly::hundredths).into();
+        let mut quality = ha_telemetry::quality_status(&validated);
+        quality["capture"] = self.quality.capture().map(ha_telemetry::hundredths).into();
         map.insert("quality".into(), quality);
         status
     }

@@ -2,7 +2,7 @@
 
 use crate::Config;
 use crate::commands::dlq::{DeliveryLimit, delivery_limit};
-use ha_assembly::check::Doctor;
+use ha_check::Doctor;
 use ha_settings::IntakeSettings;
 use std::io::ErrorKind;
 use std::net::TcpListener;

@@ -192,7 +192,7 @@ pub(crate) fn run(command: DlqCommand) -> ExitCode {
 
 /// What today's code does with an event.
 fn enrichment(attributes: &AttributeArgs, problems: &mut Problems) -> Options {
-    ha_assembly::enrichment(Depth::Full, attributes.resolve(problems))
+    attributes.resolve(problems).enrichment(Depth::Full)
 }
 
 fn may_ask(problems: &mut Problems, yes: bool) {

@@ -52,8 +52,8 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let Some(filter) = filter.filter(|_| problems.is_empty()) else {
         return ha_settings::exit_with_problems(&problems);
     };
-    let options = ha_assembly::enrichment(Depth::Full, fields);
-    let options = ha_assembly::weather_fields(options, &weather);
+    let options = fields.enrichment(Depth::Full);
+    let options = weather.fields(options);
     finish(explain(args, &instance, &filter, &options))
 }
 

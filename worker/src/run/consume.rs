@@ -144,7 +144,7 @@ pub async fn consume(
                         suspects.push_back(delivery);
                         continue;
                     }
-                    let replay = ha_assembly::replay(&delivery);
+                    let replay = ha_dead_letters::replay(&delivery);
                     let ticket = HeldDelivery::new(&delivery, splitter.is_some());
                     let item = Work { payload: delivery.payload.into(), replay, ticket };
                     // Never waits: the channel is as wide as the prefetch.

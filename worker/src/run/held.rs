@@ -29,7 +29,7 @@ impl HeldDelivery {
                 && !delivery.is_redelivered
                 && delivery.delivery_count == 0
                 && delivery.header_number(HEADER_AGAIN).is_none()
-                && ha_assembly::replay(delivery).is_none(),
+                && ha_dead_letters::replay(delivery).is_none(),
         }
     }
 }

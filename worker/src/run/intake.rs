@@ -5,7 +5,7 @@
 //! they go through the pipeline when the worker is started on it again.
 
 use anyhow::Context;
-use ha_assembly::LetterStore;
+use ha_dead_letters::LetterStore;
 use ha_intake::{BearerToken, Intake, IntakeOptions, Limits};
 use ha_pipeline::{Outcome, Pipeline, Work};
 use ha_settings::IntakeSettings;

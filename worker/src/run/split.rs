@@ -55,7 +55,7 @@ impl Splitter {
     }
 
     async fn split_below(&self, delivery: Delivery, traceparent: Option<String>) -> u64 {
-        let replay = ha_assembly::replay(&delivery).map(|replay| {
+        let replay = ha_dead_letters::replay(&delivery).map(|replay| {
             [
                 (
                     HEADER_REPLAYS.to_owned(),

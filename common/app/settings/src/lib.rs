@@ -8,6 +8,7 @@ mod broker;
 mod command;
 mod home_assistant;
 mod intake;
+mod open;
 mod pipeline;
 mod problems;
 mod process;
@@ -22,15 +23,16 @@ pub use broker::BrokerArgs;
 pub use command::{exit_with_problems, parse};
 pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs};
 pub use intake::{IntakeArgs, IntakeSettings, IntakeTokenArgs};
+pub use open::{OpenError, broker};
 pub use pipeline::{
-    AttributeArgs, AttributeChoice, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings,
-    FramingArgs, FramingSettings,
+    AttributeArgs, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings, FramingArgs,
+    FramingSettings,
 };
 pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, AlertArgs, LogArgs, LogFormat};
 pub use schema::SchemaArgs;
 pub use secret::Secret;
-pub use sink::{InfluxArgs, InfluxSettings, InfluxVersion, SinkArgs, SinkChoice, SqliteSettings};
+pub use sink::{InfluxArgs, InfluxSettings, SinkArgs, SinkChoice, SqliteSettings};
 pub use tls::{TlsArgs, TlsSettings};
 pub use traces::{TraceArgs, TraceSettings};
 pub use weather::{Place, WeatherArgs, WeatherProvider, WeatherSettings};

@@ -3,7 +3,7 @@
 use crate::problems::{boolean, list, number};
 use crate::{Problems, SchemaArgs};
 use clap::Args;
-use ha_enrich::Schema;
+use ha_enrich::{AttributePolicy, ExtraTag, Schema};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -249,7 +249,7 @@ pub struct FieldSettings {
     /// Which points are made.
     pub schema: Schema,
     /// Which attributes become fields.
-    pub attributes: AttributeChoice,
+    pub attributes: AttributePolicy,
     /// Names of attributes that never do.
     pub exclude_attributes: HashSet<String>,
     /// Whether contexts are stored.
@@ -277,38 +277,29 @@ pub struct ExtraTagArgs {
 }
 
 impl ExtraTagArgs {
-    /// Checks the names against those that there are.
-    pub fn resolve(&self, problems: &mut Problems, known: &[&str]) -> Vec<String> {
+    /// Checks the names.
+    pub fn resolve(&self, problems: &mut Problems) -> Vec<ExtraTag> {
         let wanted = list(&self.extra_tags);
+        let known = ExtraTag::ALL.map(ExtraTag::as_str);
         if wanted.iter().any(|name| !known.contains(&name.as_str())) {
             let valid = format!("a comma list of {}", known.join(", "));
             problems.bad("EXTRA_TAGS", &self.extra_tags, &valid);
         }
-        wanted
+        let is_wanted = |tag: &ExtraTag| wanted.iter().any(|name| name == tag.as_str());
+        ExtraTag::ALL.into_iter().filter(is_wanted).collect()
     }
-}
-
-/// Which attributes become fields, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttributeChoice {
-    /// Those that differ from the old state.
-    Changed,
-    /// All.
-    All,
-    /// None.
-    None,
 }
 
 impl AttributeArgs {
     /// Checks the settings.
     pub fn resolve(&self, problems: &mut Problems) -> FieldSettings {
         let attributes = match self.attributes.as_str() {
-            "changed" => AttributeChoice::Changed,
-            "all" => AttributeChoice::All,
-            "none" => AttributeChoice::None,
+            "changed" => AttributePolicy::Changed,
+            "all" => AttributePolicy::All,
+            "none" => AttributePolicy::None,
             other => {
                 problems.bad("ATTRIBUTES", other, "changed, all or none");
-                AttributeChoice::Changed
+                AttributePolicy::Changed
             }
         };
         FieldSettings {

@@ -5,6 +5,7 @@ use crate::problems::retention;
 use crate::secret::secret;
 use crate::{Problems, Secret};
 use clap::Args;
+use ha_sink::Api;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -62,22 +63,13 @@ pub struct InfluxArgs {
     pub influxdb_password_file: Option<String>,
 }
 
-/// Which write API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InfluxVersion {
-    /// `/write`
-    V1,
-    /// `/api/v2/write`
-    V2,
-}
-
 /// InfluxDB's settings, checked.
 #[derive(Debug, Clone)]
 pub struct InfluxSettings {
     /// Base URL.
     pub url: Url,
     /// Which write API.
-    pub version: InfluxVersion,
+    pub version: Api,
     /// Token.
     pub token: Option<Secret>,
     /// Organisation.
@@ -198,15 +190,15 @@ impl InfluxArgs {
             Some(text) => url(problems, "INFLUXDB_URL", text, &["http", "https"], example),
         };
         let version = match self.influxdb_api.as_str() {
-            "v1" => InfluxVersion::V1,
-            "v2" => InfluxVersion::V2,
+            "v1" => Api::V1,
+            "v2" => Api::V2,
             other => {
                 problems.bad(
                     "INFLUXDB_API",
                     other,
                     "v1 (InfluxDB 1.x) or v2 (2.x, 3.x, 1.8)",
                 );
-                InfluxVersion::V2
+                Api::V2
             }
         };
         let token = secret(
@@ -221,7 +213,7 @@ impl InfluxArgs {
             self.influxdb_password.as_ref(),
             self.influxdb_password_file.as_ref(),
         );
-        if version == InfluxVersion::V2 && token.is_none() {
+        if version == Api::V2 && token.is_none() {
             problems.missing(
                 "INFLUXDB_TOKEN",
                 "an API token that may write to the bucket (or INFLUXDB_API=v1 for InfluxDB 1.x)",

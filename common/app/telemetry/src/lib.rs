@@ -7,6 +7,8 @@ mod page;
 mod prometheus;
 mod rates;
 mod shutdown;
+mod status;
+mod traces;
 
 pub use admin::{Admin, AdminError, StatusSource};
 pub use health::Health;
@@ -14,3 +16,8 @@ pub use logs::{FilterError, LogError, init_logs, report_suppressed, say_suppress
 pub use prometheus::{MetricsError, install_metrics};
 pub use rates::Rates;
 pub use shutdown::shutdown_token;
+pub use status::{
+    follow_sink, hundredths, latency_status, latest_events_status, quality_status, queues_status,
+    sink_status,
+};
+pub use traces::{reported, traces};

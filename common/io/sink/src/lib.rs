@@ -12,6 +12,7 @@ mod influxdb;
 mod influxdb2_api;
 mod outcome;
 pub mod query;
+mod retention;
 mod sqlite;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ pub use influxdb::{
     Api, AttributeFields, InfluxDb, InfluxDbOptions, LeftOut, LeftOutReason, OptionsError,
 };
 pub use outcome::{ProbeError, ProbeReport, RejectedPoint, WriteOutcome};
+pub use retention::{Kept, keep_retention, kept};
 pub use sqlite::{RetentionPass, RetentionSurvey, Sqlite, SqliteError, SqliteOptions};
 
 /// Where points go.

@@ -1,10 +1,11 @@
-use ha_settings::{InfluxSettings, InfluxVersion};
+use ha_settings::InfluxSettings;
+use ha_sink::Api;
 
 /// Where points go.
 #[derive(Debug, Clone)]
 pub enum SinkPlan {
     /// An InfluxDB of this run, written to by the given API.
-    PrivateInflux(InfluxVersion),
+    PrivateInflux(Api),
     /// An InfluxDB that is there.
     Influx(Box<InfluxSettings>),
     /// A file of this run.

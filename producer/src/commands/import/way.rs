@@ -86,7 +86,7 @@ impl Way {
         match destination {
             Destination::Broker(url) => {
                 let name = format!("ha-ingestor import {instance}");
-                let broker = ha_assembly::broker(url.clone(), name, tls)?;
+                let broker = ha_settings::broker(url.clone(), name, tls)?;
                 let options = PublisherOptions {
                     pack_bytes_min,
                     ..PublisherOptions::default()
@@ -112,13 +112,13 @@ impl Way {
                 batch,
                 enrichment,
             } => {
-                let sink = Arc::new(ha_assembly::sink(sink, &enrichment.schema, tls).await?);
+                let sink = Arc::new(sink.open(&enrichment.schema, tls).await?);
                 let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
                 let pipeline = Pipeline::new(
                     sink,
                     Arc::new(Reported),
                     Arc::new(enrichment.as_ref().clone()),
-                    ha_assembly::pipeline(batch),
+                    batch.pipeline(),
                     latency,
                 );
                 Ok(Self::start(pipeline))

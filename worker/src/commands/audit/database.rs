@@ -60,7 +60,7 @@ impl Database {
             connect(&settings.path)?;
             return Ok(Self::Sqlite(settings.path.clone()));
         }
-        match ha_assembly::sink(choice, &Schema::Native, tls).await? {
+        match choice.open(&Schema::Native, tls).await? {
             Sink::InfluxDb(client) => Ok(Self::InfluxDb(Box::new(client))),
             _ => bail!("this sink stores nothing"),
         }

@@ -59,7 +59,7 @@ impl Store {
                 tls,
             } => {
                 let name = format!("ha-ingestor dlq {}", std::process::id());
-                let broker = ha_assembly::broker(url.clone(), name, tls)?;
+                let broker = ha_settings::broker(url.clone(), name, tls)?;
                 let limit = delivery_limit(url, management.as_ref(), tls).await?;
                 let reader = LetterReader::open(Arc::clone(&broker)).await?;
                 Ok(Self::Broker(BrokerStore {
@@ -273,7 +273,7 @@ impl Sender {
         match self {
             Self::Broker(publisher) => {
                 publisher
-                    .publish(ha_assembly::letter_message(headers, payload))
+                    .publish(ha_dead_letters::letter_message(headers, payload))
                     .await?;
             }
             Self::Spool { spool, .. } => {

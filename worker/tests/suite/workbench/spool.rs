@@ -1,7 +1,7 @@
 //! Letters of a producer without a broker.
 
 use super::support::{Place, bad_letter, encoded, envelope, event, good_letter};
-use ha_assembly::SpoolLetters;
+use ha_dead_letters::SpoolLetters;
 use ha_pipeline::DeadLetters;
 use ha_spool::{Spool, SpoolOptions};
 use serde_json::Value;

@@ -100,7 +100,7 @@ impl Place {
 
     pub async fn publish_letters(&self, letters: Vec<Letter>) {
         let sent = letters.into_iter().map(|letter| {
-            let message = ha_assembly::letter_message(letter.headers(), letter.payload);
+            let message = ha_dead_letters::letter_message(letter.headers(), letter.payload);
             self.publisher.publish(message)
         });
         for sent in futures_util::future::join_all(sent).await {

@@ -6,6 +6,7 @@ mod weather;
 use ha_broker::{Broker, topology};
 use ha_enrich::Schema;
 use ha_settings::{SinkChoice, TlsSettings};
+use ha_sink::Sink;
 use ha_spool::{Spool, SpoolOptions};
 use std::fmt::Display;
 use std::io::Write;
@@ -63,7 +64,7 @@ impl Doctor {
 
     /// Tries the database: address, credentials, bucket, its clock.
     pub async fn database(&mut self, choice: &SinkChoice, tls: &TlsSettings) {
-        let sink = match crate::sink(choice, &Schema::Native, tls).await {
+        let sink = match choice.open(&Schema::Native, tls).await {
             Ok(sink) => sink,
             Err(error) => {
                 return self.fail(format_args!("database: {error}"), "see the setting named");
@@ -79,7 +80,7 @@ impl Doctor {
             }
             Err(error) => return self.fail(format_args!("database: {}", error.reason), error.cure),
         }
-        if let crate::Sink::Sqlite(sqlite) = &sink {
+        if let Sink::Sqlite(sqlite) = &sink {
             self.retention(sqlite).await;
         }
         if let SinkChoice::Influx(settings) = choice {
@@ -94,7 +95,7 @@ impl Doctor {
 
     /// Says what the embedded database keeps, and how many points will be deleted.
     async fn retention(&mut self, sqlite: &ha_sink::Sqlite) {
-        match crate::retention::kept(sqlite).await {
+        match ha_sink::kept(sqlite).await {
             Ok(kept) if kept.is_much => self.warn(
                 format_args!("retention: {}", kept.finding),
                 "set SQLITE_RETENTION to keep them (0 keeps everything for ever)",
@@ -126,13 +127,14 @@ impl Doctor {
     /// Tries the broker: address, login, exchanges and queues. Whether it can be used.
     pub async fn broker(&mut self, url: &Url, name: &str, tls: &TlsSettings) -> bool {
         let cure = "start RabbitMQ, or correct AMQP_URL (and TLS_CA_FILE for a private CA)";
-        let broker = match crate::broker(url.clone(), format!("ha-ingestor {name} check"), tls) {
-            Ok(broker) => broker,
-            Err(error) => {
-                self.fail(format_args!("broker: {error}"), cure);
-                return false;
-            }
-        };
+        let broker =
+            match ha_settings::broker(url.clone(), format!("ha-ingestor {name} check"), tls) {
+                Ok(broker) => broker,
+                Err(error) => {
+                    self.fail(format_args!("broker: {error}"), cure);
+                    return false;
+                }
+            };
         match declare(&broker).await {
             Ok(()) => {
                 self.ok(format_args!(

@@ -1,7 +1,7 @@
 //! Retention of the embedded database: what is said of it, and the passes.
 
+use crate::{RetentionSurvey, Sink, Sqlite, SqliteError};
 use ha_event::UtcMicros;
-use ha_sink::{RetentionSurvey, Sink, Sqlite, SqliteError};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ const WARN_ONE_OF: u64 = 20;
 
 /// What is kept, and what will be deleted.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub struct Kept {
     /// In one sentence.
     pub finding: String,
     /// More is about to be deleted than becomes too old while a process runs.
@@ -27,7 +27,7 @@ pub(crate) struct Kept {
 ///
 /// # Errors
 /// The file could not be read.
-pub(crate) async fn kept(sqlite: &Sqlite) -> Result<Kept, SqliteError> {
+pub async fn kept(sqlite: &Sqlite) -> Result<Kept, SqliteError> {
     let now_ns = now_ns();
     let survey = sqlite.survey_retention(now_ns).await?;
     Ok(describe(survey.as_ref(), now_ns))

@@ -14,7 +14,7 @@ impl Doctor {
         if settings.provider == WeatherProvider::HomeAssistant {
             return self.ok("weather: the home's own, which travels with its events");
         }
-        let weather = match crate::weather_unasked(settings, tls) {
+        let weather = match settings.provider(tls) {
             Ok(Some(weather)) => weather,
             Ok(None) => return,
             Err(error) => {

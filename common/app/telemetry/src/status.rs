@@ -1,11 +1,11 @@
 //! What both binaries say of the same parts.
 
+use crate::Health;
 use base64::Engine;
 use ha_broker::{Depths, topology};
 use ha_pipeline::{LatencyRecorder, LatestEvents, QualitySummary, SINK_PAUSE_MAX, SinkState};
 use ha_resilience::Backoff;
 use ha_sink::Sink;
-use ha_telemetry::Health;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;

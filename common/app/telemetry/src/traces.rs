@@ -30,12 +30,12 @@ pub fn traces(
 /// Runs what a process is for. What its logs leave out is said, and its last spans are sent, however
 /// it ends.
 pub async fn reported<T>(traces: Option<Traces>, work: impl Future<Output = T>) -> T {
-    tokio::spawn(ha_telemetry::report_suppressed());
+    tokio::spawn(crate::report_suppressed());
     let done = work.await;
     if let Some(traces) = traces {
         // It blocks while it waits for the exporter's thread.
         let _ = tokio::task::spawn_blocking(move || traces.flush()).await;
     }
-    ha_telemetry::say_suppressed();
+    crate::say_suppressed();
     done
 }
