@@ -1,5 +1,5 @@
 //! The schema of Home Assistant's own integration. That the expectations are its points is shown
-//! where both write one session into one database (`loadtest/tests/suite/real_home`).
+//! where both write one session into one database (`loadtest/cli/tests/suite/real_home`).
 
 use super::capture::{capture, digest, envelope};
 use crate::*;

@@ -1,0 +1,39 @@
+//! Whose use of the machine is reported.
+
+/// Whose use it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The producer.
+    Producer,
+    /// A worker.
+    Worker,
+    /// RabbitMQ.
+    Broker,
+    /// InfluxDB.
+    Database,
+    /// This process: the simulated homes, and whoever looks.
+    LoadTester,
+}
+
+impl Role {
+    /// In the order in which they are shown.
+    pub const ALL: [Self; 5] = [
+        Self::Producer,
+        Self::Worker,
+        Self::Broker,
+        Self::Database,
+        Self::LoadTester,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Worker => "worker",
+            Self::Broker => "broker",
+            Self::Database => "database",
+            Self::LoadTester => "loadtest",
+        }
+    }
+}

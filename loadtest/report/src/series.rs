@@ -1,0 +1,49 @@
+//! The run over time: what plots are drawn of.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// One look. Counts are from the first event on; percentiles are of the events that were stored
+/// since the look before, by the writing processes' own histograms. `None` is "nobody says".
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Sample {
+    /// Seconds since the first event.
+    pub t_s: f64,
+    /// Events fired.
+    pub fired: u64,
+    /// Events written to subscribed clients.
+    pub sent: u64,
+    /// Events stored, as the writing processes say, with the producer's own records.
+    pub stored: u64,
+    /// Frames that wait in the broker's queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_depth: Option<u64>,
+    /// Events in the producers' spools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_events: Option<u64>,
+    /// The largest of the workers' `backlog_seconds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog_seconds: Option<f64>,
+    /// Median, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// 95th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
+    /// 99th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// By role: processors in use since the look before, and resident memory of the largest
+    /// process, in megabytes.
+    pub usage: BTreeMap<&'static str, RoleSample>,
+}
+
+/// What the processes of a role use.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct RoleSample {
+    /// Processors.
+    pub cpus: f64,
+    /// Megabytes.
+    pub rss_mb: f64,
+}
