@@ -63,7 +63,7 @@ pub struct App {
 /// What all parts share.
 struct Shared {
     /// This run: milliseconds since 1970.
-    epoch: u64,
+    run_id: u64,
     metrics: Metrics,
     health: Health,
     home: Home,
@@ -89,7 +89,7 @@ impl App {
         let mut options = SourceOptions::new(config.home_assistant.url.clone(), token, tls);
         options.event_types = config.home_assistant.event_types.clone();
         options.watched_types = registry::watched_types();
-        options.read_interval = config.framing.age_max;
+        options.read_interval = config.batching.age_max;
         let (source, events) = Source::new(options).context("HOME_ASSISTANT_URL")?;
         let metrics = Metrics::new();
         Ok(Self {
@@ -145,7 +145,7 @@ impl App {
             route,
             spool,
             direct,
-            letters,
+            dead_letters,
             window_events,
             watch: route_watch,
             claim,
@@ -158,17 +158,17 @@ impl App {
             route,
             spool.clone(),
             direct,
-            letters,
+            dead_letters,
             window_events,
             metrics.clone(),
         ));
-        let epoch = run_started_ms();
+        let run_id = run_started_ms();
         let shared = Shared {
-            epoch,
+            run_id,
             metrics,
             health,
             home: Home::unknown(),
-            quality: Arc::new(Quality::new(epoch)),
+            quality: Arc::new(Quality::new(run_id)),
             alerts: watch::Sender::default(),
             latest: LatestEvents::default(),
             open_gap: OpenGap::default(),
@@ -263,7 +263,7 @@ impl Shared {
         StatusParts {
             mode: config.mode,
             instance: config.instance.clone(),
-            epoch: self.epoch,
+            run_id: self.run_id,
             connection: source.state(),
             counters: source.counters(),
             totals: Arc::clone(totals),
@@ -339,9 +339,9 @@ impl Shared {
 
         let intake = Intake {
             instance: config.instance.clone(),
-            epoch: self.epoch,
+            run_id: self.run_id,
             filtering,
-            event_bytes_max: config.framing.event_bytes_max,
+            event_bytes_max: config.batching.event_bytes_max,
             quality: self.quality,
             registry: known,
             latest: self.latest,
@@ -350,8 +350,8 @@ impl Shared {
         };
         let batcher = Batcher {
             instance: config.instance,
-            epoch: self.epoch,
-            limits: config.framing,
+            run_id: self.run_id,
+            limits: config.batching,
             inputs: Inputs {
                 intake,
                 source: events,

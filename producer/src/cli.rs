@@ -28,7 +28,7 @@ enum Command {
     },
     /// See it work with nothing installed: a simulated Home Assistant, an embedded database
     Demo(DemoArgs),
-    /// Try every connection that run would use; one line each, with the cure
+    /// Try every connection that run would use; one line each, with the remedy
     Check {
         #[command(flatten)]
         producer: Box<ProducerArgs>,

@@ -6,10 +6,10 @@ use clap::Args;
 use ha_enrich::{Depth, ExtraTag, Options};
 use ha_filter::Filter;
 use ha_settings::{
-    AdminArgs, AlertArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs,
-    FilterArgs, FramingArgs, FramingSettings, HomeAssistantArgs, HomeAssistantSettings,
-    InstanceArgs, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs,
-    WeatherSettings, number,
+    AdminArgs, AlertArgs, AttributeArgs, BatchingArgs, BatchingSettings, BrokerArgs, ExtraTagArgs,
+    FilterArgs, HomeAssistantArgs, HomeAssistantSettings, InstanceArgs, Problems, SinkArgs,
+    SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings, WriteBatchArgs,
+    WriteBatchSettings, number,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -71,9 +71,9 @@ pub struct ProducerArgs {
     )]
     fallback_direct_write: String,
     #[command(flatten)]
-    framing: FramingArgs,
+    batching: BatchingArgs,
     #[command(flatten)]
-    batch: BatchArgs,
+    batch: WriteBatchArgs,
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
@@ -133,7 +133,7 @@ impl Mode {
     }
 }
 
-/// Where frames go.
+/// Where batches go.
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// To the broker, for the workers.
@@ -155,7 +155,7 @@ pub enum Destination {
         /// The database.
         sink: SinkChoice,
         /// Batches.
-        batch: BatchSettings,
+        batch: WriteBatchSettings,
         /// What enrichment does.
         enrichment: Box<Options>,
         /// Where the weather comes from.
@@ -180,8 +180,8 @@ pub struct Config {
     pub extra_tags: Vec<ExtraTag>,
     /// Between two records of the stream's quality.
     pub quality_interval: Duration,
-    /// Frames.
-    pub framing: FramingSettings,
+    /// Batches.
+    pub batching: BatchingSettings,
     /// The spool's file.
     pub spool_path: PathBuf,
     /// Its limit.
@@ -205,7 +205,7 @@ impl ProducerArgs {
         let instance = self.instance.resolve(problems);
         let home_assistant = self.home_assistant.resolve(problems);
         let filter = self.filter.resolve(problems);
-        let framing = self.framing.resolve(problems);
+        let batching = self.batching.resolve(problems);
         let bytes = &self.spool_bytes_max;
         let spool_bytes_max = number(
             problems,
@@ -217,7 +217,7 @@ impl ProducerArgs {
         let interval = &self.data_quality_interval_s;
         let quality_interval_s = number(problems, "DATA_QUALITY_INTERVAL_S", interval, 1..=3_600);
         let destination =
-            mode.and_then(|mode| self.destination(mode, &extra_tags, &framing, problems));
+            mode.and_then(|mode| self.destination(mode, &extra_tags, &batching, problems));
         let tls = self.tls.resolve(problems);
         let admin_address = self.admin.resolve_address(problems, "127.0.0.1:8100");
         let grace = self.admin.resolve_grace(problems);
@@ -229,7 +229,7 @@ impl ProducerArgs {
             destination: destination?,
             extra_tags,
             quality_interval: Duration::from_secs(quality_interval_s),
-            framing,
+            batching,
             spool_path: self.spool_path.clone(),
             spool_bytes_max,
             alert_webhook_url: self.alerts.resolve(problems),
@@ -265,7 +265,7 @@ impl ProducerArgs {
         &self,
         mode: Mode,
         extra_tags: &[ExtraTag],
-        framing: &FramingSettings,
+        batching: &BatchingSettings,
         problems: &mut Problems,
     ) -> Option<Destination> {
         let depth = match mode {
@@ -275,7 +275,7 @@ impl ProducerArgs {
                 return Some(Destination::Broker { url: url?, direct });
             }
             Mode::Service => {
-                let workers = self.service.resolve(framing, problems);
+                let workers = self.service.resolve(batching, problems);
                 let direct = self.direct(extra_tags, problems);
                 let workers = workers?;
                 return Some(Destination::Service { workers, direct });

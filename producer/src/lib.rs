@@ -1,8 +1,8 @@
-//! The producer: holds the WebSocket to Home Assistant, filters, numbers and frames the events,
-//! and sees each frame to where it is safe.
+//! The producer: holds the WebSocket to Home Assistant, filters, numbers and batches the events,
+//! and sees each batch to where it is safe.
 //!
 //! ```text
-//! socket ─► intake (filter, number, envelope) ─► framer ─► router ─► broker, workers, or
+//! socket ─► intake (filter, number, envelope) ─► batcher ─► router ─► broker, workers, or
 //!                                                                         the pipeline
 //! ```
 

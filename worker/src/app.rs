@@ -10,8 +10,8 @@ use anyhow::Context;
 use ha_broker::{
     Broker, Depths, Publisher, PublisherOptions, Subscription, SubscriptionOptions, topology,
 };
-use ha_dead_letters::{BrokerLetters, LetterStore, SpoolLetters};
-use ha_intake::Intake;
+use ha_dead_letters::{BrokerDeadLetters, DeadLetterPlace, SpoolDeadLetters};
+use ha_http::Intake;
 use ha_pipeline::{LatencyRecorder, Pipeline, SINK_PAUSE_MAX, SinkState};
 use ha_resilience::Backoff;
 use ha_spool::Spool;
@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// The broker counts its prefetch in messages. A home's frames hold an event or a few, those of a
+/// The broker counts its prefetch in messages. A home's batches hold an event or a few, those of a
 /// spool or of a high rate up to `FRAME_EVENTS_MAX`: this is between, so that neither a database
 /// that answers late nor memory is the limit.
-const FRAME_EVENTS: usize = 100;
+const BATCH_EVENTS: usize = 100;
 
 /// How often the broker is asked how much waits: `backlog_seconds` follows it.
 const DEPTHS_INTERVAL: Duration = Duration::from_secs(2);
@@ -35,14 +35,14 @@ const DEPTHS_INTERVAL: Duration = Duration::from_secs(2);
 /// Quorum queues take no larger prefetch.
 const PREFETCH_MESSAGES_MAX: usize = 2_000;
 
-/// After a frame of a newer version: somebody is in the middle of an upgrade.
+/// After a batch of a newer version: somebody is in the middle of an upgrade.
 const NEWER_VERSION_PAUSE: Duration = Duration::from_secs(30);
 
 /// After a subscription's end, for the broker to hear of the last acknowledgements and say so. Pods
 /// and containers are given longer than this beyond the grace.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
-/// The spool of a worker holds letters; the frames in it are those of letters sent again.
+/// The spool of a worker holds dead letters; the batches in it are those of dead letters sent again.
 const SPOOL_BYTES_MAX: u64 = 1 << 30;
 
 /// The worker, ready to run.
@@ -57,7 +57,7 @@ pub struct App {
 struct Worker {
     config: Config,
     queue: Option<Queue>,
-    pipeline: Arc<Pipeline<LetterStore>>,
+    pipeline: Arc<Pipeline<DeadLetterPlace>>,
     latency: Arc<LatencyRecorder>,
     health: Health,
     rates: Rates,
@@ -65,18 +65,18 @@ struct Worker {
     in_flight: InFlight,
     backlog_seconds: watch::Receiver<f64>,
     sink: Arc<ha_sink::Sink>,
-    /// Keeps the letters where there is no broker.
+    /// Keeps the dead letters where there is no broker.
     spool: Option<Spool>,
 }
 
-/// The way of frames over the broker.
+/// The way of batches over the broker.
 struct Queue {
     broker: Arc<Broker>,
     splitter: Splitter,
 }
 
 impl App {
-    /// Opens what can fail for good: the addresses, the embedded database, the letters' file. The
+    /// Opens what can fail for good: the addresses, the embedded database, the dead letters' file. The
     /// broker and InfluxDB may come later.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl App {
             in_flight.clone(),
             backlog_known,
         ));
-        let (queue, spool, letters) = match &config.amqp_url {
+        let (queue, spool, dead_letters) = match &config.amqp_url {
             Some(url) => {
                 let name = format!("ha-ingestor worker {}", std::process::id());
                 let broker = ha_settings::broker(url.clone(), name, &config.tls)?;
@@ -116,22 +116,23 @@ impl App {
                 let publisher = Publisher::start(Arc::clone(&broker), PublisherOptions::default());
                 health.not_ready("broker", "starting");
                 health.not_ready("suspects", "starting");
-                let letters = LetterStore::Broker(BrokerLetters::new(publisher.clone()));
+                let dead_letters =
+                    DeadLetterPlace::Broker(BrokerDeadLetters::new(publisher.clone()));
                 let splitter = Splitter::new(publisher);
-                (Some(Queue { broker, splitter }), None, letters)
+                (Some(Queue { broker, splitter }), None, dead_letters)
             }
             None => {
-                let (spool, path) = config.letters_file.open(SPOOL_BYTES_MAX).await?;
+                let (spool, path) = config.dead_letters_file.open(SPOOL_BYTES_MAX).await?;
                 tracing::info!(path = %path.display(), "dead letters are kept in a file");
-                let letters = LetterStore::Spool(SpoolLetters::new(spool.clone()));
-                (None, Some(spool), letters)
+                let dead_letters = DeadLetterPlace::Spool(SpoolDeadLetters::new(spool.clone()));
+                (None, Some(spool), dead_letters)
             }
         };
         let latency = Arc::new(LatencyRecorder::new().context("latency histogram")?);
         let weather = config.weather.open(&config.tls)?;
         let pipeline = Pipeline::new(
             Arc::clone(&sink),
-            Arc::new(letters),
+            Arc::new(dead_letters),
             Arc::new(config.enrichment.clone()),
             config.batch.pipeline(),
             Arc::clone(&latency),
@@ -221,7 +222,7 @@ impl Worker {
     async fn consume_until(&self, shutdown: &CancellationToken) {
         let Some(queue) = &self.queue else { return };
         let prefetch =
-            (self.config.batch.prefetch_events_max / FRAME_EVENTS).clamp(2, PREFETCH_MESSAGES_MAX);
+            (self.config.batch.prefetch_events_max / BATCH_EVENTS).clamp(2, PREFETCH_MESSAGES_MAX);
         let events = SubscriptionOptions {
             queue: topology::EVENTS_QUEUE,
             prefetch_messages: u16::try_from(prefetch).unwrap_or(u16::MAX),
@@ -340,7 +341,7 @@ impl Worker {
                 tracing::warn!(
                     queue = options.queue,
                     reason,
-                    "the broker did not confirm the last acknowledgements; frames that are stored \
+                    "the broker did not confirm the last acknowledgements; batches that are stored \
                      may be delivered once more, and become the same points"
                 );
             }
@@ -381,9 +382,9 @@ impl Worker {
 
     fn pause_for_newer_version(&self, part: &'static str, found: u16) {
         let reason = format!(
-            "the queue holds frames of version {found}, and this worker reads up to {}: upgrade \
+            "the queue holds batches of version {found}, and this worker reads up to {}: upgrade \
              the workers before the producers",
-            ha_frame::VERSION
+            ha_batch::VERSION
         );
         tracing::error!(reason, "paused");
         self.health.not_ready(part, reason);

@@ -36,11 +36,11 @@ enum Command {
     /// What is missing in the database, and why; exit code 1 if something is missing without a
     /// reason
     Audit(Box<AuditArgs>),
-    /// Try every connection that run would use; one line each, with the cure
+    /// Try every connection that run would use; one line each, with the remedy
     Check {
         #[command(flatten)]
         worker: Box<WorkerArgs>,
-        /// RabbitMQ's management API, to see that the letters' queue has no delivery limit (needed
+        /// RabbitMQ's management API, to see that the dead letters' queue has no delivery limit (needed
         /// on RabbitMQ 4 only); with user and password of AMQP_URL
         #[arg(
             long,

@@ -1,12 +1,12 @@
 //! The worker's settings.
 
-use crate::run::intake::LettersFile;
+use crate::run::intake::DeadLettersFile;
 use clap::Args;
 use ha_enrich::{Depth, Options};
 use ha_settings::{
-    AdminArgs, AttributeArgs, BatchArgs, BatchSettings, BrokerArgs, ExtraTagArgs, InstanceArgs,
-    IntakeArgs, IntakeSettings, Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs,
-    WeatherSettings, seconds,
+    AdminArgs, AttributeArgs, BrokerArgs, ExtraTagArgs, InstanceArgs, IntakeArgs, IntakeSettings,
+    Problems, SinkArgs, SinkChoice, TlsArgs, TlsSettings, WeatherArgs, WeatherSettings,
+    WriteBatchArgs, WriteBatchSettings, seconds,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub struct WorkerArgs {
     #[command(flatten)]
     sink: SinkArgs,
     #[command(flatten)]
-    batch: BatchArgs,
+    batch: WriteBatchArgs,
     /// How long deliveries are held while the database is away, such as 10m: less than RabbitMQ's
     /// consumer_timeout (30 minutes by default)
     #[arg(
@@ -68,11 +68,11 @@ pub struct Config {
     /// The home of events over HTTP that do not say theirs.
     pub instance: String,
     /// Where dead letters are kept when there is no broker.
-    pub letters_file: LettersFile,
+    pub dead_letters_file: DeadLettersFile,
     /// The database.
     pub sink: SinkChoice,
     /// Batches and prefetch.
-    pub batch: BatchSettings,
+    pub batch: WriteBatchSettings,
     /// How long deliveries are held while the database is away.
     pub sink_hold: Duration,
     /// What enrichment does.
@@ -92,7 +92,7 @@ impl WorkerArgs {
     pub fn resolve(&self, problems: &mut Problems) -> Option<Config> {
         // Read TLS first: it needs the crypto provider, like everything behind it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let intake = self.intake.resolve(problems, ha_intake::BODY_BYTES_MAX);
+        let intake = self.intake.resolve(problems, ha_http::BODY_BYTES_MAX);
         let instance = if self.intake.is_set() {
             self.instance.resolve(problems)
         } else {
@@ -117,7 +117,7 @@ impl WorkerArgs {
             },
             intake,
             instance,
-            letters_file: LettersFile {
+            dead_letters_file: DeadLettersFile {
                 path: self.spool_path.clone().unwrap_or("./spool.db".into()),
                 is_default: self.spool_path.is_none(),
             },

@@ -1,4 +1,4 @@
-//! The worker: takes frames off the queue with backpressure, stores every event of them, and only
+//! The worker: takes batches off the queue with backpressure, stores every event of them, and only
 //! then acknowledges.
 //!
 //! ```text

@@ -63,7 +63,7 @@ impl SinkPlan {
     }
 }
 
-/// Where frames go.
+/// Where batches go.
 #[derive(Debug, Clone)]
 pub enum BrokerPlan {
     /// The mode needs none.
@@ -109,7 +109,7 @@ pub struct Plan {
     pub entities: usize,
     /// Where points go.
     pub sink: SinkPlan,
-    /// Where frames go.
+    /// Where batches go.
     pub broker: BrokerPlan,
     /// Certificates for services that are there.
     pub tls: TlsSettings,

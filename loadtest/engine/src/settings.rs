@@ -80,7 +80,7 @@ pub struct RunArgs {
     /// must exit with 0 within the grace and are started again; may be repeated
     #[arg(long, value_name = "SECOND")]
     restart_at: Vec<String>,
-    /// After a third of the run the workers are restarted one after the other by SIGTERM; no frame
+    /// After a third of the run the workers are restarted one after the other by SIGTERM; no batch
     /// that was settled may come again. With it --rate is 2000 and --workers 3 unless given
     #[arg(long)]
     rolling_restart: bool,

@@ -187,7 +187,7 @@ fn drained(text: &mut String, backlog: &Value) {
         let number = |name: &str| estimate[name].as_f64().unwrap_or_default();
         let _ = writeln!(
             text,
-            "{:<16} at {:.1} s: {} frames waited, said {:.1} s, took {:.1} s",
+            "{:<16} at {:.1} s: {} batches waited, said {:.1} s, took {:.1} s",
             "  backlog",
             number("at_s"),
             number("queue_depth"),

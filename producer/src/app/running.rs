@@ -58,7 +58,7 @@ impl Running {
 
 /// Waits for the batcher; after `shutdown` no longer than the grace.
 async fn within_grace(
-    framing: impl Future<Output = anyhow::Result<()>>,
+    batching: impl Future<Output = anyhow::Result<()>>,
     shutdown: &CancellationToken,
     grace: Duration,
 ) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ async fn within_grace(
         tokio::time::sleep(grace).await;
     };
     tokio::select! {
-        finished = framing => {
+        finished = batching => {
             finished?;
             tracing::info!("stopped; everything received is delivered, or in the spool");
         }

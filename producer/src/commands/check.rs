@@ -3,7 +3,7 @@
 use crate::config::ServiceSettings;
 use crate::{Config, Destination};
 use ha_check::{Doctor, http_clock_ahead_s};
-use ha_intake::{ClientOptions, IntakeClient, IntakeError};
+use ha_http::{ClientOptions, IntakeClient, IntakeError};
 use ha_protocol::AccessToken;
 use ha_source::{ConnectionState, Ended, Source, SourceEvent, SourceEvents, SourceOptions};
 use std::process::ExitCode;
@@ -78,8 +78,8 @@ async fn service(doctor: &mut Doctor, workers: &ServiceSettings, config: &Config
     let answers = match IntakeClient::new(options).probe().await {
         Ok(answers) => answers,
         Err(error) => {
-            let cure = "correct ENRICHMENT_SERVICE_URL";
-            return doctor.fail(format_args!("workers: {error}"), cure);
+            let remedy = "correct ENRICHMENT_SERVICE_URL";
+            return doctor.fail(format_args!("workers: {error}"), remedy);
         }
     };
     for (worker, answer) in answers {
@@ -129,22 +129,22 @@ async fn home_assistant(doctor: &mut Doctor, config: &Config) {
             true
         }
         Ok(Ok(ConnectionState::AuthInvalid { message })) => {
-            let cure = "make a long-lived access token in Home Assistant (your profile, Security) \
+            let remedy = "make a long-lived access token in Home Assistant (your profile, Security) \
                         and set HOME_ASSISTANT_TOKEN";
             doctor.fail(
                 format_args!("{what}: the token is refused: {message}"),
-                cure,
+                remedy,
             );
             false
         }
         Ok(Ok(ConnectionState::Disconnected { reason, .. })) => {
-            let cure = match &reason {
+            let remedy = match &reason {
                 Ended::Refused(_) => {
                     "the token's user must be an administrator to subscribe to events"
                 }
                 _ => address,
             };
-            doctor.fail(format_args!("{what}: {reason}"), cure);
+            doctor.fail(format_args!("{what}: {reason}"), remedy);
             false
         }
         _ => {

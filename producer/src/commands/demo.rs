@@ -7,8 +7,8 @@ use clap::Args;
 use ha_enrich::Options;
 use ha_filter::{Filter, FilterRules};
 use ha_settings::{
-    BatchSettings, FramingSettings, HomeAssistantSettings, Problems, Secret, SinkChoice,
-    SqliteSettings, TlsArgs, WeatherSettings, number,
+    BatchingSettings, HomeAssistantSettings, Problems, Secret, SinkChoice, SqliteSettings, TlsArgs,
+    WeatherSettings, WriteBatchSettings, number,
 };
 use ha_simulator::{Simulator, SimulatorOptions};
 use rusqlite::{Connection, OpenFlags};
@@ -199,7 +199,7 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
                 path: demo.database.clone(),
                 retention: None,
             }),
-            batch: BatchSettings {
+            batch: WriteBatchSettings {
                 points_max: 5_000,
                 age_max: Duration::from_millis(10),
                 prefetch_events_max: 20_000,
@@ -210,11 +210,11 @@ fn config(demo: &Demo, house: &Simulator, spool_path: PathBuf) -> anyhow::Result
         },
         extra_tags: Vec::new(),
         quality_interval: Duration::from_secs(60),
-        framing: FramingSettings {
+        batching: BatchingSettings {
             events_max: 250,
             bytes_max: 1 << 20,
             age_max: Duration::from_millis(16),
-            pack_bytes_min: None,
+            compress_bytes_min: None,
             event_bytes_max: 256 << 10,
         },
         spool_path,

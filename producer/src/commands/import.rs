@@ -2,7 +2,7 @@
 //! broker or the same workers.
 //!
 //! The file is read by a thread of its own, which waits when the way is behind: memory holds a few
-//! dozen frames whatever the file's size. Nothing is kept beside the file: what cannot be imported
+//! dozen batches whatever the file's size. Nothing is kept beside the file: what cannot be imported
 //! is reported by its line, and the whole can be repeated, because the same event written twice is
 //! one point.
 
@@ -14,15 +14,15 @@ mod way;
 use crate::config::{Mode, ServiceArgs};
 use anyhow::{Context, bail};
 use clap::Args;
-use destination::{Destination, FRAMES_UNDER_WAY_MAX};
+use destination::{BATCHES_UNDER_WAY_MAX, Destination};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ha_enrich::Depth;
 use ha_filter::Filter;
 use ha_settings::{
-    AttributeArgs, BatchArgs, BrokerArgs, FilterArgs, FramingArgs, FramingSettings, InstanceArgs,
-    LogArgs, LogFormat, Problems, SinkArgs, TlsArgs, TlsSettings,
+    AttributeArgs, BatchingArgs, BatchingSettings, BrokerArgs, FilterArgs, InstanceArgs, LogArgs,
+    LogFormat, Problems, SinkArgs, TlsArgs, TlsSettings, WriteBatchArgs,
 };
-use lines::{LineFrame, Reader};
+use lines::{LineBatch, Reader};
 use progress::{BadLines, Progress};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,8 +32,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use way::Way;
 
-/// Frames read and not yet on their way.
-const FRAMES_READ_MAX: usize = 8;
+/// Batches read and not yet on their way.
+const BATCHES_READ_MAX: usize = 8;
 
 /// Without a single delivery for so long, the import gives up.
 const STALLED_MAX: Duration = Duration::from_secs(60);
@@ -67,9 +67,9 @@ pub struct ImportArgs {
     #[command(flatten)]
     sink: SinkArgs,
     #[command(flatten)]
-    framing: FramingArgs,
+    batching: BatchingArgs,
     #[command(flatten)]
-    batch: BatchArgs,
+    batch: WriteBatchArgs,
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
@@ -84,7 +84,7 @@ struct Import {
     jsonl: PathBuf,
     instance: String,
     filter: Filter,
-    framing: FramingSettings,
+    batching: BatchingSettings,
     destination: Destination,
     tls: TlsSettings,
 }
@@ -100,14 +100,14 @@ impl ImportArgs {
         }
         let instance = self.instance.resolve(problems);
         let filter = self.filter.resolve(problems);
-        let framing = self.framing.resolve(problems);
-        let destination = mode.and_then(|mode| self.destination(mode, &framing, problems));
+        let batching = self.batching.resolve(problems);
+        let destination = mode.and_then(|mode| self.destination(mode, &batching, problems));
         let tls = self.tls.resolve(problems);
         Some(Import {
             jsonl: self.jsonl.clone(),
             instance,
             filter: filter?,
-            framing,
+            batching,
             destination: destination?,
             tls: tls?,
         })
@@ -116,13 +116,13 @@ impl ImportArgs {
     fn destination(
         &self,
         mode: Mode,
-        framing: &FramingSettings,
+        batching: &BatchingSettings,
         problems: &mut Problems,
     ) -> Option<Destination> {
         let depth = match mode {
             Mode::Queue => return self.broker.resolve(problems).map(Destination::Broker),
             Mode::Service => {
-                let workers = self.service.resolve(framing, problems);
+                let workers = self.service.resolve(batching, problems);
                 return workers.map(Destination::Service);
             }
             Mode::Disabled => Depth::Plain,
@@ -172,7 +172,7 @@ async fn import_all(import: Import) -> anyhow::Result<u64> {
             &import.destination,
             &import.instance,
             &import.tls,
-            import.framing.pack_bytes_min,
+            import.batching.compress_bytes_min,
         )
         .await?,
     );
@@ -181,12 +181,12 @@ async fn import_all(import: Import) -> anyhow::Result<u64> {
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     let progress = Arc::new(Progress::new(bytes));
     let bad = Arc::new(BadLines::new(Arc::clone(&progress)));
-    let (frames, read) = mpsc::channel(FRAMES_READ_MAX);
+    let (batches, read) = mpsc::channel(BATCHES_READ_MAX);
     let reader = Reader {
         instance: import.instance,
         filter: import.filter,
-        limits: import.framing,
-        frames,
+        limits: import.batching,
+        batches,
         progress: Arc::clone(&progress),
         bad: Arc::clone(&bad),
     };
@@ -207,9 +207,9 @@ async fn import_all(import: Import) -> anyhow::Result<u64> {
     Ok(bad.count())
 }
 
-/// Sees every frame to its end, several at a time.
+/// Sees every batch to its end, several at a time.
 async fn deliver_all(
-    mut read: mpsc::Receiver<LineFrame>,
+    mut read: mpsc::Receiver<LineBatch>,
     way: &Arc<Way>,
     progress: &Progress,
     bad: &BadLines,
@@ -221,13 +221,13 @@ async fn deliver_all(
     let (mut ended, mut interrupted) = (false, None);
     while !(ended && under_way.is_empty()) {
         tokio::select! {
-            frame = read.recv(), if !ended && under_way.len() < FRAMES_UNDER_WAY_MAX => match frame {
-                Some(frame) => {
+            batch = read.recv(), if !ended && under_way.len() < BATCHES_UNDER_WAY_MAX => match batch {
+                Some(batch) => {
                     if under_way.is_empty() {
                         last_delivery = Instant::now();
                     }
                     let way = Arc::clone(way);
-                    under_way.push(async move { way.deliver(frame).await });
+                    under_way.push(async move { way.deliver(batch).await });
                 }
                 None => ended = true,
             },
@@ -247,7 +247,7 @@ async fn deliver_all(
                     bail!("nothing was delivered for {} s: {}", STALLED_MAX.as_secs(), way.reason());
                 }
             }
-            // The reader sees that nobody takes frames any more.
+            // The reader sees that nobody takes batches any more.
             () = stop.cancelled(), if interrupted.is_none() => {
                 interrupted = Some(Instant::now());
                 read.close();

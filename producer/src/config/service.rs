@@ -1,8 +1,8 @@
 //! Mode service: the workers' addresses and the shared secret.
 
 use clap::Args;
-use ha_intake::{BODY_BYTES_MAX, BearerToken, FRAME_OVERHEAD_BYTES_MAX};
-use ha_settings::{FramingSettings, IntakeTokenArgs, Problems};
+use ha_http::{BATCH_OVERHEAD_BYTES_MAX, BODY_BYTES_MAX, BearerToken};
+use ha_settings::{BatchingSettings, IntakeTokenArgs, Problems};
 use url::Url;
 
 /// How to reach the workers, as given.
@@ -28,21 +28,21 @@ pub struct ServiceSettings {
 }
 
 impl ServiceArgs {
-    /// Checks the settings; `None` after a problem. Frames must fit in what an intake takes: one
+    /// Checks the settings; `None` after a problem. Batches must fit in what an intake takes: one
     /// closes when it has reached its limit, so it may hold one event more than that.
     pub fn resolve(
         &self,
-        framing: &FramingSettings,
+        batching: &BatchingSettings,
         problems: &mut Problems,
     ) -> Option<ServiceSettings> {
         let token = self.token.resolve(problems);
         let token = token.and_then(|token| BearerToken::new(token.reveal()));
-        let room = BODY_BYTES_MAX - FRAME_OVERHEAD_BYTES_MAX;
-        let (frame, event) = (framing.bytes_max, framing.event_bytes_max);
-        if frame.saturating_add(event) > room {
+        let room = BODY_BYTES_MAX - BATCH_OVERHEAD_BYTES_MAX;
+        let (batch, event) = (batching.bytes_max, batching.event_bytes_max);
+        if batch.saturating_add(event) > room {
             problems.other(format!(
-                "FRAME_BYTES_MAX ({frame}) and EVENT_BYTES_MAX ({event}) are together more than \
-                 {room} bytes, which is what a worker's intake takes in one frame; lower them"
+                "FRAME_BYTES_MAX ({batch}) and EVENT_BYTES_MAX ({event}) are together more than \
+                 {room} bytes, which is what a worker's intake takes in one batch; lower them"
             ));
         }
         let Some(text) = &self.enrichment_service_url else {
@@ -52,7 +52,7 @@ impl ServiceArgs {
             );
             return None;
         };
-        match ha_intake::parse_urls(text) {
+        match ha_http::parse_urls(text) {
             Ok(urls) => Some(ServiceSettings { urls, token }),
             Err(valid) => {
                 problems.bad_secret("ENRICHMENT_SERVICE_URL", valid);

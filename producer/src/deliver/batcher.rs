@@ -13,9 +13,9 @@ use crate::receive::inputs::{Input, Inputs};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ha_pipeline::{Letter, now_ns};
+use ha_pipeline::{DeadLetter, now_ns};
 use ha_resilience::{Batching, Filling, Leave};
-use ha_settings::FramingSettings;
+use ha_settings::BatchingSettings;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -41,9 +41,9 @@ pub struct Batcher {
     /// The home's name.
     pub instance: String,
     /// This run: milliseconds since 1970.
-    pub epoch: u64,
+    pub run_id: u64,
     /// Limits of a batch.
-    pub limits: FramingSettings,
+    pub limits: BatchingSettings,
     /// What comes in.
     pub inputs: Inputs,
     /// Facts that travel in batches.
@@ -175,14 +175,14 @@ impl Batcher {
     fn take(&mut self, input: Input, run: &mut Run) {
         match input {
             Input::Event(event) => run.open.push(event),
-            Input::DeadLetter(letter) => self.dead_letter(*letter, run),
+            Input::DeadLetter(dead_letter) => self.dead_letter(*dead_letter, run),
             Input::Connected => self.continuity.connected(run.open.oldest_ns()),
             Input::Disconnected => self.continuity.disconnected(run.open.oldest_ns()),
             Input::GapFilled(number) => self.continuity.gap_filled(number),
         }
     }
 
-    fn dead_letter(&self, letter: Letter, run: &mut Run) {
+    fn dead_letter(&self, dead_letter: DeadLetter, run: &mut Run) {
         let router = Arc::clone(&self.router);
         let safe = Safe {
             live: 1,
@@ -190,7 +190,7 @@ impl Batcher {
             span_ns: None,
         };
         let storing = async move {
-            router.dead_letters(vec![letter]).await;
+            router.dead_letters(vec![dead_letter]).await;
             safe
         };
         run.under_way.push(storing.boxed());
@@ -199,7 +199,7 @@ impl Batcher {
     fn send(&mut self, run: &mut Run, now: Instant) -> anyhow::Result<()> {
         run.previous_left = Some(now);
         let open = std::mem::take(&mut run.open);
-        let (batch, safe, span) = open.encode(&self.instance, self.epoch, self.home.facts())?;
+        let (batch, safe, span) = open.encode(&self.instance, self.run_id, self.home.facts())?;
         if let Some((oldest_ns, _)) = safe.span_ns {
             self.continuity.under_way(oldest_ns);
         }

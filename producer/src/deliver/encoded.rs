@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-/// A frame ready for the route.
+/// A batch ready for the route.
 #[derive(Debug, Clone)]
-pub struct EncodedFrame {
+pub struct EncodedBatch {
     /// The bytes.
     pub payload: Bytes,
     /// Envelopes in it.

@@ -1,11 +1,11 @@
 //! The batch that is filling.
 
-use crate::deliver::encoded::EncodedFrame;
+use crate::deliver::encoded::EncodedBatch;
 use crate::receive::intake::Numbered;
 use crate::receive::registry::EntityRow;
-use ha_frame::{EntityFacts, Frame, HomeFacts};
+use ha_batch::{Batch, EntityFacts, HomeFacts};
 use ha_pipeline::now_ns;
-use ha_settings::FramingSettings;
+use ha_settings::BatchingSettings;
 use tokio::time::Instant;
 
 /// Events that leave together.
@@ -66,7 +66,7 @@ impl OpenBatch {
     }
 
     /// Whether it holds as much as it may.
-    pub fn is_full(&self, limits: &FramingSettings) -> bool {
+    pub fn is_full(&self, limits: &BatchingSettings) -> bool {
         self.events.len() >= limits.events_max || self.bytes >= limits.bytes_max
     }
 
@@ -77,23 +77,23 @@ impl OpenBatch {
     pub fn encode(
         self,
         instance: &str,
-        epoch: u64,
+        run_id: u64,
         home: Option<HomeFacts<'_>>,
-    ) -> anyhow::Result<(EncodedFrame, Safe, ha_trace::Span)> {
+    ) -> anyhow::Result<(EncodedBatch, Safe, ha_trace::Span)> {
         let envelopes: Vec<_> = self
             .events
             .iter()
-            .map(|event| event.envelope(instance, epoch))
+            .map(|event| event.envelope(instance, run_id))
             .collect();
         let count = envelopes.len() as u32;
         let received_at_ns = envelopes.first().map_or(0, |first| first.received_at_ns);
-        let span = ha_trace::frame(received_at_ns, count);
-        let mut frame = Frame::new(envelopes);
-        frame.home = home;
-        frame.entities = entities(&self.events);
+        let span = ha_trace::batch(received_at_ns, count);
+        let mut batch = Batch::new(envelopes);
+        batch.home = home;
+        batch.entities = entities(&self.events);
         let mut payload = Vec::with_capacity(self.bytes + 160 * self.events.len() + 256);
-        ha_frame::encode(&frame, &mut payload)?;
-        let frame = EncodedFrame {
+        ha_batch::encode(&batch, &mut payload)?;
+        let batch = EncodedBatch {
             payload: payload.into(),
             envelopes: count,
             events: count - self.records,
@@ -106,7 +106,7 @@ impl OpenBatch {
             received_at_ns: self.received_at_ns,
             span_ns: self.span_ns,
         };
-        Ok((frame, safe, span))
+        Ok((batch, safe, span))
     }
 }
 

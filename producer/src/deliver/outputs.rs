@@ -7,9 +7,9 @@ use crate::observe::status::RouteWatch;
 use crate::{Config, Destination};
 use anyhow::Context;
 use ha_broker::{Claim, Publisher, PublisherOptions};
-use ha_dead_letters::{BrokerLetters, LetterStore, SpoolLetters};
+use ha_dead_letters::{BrokerDeadLetters, DeadLetterPlace, SpoolDeadLetters};
 use ha_enrich::Options;
-use ha_intake::{ClientOptions, IntakeClient};
+use ha_http::{ClientOptions, IntakeClient};
 use ha_pipeline::{LatencyRecorder, Pipeline};
 use ha_settings::SinkChoice;
 use ha_sink::Sink;
@@ -19,18 +19,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Events without a confirm from the broker, or an answer of the workers, at one time: ten full
-/// frames.
+/// batches.
 const PUBLISH_WINDOW_EVENTS: usize = 2_500;
 
 /// How often the broker is asked how much waits, for those who look at the page.
 const DEPTHS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Everything between the framer and where events are safe.
+/// Everything between the batcher and where events are safe.
 pub struct WayOut {
     pub route: Route,
     pub spool: Spool,
     pub direct: Option<(Arc<Sink>, Options)>,
-    pub letters: LetterStore,
+    pub dead_letters: DeadLetterPlace,
     pub window_events: usize,
     pub watch: RouteWatch,
     pub sink: Option<Arc<Sink>>,
@@ -57,13 +57,13 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             ));
             let claim = Claim::start(Arc::clone(&broker), standby::queue_of(&config.instance));
             let options = PublisherOptions {
-                pack_bytes_min: config.framing.pack_bytes_min,
+                compress_bytes_min: config.batching.compress_bytes_min,
                 ..PublisherOptions::default()
             };
             let publisher = Publisher::start(broker, options);
             Ok(WayOut {
                 watch: RouteWatch::Broker(publisher.state(), depths_seen),
-                letters: LetterStore::Broker(BrokerLetters::new(publisher.clone())),
+                dead_letters: DeadLetterPlace::Broker(BrokerDeadLetters::new(publisher.clone())),
                 spool,
                 direct,
                 route: Route::Broker {
@@ -80,14 +80,14 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             let (urls, token) = (workers.urls.clone(), workers.token.clone());
             let tls = Arc::clone(&config.tls.client);
             let client = IntakeClient::new(ClientOptions {
-                pack_bytes_min: config.framing.pack_bytes_min,
+                compress_bytes_min: config.batching.compress_bytes_min,
                 ..ClientOptions::new(urls, token, tls)
             });
             Ok(WayOut {
                 direct: direct_sink(config, direct.as_ref()).await?,
                 watch: RouteWatch::Workers(watch_workers(client.clone())),
                 route: Route::Service(client),
-                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
+                dead_letters: DeadLetterPlace::Spool(SpoolDeadLetters::new(spool.clone())),
                 spool,
                 window_events: PUBLISH_WINDOW_EVENTS,
                 sink: None,
@@ -106,7 +106,7 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             let weather = weather.open(&config.tls)?;
             let pipeline = Pipeline::new(
                 Arc::clone(&sink),
-                Arc::new(LetterStore::Spool(SpoolLetters::new(spool.clone()))),
+                Arc::new(DeadLetterPlace::Spool(SpoolDeadLetters::new(spool.clone()))),
                 Arc::new(enrichment.as_ref().clone()),
                 batch.pipeline(),
                 Arc::clone(&latency),
@@ -122,7 +122,7 @@ pub async fn open(config: &Config) -> anyhow::Result<WayOut> {
             Ok(WayOut {
                 direct: None,
                 route: Route::Pipeline(handle),
-                letters: LetterStore::Spool(SpoolLetters::new(spool.clone())),
+                dead_letters: DeadLetterPlace::Spool(SpoolDeadLetters::new(spool.clone())),
                 spool,
                 window_events: batch.prefetch_events_max,
                 watch,

@@ -1,17 +1,17 @@
 //! The route: the broker in `queue`; the workers' intakes in `service`; the pipeline and its sink in
 //! `inline` and `disabled`.
 
-use crate::deliver::encoded::EncodedFrame;
+use crate::deliver::encoded::EncodedBatch;
 use ha_broker::{ClaimState, Header, NotDelivered, Outgoing, Publisher, topology};
-use ha_dead_letters::LetterStore;
-use ha_intake::{IntakeClient, IntakeError};
-use ha_pipeline::{Outcome, Pipeline, SinkState, Ticket, Work};
+use ha_dead_letters::DeadLetterPlace;
+use ha_http::{IntakeClient, IntakeError};
+use ha_pipeline::{AckHandle, Outcome, Pipeline, SinkState, Work};
 use ha_resilience::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Why the route does not have a frame.
+/// Why the route does not have a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// The broker's reason.
@@ -52,9 +52,9 @@ impl RouteError {
         }
     }
 
-    /// Whether the same route may take other frames all the same.
+    /// Whether the same route may take other batches all the same.
     #[must_use]
-    pub fn is_about_the_frame(&self) -> bool {
+    pub fn is_about_the_batch(&self) -> bool {
         matches!(
             self,
             Self::Broker(NotDelivered::Nack | NotDelivered::Returned)
@@ -63,7 +63,7 @@ impl RouteError {
     }
 }
 
-/// Where frames go.
+/// Where batches go.
 #[derive(Debug)]
 pub enum Route {
     /// To the workers.
@@ -81,7 +81,7 @@ pub enum Route {
     Pipeline(PipelineHandle),
 }
 
-/// A frame in the pipeline, whose sender waits.
+/// A batch in the pipeline, whose sender waits.
 #[derive(Debug)]
 struct Offered {
     settled: oneshot::Sender<()>,
@@ -89,7 +89,7 @@ struct Offered {
     trace: ha_trace::Context,
 }
 
-impl Ticket for Offered {
+impl AckHandle for Offered {
     fn is_first_pass(&self) -> bool {
         self.is_first_offer
     }
@@ -109,18 +109,18 @@ pub struct PipelineHandle {
 impl PipelineHandle {
     /// Starts the pipeline. It ends when the handle is dropped and everything is settled.
     #[must_use]
-    pub fn start(pipeline: Arc<Pipeline<LetterStore>>, frames_max: usize) -> Self {
-        let (work, input) = mpsc::channel(frames_max);
-        let (output, mut outcomes) = mpsc::channel::<Outcome<Offered>>(frames_max);
+    pub fn start(pipeline: Arc<Pipeline<DeadLetterPlace>>, batches_max: usize) -> Self {
+        let (work, input) = mpsc::channel(batches_max);
+        let (output, mut outcomes) = mpsc::channel::<Outcome<Offered>>(batches_max);
         let sink = pipeline.sink_state();
         tokio::spawn(async move { pipeline.run(input, output).await });
         tokio::spawn(async move {
             while let Some(outcome) = outcomes.recv().await {
                 match outcome {
-                    // The framer may have given up at the end of the grace.
+                    // The batcher may have given up at the end of the grace.
                     Outcome::Settled(offered) => drop(offered.settled.send(())),
                     Outcome::NewerVersion(_, found) => {
-                        tracing::error!(found, "a frame of a newer version in this process");
+                        tracing::error!(found, "a batch of a newer version in this process");
                     }
                 }
             }
@@ -128,23 +128,23 @@ impl PipelineHandle {
         Self { work, sink }
     }
 
-    /// Offers one frame. While the database is away nothing new goes in: what is inside already
+    /// Offers one batch. While the database is away nothing new goes in: what is inside already
     /// is being tried again, and is what finds out when the database is back.
-    async fn store(&self, frame: &EncodedFrame) -> Result<(), RouteError> {
+    async fn store(&self, batch: &EncodedBatch) -> Result<(), RouteError> {
         let mut sink = self.sink.clone();
         if let Some(away) = away(&sink.borrow_and_update()) {
             return Err(away);
         }
         let (sender, settled) = oneshot::channel();
-        let ticket = Offered {
+        let ack_handle = Offered {
             settled: sender,
-            is_first_offer: frame.is_first_offer,
-            trace: frame.trace.clone(),
+            is_first_offer: batch.is_first_offer,
+            trace: batch.trace.clone(),
         };
         let work = Work {
-            payload: frame.payload.clone(),
+            payload: batch.payload.clone(),
             replay: None,
-            ticket,
+            ack_handle,
         };
         let stored = async {
             self.work
@@ -182,12 +182,12 @@ fn away(state: &SinkState) -> Option<RouteError> {
 }
 
 impl Route {
-    /// Offers a frame once. Delivered means confirmed by the broker, or stored by the sink, by a
+    /// Offers a batch once. Delivered means confirmed by the broker, or stored by the sink, by a
     /// worker's word or our own.
     ///
     /// # Errors
     /// [`RouteError`]
-    pub async fn offer(&self, frame: &EncodedFrame) -> Result<(), RouteError> {
+    pub async fn offer(&self, batch: &EncodedBatch) -> Result<(), RouteError> {
         match self {
             Self::Broker {
                 publisher,
@@ -202,27 +202,27 @@ impl Route {
                 }
                 let mut headers = vec![
                     (
-                        ha_frame::HEADER_VERSION.into(),
-                        Header::Number(ha_frame::VERSION.into()),
+                        ha_batch::HEADER_VERSION.into(),
+                        Header::Number(ha_batch::VERSION.into()),
                     ),
                     (
-                        ha_frame::HEADER_COUNT.into(),
-                        Header::Number(frame.envelopes.into()),
+                        ha_batch::HEADER_COUNT.into(),
+                        Header::Number(batch.envelopes.into()),
                     ),
                 ];
-                if !frame.is_first_offer {
-                    headers.push((ha_frame::HEADER_AGAIN.into(), Header::Number(1)));
+                if !batch.is_first_offer {
+                    headers.push((ha_batch::HEADER_AGAIN.into(), Header::Number(1)));
                 }
                 let exchange = topology::EVENTS_EXCHANGE;
-                let mut span = ha_trace::send(&frame.trace, exchange, frame.envelopes);
+                let mut span = ha_trace::send(&batch.trace, exchange, batch.envelopes);
                 if let Some(header) = span.traceparent() {
                     headers.push((ha_trace::HEADER.into(), Header::Text(header)));
                 }
                 let message = Outgoing {
                     exchange,
                     routing_key: routing_key.clone(),
-                    payload: frame.payload.clone(),
-                    content_type: ha_frame::CONTENT_TYPE,
+                    payload: batch.payload.clone(),
+                    content_type: ha_batch::CONTENT_TYPE,
                     headers,
                 };
                 let published = publisher.publish(message).await;
@@ -232,15 +232,15 @@ impl Route {
                 Ok(published?)
             }
             Self::Service(client) => {
-                let mut span = ha_trace::post(&frame.trace, ha_intake::PATH, frame.envelopes);
-                let delivering = client.deliver(frame.payload.clone(), frame.is_first_offer);
+                let mut span = ha_trace::post(&batch.trace, ha_http::PATH, batch.envelopes);
+                let delivering = client.deliver(batch.payload.clone(), batch.is_first_offer);
                 let delivered = ha_trace::within(&span.context(), delivering).await;
                 if let Err(error) = &delivered {
                     span.fail(error);
                 }
                 Ok(delivered?)
             }
-            Self::Pipeline(handle) => handle.store(frame).await,
+            Self::Pipeline(handle) => handle.store(batch).await,
         }
     }
 }

@@ -1,18 +1,18 @@
-//! The one place that decides where a frame goes: to the route while that takes frames and its window
-//! has room, else to the spool. A frame is safe when the route has confirmed it or the spool's fsync
+//! The one place that decides where a batch goes: to the route while that takes batches and its window
+//! has room, else to the spool. A batch is safe when the route has confirmed it or the spool's fsync
 //! has returned; until then it is held, and offered again.
 
 mod drain;
 mod window;
 
 use crate::deliver::direct::DirectWrites;
-use crate::deliver::encoded::EncodedFrame;
+use crate::deliver::encoded::EncodedBatch;
 use crate::deliver::route::{Route, RouteError};
 use crate::observe::metrics::Metrics;
-use ha_dead_letters::{LetterStore, SpoolLetters};
-use ha_pipeline::{DeadLetters, Letter};
+use ha_dead_letters::{DeadLetterPlace, SpoolDeadLetters};
+use ha_pipeline::{DeadLetter, DeadLetterStore};
 use ha_resilience::{Backoff, Breaker, BreakerOptions, Decision, State};
-use ha_spool::{Spool, SpoolError, SpoolFrame};
+use ha_spool::{Spool, SpoolBatch, SpoolError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use window::Window;
@@ -22,20 +22,20 @@ use window::Window;
 const BLOCKED_FIRST: Duration = Duration::from_millis(250);
 const BLOCKED_MAX: Duration = Duration::from_secs(5);
 
-/// Failures without a success between them, of the kind that may hit one frame alone.
+/// Failures without a success between them, of the kind that may hit one batch alone.
 const FAILURES_IN_A_ROW_MAX: u32 = 3;
 
-/// How long the broker may take to confirm letters.
-const LETTERS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the broker may take to confirm dead letters.
+const DEAD_LETTERS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sees frames to where they are safe.
+/// Sees batches to where they are safe.
 #[derive(Debug)]
 pub struct Router {
     route: Route,
     breaker: Mutex<Breaker>,
     spool: Spool,
     direct: Option<DirectWrites>,
-    letters: LetterStore,
+    dead_letters: DeadLetterPlace,
     window: Window,
     metrics: Metrics,
 }
@@ -48,7 +48,7 @@ impl Router {
         route: Route,
         spool: Spool,
         direct: Option<DirectWrites>,
-        letters: LetterStore,
+        dead_letters: DeadLetterPlace,
         window_events: usize,
         metrics: Metrics,
     ) -> Self {
@@ -62,7 +62,7 @@ impl Router {
             breaker,
             spool,
             direct,
-            letters,
+            dead_letters,
             window: Window::new(window_events),
             metrics,
         }
@@ -84,27 +84,27 @@ impl Router {
     /// safe.
     pub fn deliver(
         self: &Arc<Self>,
-        frame: EncodedFrame,
+        batch: EncodedBatch,
     ) -> impl Future<Output = ()> + Send + use<> {
         let router = Arc::clone(self);
-        let place = self.window.enter(frame.envelopes as usize);
+        let place = self.window.enter(batch.envelopes as usize);
         async move {
-            if place.is_some() || router.append(&frame).await.is_err() {
-                router.deliver_or_spool(frame).await;
+            if place.is_some() || router.append(&batch).await.is_err() {
+                router.deliver_or_spool(batch).await;
             }
             drop(place);
         }
     }
 
-    async fn deliver_or_spool(&self, mut frame: EncodedFrame) {
+    async fn deliver_or_spool(&self, mut batch: EncodedBatch) {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
-            if self.offer(&frame).await.is_ok() {
-                self.metrics.confirmed(u64::from(frame.events));
+            if self.offer(&batch).await.is_ok() {
+                self.metrics.confirmed(u64::from(batch.events));
                 return;
             }
-            frame.is_first_offer = false;
-            if self.append(&frame).await.is_ok() {
+            batch.is_first_offer = false;
+            if self.append(&batch).await.is_ok() {
                 return;
             }
             // Neither the route nor the disk takes it. It is held here, the window fills, and at
@@ -113,16 +113,21 @@ impl Router {
         }
     }
 
-    /// Stores letters; returns when they are safe: in the spool's own store where the broker does
+    /// Stores dead letters; returns when they are safe: in the spool's own store where the broker does
     /// not take them.
-    pub async fn dead_letters(&self, letters: Vec<Letter>) {
-        let reasons: Vec<_> = letters.iter().map(|letter| letter.reason).collect();
-        let delivered = self.letters.deliver(letters.clone());
-        if tokio::time::timeout(LETTERS_PATIENCE, delivered)
+    pub async fn dead_letters(&self, dead_letters: Vec<DeadLetter>) {
+        let reasons: Vec<_> = dead_letters
+            .iter()
+            .map(|dead_letter| dead_letter.reason)
+            .collect();
+        let delivered = self.dead_letters.deliver(dead_letters.clone());
+        if tokio::time::timeout(DEAD_LETTERS_PATIENCE, delivered)
             .await
             .is_err()
         {
-            SpoolLetters::new(self.spool.clone()).deliver(letters).await;
+            SpoolDeadLetters::new(self.spool.clone())
+                .deliver(dead_letters)
+                .await;
         }
         self.metrics.dead_lettered(&reasons);
     }
@@ -133,13 +138,13 @@ impl Router {
         self.breaker().state()
     }
 
-    /// Offers a frame to the route once, if the breaker lets it.
-    async fn offer(&self, frame: &EncodedFrame) -> Result<(), Option<RouteError>> {
+    /// Offers a batch to the route once, if the breaker lets it.
+    async fn offer(&self, batch: &EncodedBatch) -> Result<(), Option<RouteError>> {
         let decision = self.breaker().decide(Instant::now());
         if decision == Decision::Refuse {
             return Err(None);
         }
-        let outcome = self.route.offer(frame).await;
+        let outcome = self.route.offer(batch).await;
         let failure = outcome.as_ref().copied().map_err(RouteError::failure);
         let mut breaker = self.breaker();
         let before = breaker.state();
@@ -150,21 +155,21 @@ impl Router {
         outcome.map_err(Some)
     }
 
-    async fn append(&self, frame: &EncodedFrame) -> Result<(), SpoolError> {
+    async fn append(&self, batch: &EncodedBatch) -> Result<(), SpoolError> {
         let appended = self
             .spool
-            .append(SpoolFrame {
-                payload: frame.payload.clone(),
-                events: frame.events,
-                oldest_ns: frame.oldest_ns,
+            .append(SpoolBatch {
+                payload: batch.payload.clone(),
+                events: batch.events,
+                oldest_ns: batch.oldest_ns,
                 written_direct: false,
             })
             .await;
         match appended {
             Ok(appended) => {
-                self.metrics.spooled(u64::from(frame.events));
+                self.metrics.spooled(u64::from(batch.events));
                 if let Some(direct) = &self.direct {
-                    direct.offer(appended.id, frame);
+                    direct.offer(appended.id, batch);
                 }
                 let lost = appended.dropped.events - appended.dropped.events_written_direct;
                 if lost > 0 {
@@ -179,7 +184,7 @@ impl Router {
         }
     }
 
-    /// One line when the route goes and one when it comes back, whatever number of frames it hits.
+    /// One line when the route goes and one when it comes back, whatever number of batches it hits.
     fn say(&self, before: State, after: State, error: Option<&RouteError>) {
         match (before == State::Passing, after == State::Passing) {
             (true, false) => {

@@ -1,6 +1,6 @@
 //! How the workers of mode `service` are, by asking each of them now and then.
 
-use ha_intake::{Answers, IntakeClient, IntakeError};
+use ha_http::{Answers, IntakeClient, IntakeError};
 use ha_telemetry::Health;
 use serde_json::{Value, json};
 use std::time::Duration;

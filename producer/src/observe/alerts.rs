@@ -51,11 +51,11 @@ impl Alerting {
 
 fn say(change: &Change) {
     let rule = &RULES[change.rule];
-    let (alert, cure) = (rule.name, rule.cure);
+    let (alert, remedy) = (rule.name, rule.remedy);
     let reading = deliver::summary(change.rule, change.value);
     match change.to {
-        Some(Severity::Critical) => tracing::error!(alert, reading, cure, "alert: critical"),
-        Some(Severity::Warning) => tracing::warn!(alert, reading, cure, "alert: warning"),
+        Some(Severity::Critical) => tracing::error!(alert, reading, remedy, "alert: critical"),
+        Some(Severity::Warning) => tracing::warn!(alert, reading, remedy, "alert: warning"),
         None => tracing::info!(alert, reading, "alert: resolved"),
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// How long the first internal events wait for the connections.
 const RECORDS_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A record, not yet in a frame.
+/// A record, not yet in a batch.
 #[derive(Debug)]
 pub struct Record {
     /// The event's bytes.

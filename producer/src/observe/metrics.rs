@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Counters that `/status` shows too.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Events that entered a frame: the last sequence of this run.
+    /// Events that entered a batch: the last sequence of this run.
     pub accepted: AtomicU64,
     /// Of those, events that are safe: with the route, in the spool, or dead letters.
     pub settled: AtomicU64,
@@ -19,7 +19,7 @@ pub struct Totals {
     pub settling_us: AtomicU64,
     /// Events left out by the filters.
     pub filtered: AtomicU64,
-    /// Live events of frames that the route confirmed.
+    /// Live events of batches that the route confirmed.
     pub confirmed: AtomicU64,
     /// Events that went to the spool.
     pub spooled: AtomicU64,
@@ -112,7 +112,7 @@ impl Metrics {
         describe_gauge!(
             "ha_ingestor_spool_bytes",
             Unit::Bytes,
-            "Bytes of frames in the spool"
+            "Bytes of batches in the spool"
         );
         describe_gauge!(
             "ha_ingestor_spool_oldest_age_seconds",
@@ -172,19 +172,19 @@ impl Metrics {
         metrics
     }
 
-    /// A live frame was confirmed.
+    /// A live batch was confirmed.
     pub fn confirmed(&self, events: u64) {
         self.totals.confirmed.fetch_add(events, Ordering::Relaxed);
         self.confirmed.increment(events);
     }
 
-    /// A frame is in the spool.
+    /// A batch is in the spool.
     pub fn spooled(&self, events: u64) {
         self.totals.spooled.fetch_add(events, Ordering::Relaxed);
         self.spooled.increment(events);
     }
 
-    /// Frames of the spool were confirmed.
+    /// Batches of the spool were confirmed.
     pub fn drained(&self, events: u64) {
         self.totals.drained.fetch_add(events, Ordering::Relaxed);
         self.drained.increment(events);
@@ -226,10 +226,10 @@ impl Metrics {
         }
     }
 
-    /// The spool refused a frame. No line in the log an attempt: the counter and `/readyz` say it.
+    /// The spool refused a batch. No line in the log an attempt: the counter and `/readyz` say it.
     pub fn spool_failed(&self, error: &SpoolError) {
         self.spool_failures.increment(1);
-        tracing::debug!(%error, "the spool refused a frame");
+        tracing::debug!(%error, "the spool refused a batch");
     }
 
     /// An event was left out.

@@ -2,8 +2,8 @@
 //! say of a sample of its events. Once a minute, at the start and at the end of a run it is a record
 //! in the stream.
 
+use ha_batch::Envelope;
 use ha_enrich::{AttributePolicy, Options, QualityRecord, RULES, Report, Severity};
-use ha_frame::Envelope;
 use ha_pipeline::QualitySummary;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -158,7 +158,7 @@ struct State {
 impl Quality {
     /// Nothing was seen yet.
     #[must_use]
-    pub fn new(epoch: u64) -> Self {
+    pub fn new(run_id: u64) -> Self {
         let options = Options {
             attributes: AttributePolicy::None,
             ..Options::default()
@@ -170,7 +170,7 @@ impl Quality {
             run: Samples::default(),
             counts: Counts::default(),
             latest: QualityRecord {
-                epoch,
+                run_id,
                 ..QualityRecord::default()
             },
         };
@@ -208,7 +208,7 @@ impl Quality {
         let samples = std::mem::take(&mut state.current);
         state.run.merge(&samples);
         let record = QualityRecord {
-            epoch: state.latest.epoch,
+            run_id: state.latest.run_id,
             sequence_last: counts.sequence_last,
             received: counts.received,
             filtered: counts.filtered,
@@ -252,13 +252,13 @@ impl Quality {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ha_frame::Origin;
+    use ha_batch::Origin;
 
     fn look(quality: &Quality, json: &str) {
         quality.look_at(&Envelope {
             id: uuid::Uuid::nil(),
             instance: "home".into(),
-            epoch: Some(1),
+            run_id: Some(1),
             sequence: Some(1),
             received_at_ns: 2_000_000_000,
             origin: Origin::Live,
@@ -272,7 +272,7 @@ mod tests {
     fn a_record_says_what_was_counted_and_what_the_rules_say_since_the_last() {
         let quality = Quality::new(9);
         let first = quality.record(Counts::default()).0;
-        assert_eq!((first.epoch, first.score, first.capture), (9, None, None));
+        assert_eq!((first.run_id, first.score, first.capture), (9, None, None));
         look(&quality, GOOD);
         look(&quality, &GOOD.replace("\"on\"", "\"blue\""));
         look(&quality, "no event");

@@ -66,7 +66,7 @@ pub struct StatusParts {
     /// The home's name.
     pub instance: String,
     /// This run.
-    pub epoch: u64,
+    pub run_id: u64,
     /// The connection to Home Assistant.
     pub connection: watch::Receiver<ConnectionState>,
     /// The source's counts.
@@ -94,7 +94,7 @@ pub struct StatusParts {
 }
 
 impl StatusParts {
-    /// Makes `/status` of the parts, anew at each call.
+    /// Makes `/status` of the parts, again at each call.
     #[must_use]
     pub fn into_source(self) -> StatusSource {
         let started = Instant::now();
@@ -110,7 +110,7 @@ impl StatusParts {
             "uptime_s": started.elapsed().as_secs(),
             "mode": self.mode.as_str(),
             "instance": self.instance,
-            "epoch": self.epoch,
+            "epoch": self.run_id,
             "not_ready": self.health.reasons(),
             "home_assistant": connection_status(&self.connection.borrow()),
             "events": {

@@ -1,5 +1,5 @@
 //! Gap fill: after a gap, what Home Assistant's recorder kept of it comes in as events of the
-//! origin `backfill`, through the same filter and frames as live ones.
+//! origin `backfill`, through the same filter and batches as live ones.
 //!
 //! History is read from a minute before the gap, and again half a minute after the connection,
 //! because the recorder commits late; then the current states, for what the recorder leaves out.
@@ -70,7 +70,7 @@ const AHEAD_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Python's and our own dates end with the year 9999.
 const TIME_MAX: UtcMicros = UtcMicros(253_000_000_000_000_000);
 
-/// What gap fill hands to the framer.
+/// What gap fill hands to the batcher.
 #[derive(Debug)]
 pub enum Backfilled {
     /// An event.
@@ -152,7 +152,7 @@ struct Filler<'a> {
     no_entities: &'a mut BTreeSet<String>,
 }
 
-/// The framer is gone: the process ends.
+/// The batcher is gone: the process ends.
 struct Stopped;
 
 /// What one reading of the gap came to.

@@ -1,9 +1,9 @@
-//! The home facts that travel in frames: asked of Home Assistant at every connection, and the sky
+//! The home facts that travel in batches: asked of Home Assistant at every connection, and the sky
 //! over it followed in the stream. The states of the beginning come from those who read them anyway
 //! ([`crate::receive::registry`]): in a big home they are megabytes.
 
+use ha_batch::{HomeFacts, WeatherFacts};
 use ha_event::{Attributes, Event, Scalar};
-use ha_frame::{HomeFacts, WeatherFacts};
 use ha_source::{ConnectionState, Requester};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 const WEATHER_OF_THE_HOME: &str = "weather.home";
 
 /// Longer attributes (forecasts, attributions) are none of an observation, and would travel in
-/// every frame.
+/// every batch.
 const ATTRIBUTE_BYTES_MAX: usize = 64;
 
 /// The part of `get_config` that is of use.
@@ -70,7 +70,7 @@ impl Home {
         }
     }
 
-    /// The facts for the next frame.
+    /// The facts for the next batch.
     #[must_use]
     pub fn facts(&self) -> Option<HomeFacts<'static>> {
         self.known.borrow().facts.clone()

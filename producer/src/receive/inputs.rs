@@ -4,7 +4,7 @@
 use crate::observe::internal_event::Record;
 use crate::receive::backfill::Backfilled;
 use crate::receive::intake::{Intake, Numbered, Taken};
-use ha_pipeline::{Letter, now_ns};
+use ha_pipeline::{DeadLetter, now_ns};
 use ha_source::{SourceEvent, SourceEvents};
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -31,7 +31,7 @@ pub enum Input {
     /// An event for the batch that is filling.
     Event(Numbered),
     /// An event that is too large, as the dead letter that it is already.
-    DeadLetter(Box<Letter>),
+    DeadLetter(Box<DeadLetter>),
     /// The connection to Home Assistant stands.
     Connected,
     /// It is gone.
@@ -99,7 +99,7 @@ impl Intake {
         match event {
             SourceEvent::Event(event) => match self.take(event) {
                 Taken::Event(event) => Some(Input::Event(event)),
-                Taken::Letter(letter) => Some(Input::DeadLetter(letter)),
+                Taken::DeadLetter(dead_letter) => Some(Input::DeadLetter(dead_letter)),
                 Taken::Filtered => None,
             },
             SourceEvent::Bad {

@@ -10,9 +10,9 @@ use crate::receive::home::Home;
 use crate::receive::registry::{EntityRow, Registry};
 use crate::receive::watermark::reached_ns;
 use bytes::Bytes;
+use ha_batch::{Envelope, Origin};
 use ha_event::Peek;
-use ha_frame::{Envelope, Origin};
-use ha_pipeline::{LatestEvents, Letter, Reason};
+use ha_pipeline::{DeadLetter, LatestEvents, Reason};
 use ha_source::{QueuePermit, ReceivedEvent};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +20,8 @@ use std::time::Instant;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
-const LETTER_BYTES_MAX: usize = 8 << 20;
+/// A dead letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
+const DEAD_LETTER_BYTES_MAX: usize = 8 << 20;
 
 /// Filters and numbers events.
 #[derive(Debug)]
@@ -29,10 +29,10 @@ pub struct Intake {
     /// The home's name.
     pub instance: String,
     /// This run: milliseconds since 1970.
-    pub epoch: u64,
+    pub run_id: u64,
     /// Which events are kept.
     pub filtering: Filtering,
-    /// Larger events become letters.
+    /// Larger events become dead letters.
     pub event_bytes_max: usize,
     /// Looks at a sample of the events.
     pub quality: Arc<Quality>,
@@ -40,13 +40,13 @@ pub struct Intake {
     pub registry: watch::Receiver<Arc<Registry>>,
     /// For people who look.
     pub latest: LatestEvents,
-    /// Facts that travel in frames; the weather's own events are among those that come by.
+    /// Facts that travel in batches; the weather's own events are among those that come by.
     pub home: Home,
     /// Counts.
     pub metrics: Metrics,
 }
 
-/// An event with its number, not yet in a frame.
+/// An event with its number, not yet in a batch.
 #[derive(Debug)]
 pub struct Numbered {
     id: Uuid,
@@ -68,10 +68,10 @@ pub struct Numbered {
 /// What becomes of a received event.
 #[derive(Debug)]
 pub enum Taken {
-    /// It goes into a frame.
+    /// It goes into a batch.
     Event(Numbered),
     /// It is a dead letter already.
-    Letter(Box<Letter>),
+    DeadLetter(Box<DeadLetter>),
     /// The filters leave it out.
     Filtered,
 }
@@ -108,22 +108,22 @@ impl Intake {
             let error = format!(
                 "{name}: {bytes} bytes are more than EVENT_BYTES_MAX ({}){}",
                 self.event_bytes_max,
-                if bytes > LETTER_BYTES_MAX {
-                    "; the letter keeps the beginning"
+                if bytes > DEAD_LETTER_BYTES_MAX {
+                    "; the dead letter keeps the beginning"
                 } else {
                     ""
                 }
             );
-            let kept = event.json.slice(..bytes.min(LETTER_BYTES_MAX));
+            let kept = event.json.slice(..bytes.min(DEAD_LETTER_BYTES_MAX));
             let numbered = Numbered::live(sequence, &event, source_time_ns, kept, None);
-            let envelope = numbered.envelope(&self.instance, self.epoch);
-            let letter = Letter::of_event(Reason::Oversized, "receive", &error, &envelope);
+            let envelope = numbered.envelope(&self.instance, self.run_id);
+            let dead_letter = DeadLetter::of_event(Reason::Oversized, "receive", &error, &envelope);
             tracing::warn!(
                 entity = name,
                 bytes,
                 "an oversized event became a dead letter"
             );
-            return Taken::Letter(Box::new(letter));
+            return Taken::DeadLetter(Box::new(dead_letter));
         }
         self.latest.offer(event.received_at_ns, &event.json);
         let json = event.json.clone();
@@ -131,7 +131,7 @@ impl Intake {
         let numbered = Numbered::live(sequence, &event, source_time_ns, json, facts);
         if self.quality.wants_event(Instant::now()) {
             self.quality
-                .look_at(&numbered.envelope(&self.instance, self.epoch));
+                .look_at(&numbered.envelope(&self.instance, self.run_id));
         }
         Taken::Event(numbered)
     }
@@ -199,11 +199,11 @@ impl Numbered {
 
     /// The envelope of the wire, borrowing the event's bytes.
     #[must_use]
-    pub fn envelope<'a>(&'a self, instance: &'a str, epoch: u64) -> Envelope<'a> {
+    pub fn envelope<'a>(&'a self, instance: &'a str, run_id: u64) -> Envelope<'a> {
         Envelope {
             id: self.id,
             instance: instance.into(),
-            epoch: self.sequence.map(|_| epoch),
+            run_id: self.sequence.map(|_| run_id),
             sequence: self.sequence,
             received_at_ns: self.received_at_ns,
             origin: self.origin,

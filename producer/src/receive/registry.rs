@@ -1,7 +1,7 @@
 //! What Home Assistant's registries say of the entities, read at every connection and again when an
 //! event says that something changed.
 //!
-//! The facts of the entities in a frame travel with it; what is new of an entity is also a record in
+//! The facts of the entities in a batch travel with it; what is new of an entity is also a record in
 //! the stream of its own. Nothing here is in the way of the events: Home Assistant's updates are
 //! only counted where events are read, and the lists are read beside the stream. A burst of updates
 //! is one reading, and reading takes a tenth of the time at most.
@@ -121,7 +121,7 @@ async fn quiet(watched: &mut watch::Receiver<Vec<u64>>) {
     let _ = tokio::time::timeout_at(burst_end, burst).await;
 }
 
-/// The framer is gone: the process ends.
+/// The batcher is gone: the process ends.
 struct Stopped;
 
 impl Parts {

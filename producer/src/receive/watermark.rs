@@ -28,7 +28,7 @@ pub fn believed_ns(mark_ns: i64, now_ns: i64) -> i64 {
 /// Source times are nanoseconds since the epoch, by Home Assistant's clock.
 #[derive(Debug, Default)]
 pub struct Watermark {
-    /// Oldest source times of the frames under way, with how many frames share each.
+    /// Oldest source times of the batches under way, with how many batches share each.
     under_way: BTreeMap<i64, u32>,
     newest_safe_ns: Option<i64>,
     /// When the first connection stood, by our own clock: the mark until an event has one by Home
@@ -49,23 +49,23 @@ impl Watermark {
         }
     }
 
-    /// A frame was handed to the router.
+    /// A batch was handed to the router.
     pub fn under_way(&mut self, oldest_ns: i64) {
         *self.under_way.entry(oldest_ns).or_default() += 1;
     }
 
-    /// That frame is safe.
+    /// That batch is safe.
     pub fn safe(&mut self, oldest_ns: i64, newest_ns: i64) {
-        if let Some(frames) = self.under_way.get_mut(&oldest_ns) {
-            *frames -= 1;
-            if *frames == 0 {
+        if let Some(batches) = self.under_way.get_mut(&oldest_ns) {
+            *batches -= 1;
+            if *batches == 0 {
                 self.under_way.remove(&oldest_ns);
             }
         }
         self.newest_safe_ns = self.newest_safe_ns.max(Some(newest_ns));
     }
 
-    /// The mark. `open_ns` is the oldest event that is in no frame yet.
+    /// The mark. `open_ns` is the oldest event that is in no batch yet.
     #[must_use]
     pub fn mark_ns(&self, open_ns: Option<i64>) -> Option<i64> {
         let unsafe_ns = self

@@ -1,4 +1,4 @@
-//! What is no event: said, kept as a letter where there is something to keep, and the rest flows on.
+//! What is no event: said, kept as a dead letter where there is something to keep, and the rest flows on.
 
 use crate::support::{
     Files, home, missing_or_wrong, producer, wait_until_settled_beside, with, worker,
@@ -43,12 +43,12 @@ async fn feed(home: &Simulator, process: &Process) {
     wait_until_settled_beside(process, home, 2, 1).await;
 }
 
-fn assert_letters(letters: &[BTreeMap<String, String>]) {
-    assert_eq!(letters.len(), 2, "{letters:#?}");
+fn assert_dead_letters(dead_letters: &[BTreeMap<String, String>]) {
+    assert_eq!(dead_letters.len(), 2, "{dead_letters:#?}");
     let of = |reason: &str| {
-        letters
+        dead_letters
             .iter()
-            .find(|letter| letter["x-ha-reason"] == reason)
+            .find(|dead_letter| dead_letter["x-ha-reason"] == reason)
             .unwrap()
     };
     let oversized = of("oversized");
@@ -60,7 +60,7 @@ fn assert_letters(letters: &[BTreeMap<String, String>]) {
 }
 
 #[tokio::test]
-async fn inline_keeps_letters_in_the_spool_and_flows_on() {
+async fn inline_keeps_dead_letters_in_the_spool_and_flows_on() {
     let (home, files) = (home().await, Files::new());
     let process = producer(&files.embedded(&home, "inline"));
     feed(&home, &process).await;
@@ -68,7 +68,7 @@ async fn inline_keeps_letters_in_the_spool_and_flows_on() {
     let output = process.stop().await;
     assert_eq!(missing_or_wrong(&home, &files.points()), [""; 0]);
     assert_eq!(files.points().len() as u64, home.ledger().fired());
-    assert_letters(&files.letters());
+    assert_dead_letters(&files.dead_letters());
     assert_eq!(
         home.stats().connections_accepted,
         1,
@@ -82,7 +82,7 @@ async fn inline_keeps_letters_in_the_spool_and_flows_on() {
 }
 
 #[tokio::test]
-async fn queue_keeps_letters_at_the_broker_and_flows_on() {
+async fn queue_keeps_dead_letters_at_the_broker_and_flows_on() {
     let (home, files, place) = (home().await, Files::new(), Place::new().await);
     let worker = worker(&place);
     worker.wait_until_ready().await;
@@ -93,7 +93,7 @@ async fn queue_keeps_letters_at_the_broker_and_flows_on() {
     let process = producer(&variables);
     feed(&home, &process).await;
     process.stop().await;
-    eventually("two letters", async || {
+    eventually("two dead letters", async || {
         (place.depth("ha.dead-letters").await == 2).then_some(())
     })
     .await;
@@ -103,11 +103,11 @@ async fn queue_keeps_letters_at_the_broker_and_flows_on() {
     .await;
     worker.stop().await;
     assert_eq!(missing_or_wrong(&home, &place.points().await), [""; 0]);
-    let (bodies, headers): (Vec<_>, Vec<_>) = place.letters().await.into_iter().unzip();
-    assert_letters(&headers);
+    let (bodies, headers): (Vec<_>, Vec<_>) = place.dead_letters().await.into_iter().unzip();
+    assert_dead_letters(&headers);
     assert!(
         bodies.iter().any(|body| body.len() > 5 << 20),
         "the oversized event, whole"
     );
-    assert_eq!(files.letters().len(), 0);
+    assert_eq!(files.dead_letters().len(), 0);
 }

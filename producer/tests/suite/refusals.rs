@@ -9,7 +9,7 @@ use ha_kit::{
 const SECRET: &str = "s3cret-that-never-shows";
 
 #[tokio::test]
-async fn a_wrong_token_is_said_with_its_cure_and_never_shown() {
+async fn a_wrong_token_is_said_with_its_remedy_and_never_shown() {
     let (home, files) = (home().await, Files::new());
     let wrong = [("HOME_ASSISTANT_TOKEN", SECRET.to_owned())];
     let process = producer(&with(files.embedded(&home, "inline"), &wrong));
@@ -118,7 +118,7 @@ async fn all_bad_settings_are_said_at_once_and_no_secret() {
 }
 
 #[tokio::test]
-async fn an_admin_address_in_use_ends_the_start_with_its_cure() {
+async fn an_admin_address_in_use_ends_the_start_with_its_remedy() {
     let (home, files) = (home().await, Files::new());
     let start = |taken| producer(&with(files.embedded(&home, "inline"), &[taken]));
     an_admin_address_in_use_ends_the_start(start).await;

@@ -175,7 +175,7 @@ impl Everything {
             ("WEATHER_URL", url),
         ];
         let mut files = vec![Files::new()];
-        let letters = files[0].spool().display().to_string();
+        let dead_letters = files[0].spool().display().to_string();
         let mut variables = common.clone();
         variables.extend([
             ("INFLUXDB_URL", place.services.influxdb_url()),
@@ -184,7 +184,7 @@ impl Everything {
             ("INFLUXDB_USERNAME", "user".to_owned()),
             ("INFLUXDB_PASSWORD", DATABASE.to_owned()),
             ("INTAKE_ADDR", format!("127.0.0.1:{port}")),
-            ("SPOOL_PATH", letters),
+            ("SPOOL_PATH", dead_letters),
         ]);
         let worker = Process::start(&binary("worker"), &["run"], &variables);
         worker.wait_until_ready().await;

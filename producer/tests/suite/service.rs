@@ -132,7 +132,7 @@ async fn three_workers_behind_one_address_share_the_events_and_one_is_killed() {
             "{shares:?}"
         );
     }
-    // A connection for each frame would be hundreds.
+    // A connection for each batch would be hundreds.
     let connected = connections.load(Ordering::SeqCst) as u64;
     assert!(
         connected < fired / 5,
@@ -265,16 +265,16 @@ async fn what_the_mode_needs_is_named() {
     assert!(!ended.output.contains("with a space"), "{}", ended.output);
 }
 
-/// Events and frames that an intake was given which answers each frame so late.
+/// Events and batches that an intake was given which answers each batch so late.
 async fn late_intake(answers_after: Duration) -> (String, Arc<[AtomicUsize; 2]>) {
     let given: Arc<[AtomicUsize; 2]> = Arc::default();
     let counts = Arc::clone(&given);
     let take = move |body: Bytes| {
-        let unpacked = ha_frame::unpack(&body);
-        let body = unpacked.as_deref().unwrap_or(&body);
-        // A probe is no frame.
-        let frame = ha_frame::decode(body);
-        let events = frame.map_or(0, |frame| frame.envelopes.len());
+        let decompressed = ha_batch::decompress(&body);
+        let body = decompressed.as_deref().unwrap_or(&body);
+        // A probe is no batch.
+        let batch = ha_batch::decode(body);
+        let events = batch.map_or(0, |batch| batch.envelopes.len());
         counts[0].fetch_add(events, Ordering::SeqCst);
         counts[1].fetch_add(usize::from(events > 0), Ordering::SeqCst);
         async move {
@@ -284,13 +284,13 @@ async fn late_intake(answers_after: Duration) -> (String, Arc<[AtomicUsize; 2]>)
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route(ha_intake::PATH, post(take));
+    let router = Router::new().route(ha_http::PATH, post(take));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, given)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_grow_while_those_before_them_are_not_confirmed() {
+async fn batches_grow_while_those_before_them_are_not_confirmed() {
     let (home, files) = (home().await, Files::new());
     let (url, given) = late_intake(Duration::from_millis(150)).await;
     let process = producer(&service(&files, &home, &url));
@@ -299,8 +299,11 @@ async fn frames_grow_while_those_before_them_are_not_confirmed() {
     let fired = firing.await.unwrap() as usize;
     wait_until_settled(&process, &home).await;
     process.stop().await;
-    let [events, frames] = [0, 1].map(|at| given[at].load(Ordering::SeqCst));
+    let [events, batches] = [0, 1].map(|at| given[at].load(Ordering::SeqCst));
     assert!(events >= fired, "{events} of {fired}");
     // Each 16 ms there would be one of two events.
-    assert!(frames * 5 <= events, "{events} events in {frames} frames");
+    assert!(
+        batches * 5 <= events,
+        "{events} events in {batches} batches"
+    );
 }

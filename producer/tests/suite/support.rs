@@ -77,8 +77,8 @@ impl Files {
         points
     }
 
-    /// Headers of the letters in the spool, whose process must have ended.
-    pub fn letters(&self) -> Vec<BTreeMap<String, String>> {
+    /// Headers of the dead letters in the spool, whose process must have ended.
+    pub fn dead_letters(&self) -> Vec<BTreeMap<String, String>> {
         let spool = rusqlite::Connection::open(self.spool()).unwrap();
         let mut statement = spool
             .prepare("SELECT headers FROM letters ORDER BY position")
@@ -139,11 +139,11 @@ pub fn service_worker_with(
     more: &[(&'static str, String)],
 ) -> Process {
     let mut variables = place.influxdb();
-    let letters = files.dir.path().join(format!("letters-{port}.db"));
+    let dead_letters = files.dir.path().join(format!("letters-{port}.db"));
     variables.extend([
         ("INTAKE_ADDR", format!("127.0.0.1:{port}")),
         ("INTAKE_TOKEN", token.to_owned()),
-        ("SPOOL_PATH", letters.display().to_string()),
+        ("SPOOL_PATH", dead_letters.display().to_string()),
     ]);
     variables.extend_from_slice(more);
     Process::start(&worker_binary(), &["run"], &variables)
@@ -221,19 +221,19 @@ pub async fn wait_until_settled(process: &Process, home: &Simulator) {
     wait_until_settled_beside(process, home, 0, 0).await;
 }
 
-/// The same with so many more events that the ledger does not have, of which so many became letters
-/// before they were in a frame.
+/// The same with so many more events that the ledger does not have, of which so many became dead letters
+/// before they were in a batch.
 pub async fn wait_until_settled_beside(
     process: &Process,
     home: &Simulator,
     more: u64,
-    letters: u64,
+    dead_letters: u64,
 ) {
     let fired = home.ledger().fired() + more;
     ha_kit::eventually(&format!("{fired} events to be settled"), async || {
         let status = process.status().await;
         let count = |name: &str| status["events"][name].as_u64().unwrap();
-        let is_safe = count("confirmed") + count("drained") + letters >= count("accepted");
+        let is_safe = count("confirmed") + count("drained") + dead_letters >= count("accepted");
         (count("received") >= fired && is_safe && status["spool"]["events"] == 0).then_some(())
     })
     .await;

@@ -251,7 +251,7 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
         events >= fired as i64,
         "{events} events in spans, {fired} fired"
     );
-    let mut frames = 0;
+    let mut batches = 0;
     for span in &processed {
         let send = sent.iter().find(|send| is_below(span, send));
         let send = send.expect("the publish of what is processed");
@@ -259,7 +259,7 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
             let mut links = write.links.iter();
             links.any(|link| link.span_id == span.span_id && link.trace_id == span.trace_id)
         });
-        let write = write.expect("a write that is linked to the frame");
+        let write = write.expect("a write that is linked to the batch");
         assert!(write.end_time_unix_nano >= span.start_time_unix_nano);
         assert_eq!(write.trace_id, write.links[0].trace_id);
         assert_eq!(write.parent_span_id, write.links[0].span_id);
@@ -268,12 +268,12 @@ async fn one_trace_goes_from_the_socket_through_the_broker_to_the_write() {
             assert!(send.parent_span_id.is_empty());
             continue;
         };
-        frames += 1;
+        batches += 1;
         assert!(receive.parent_span_id.is_empty(), "a trace begins here");
         assert!(receive.start_time_unix_nano <= send.start_time_unix_nano);
         assert!(send.start_time_unix_nano <= span.end_time_unix_nano);
     }
-    assert!(frames > 0, "no trace goes from the socket to the write");
+    assert!(batches > 0, "no trace goes from the socket to the write");
     let points: i64 = written
         .iter()
         .map(|span| number(span, "db.operation.batch.size"))
@@ -299,7 +299,7 @@ async fn over_http_it_is_one_trace_too() {
             links.any(|link| link.span_id == taken.span_id && link.trace_id == receive.trace_id)
         })
     };
-    // Of a frame that went into the spool in between the trace ends there.
+    // Of a batch that went into the spool in between the trace ends there.
     assert!(
         received.iter().any(|receive| reaches_a_write(&receive)),
         "{all:?}"
@@ -308,7 +308,7 @@ async fn over_http_it_is_one_trace_too() {
 
 #[tokio::test]
 async fn the_worker_records_what_the_producer_samples_for_a_collector_behind_tls() {
-    // A frame an event, so that there are some hundred decisions.
+    // A batch an event, so that there are some hundred decisions.
     let half = [
         ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".into()),
         ("OTEL_TRACES_SAMPLER_ARG", "0.5".into()),
@@ -323,7 +323,7 @@ async fn the_worker_records_what_the_producer_samples_for_a_collector_behind_tls
         arrived,
         ..
     } = traced;
-    // Its last frames go out while it ends, and the worker takes them after that.
+    // Its last batches go out while it ends, and the worker takes them after that.
     producer.stop().await;
     eventually("a span of the worker below every publish", async || {
         let all = arrived.all();
@@ -362,7 +362,7 @@ fn has_failed(span: &Span) -> bool {
 }
 
 #[tokio::test]
-async fn a_line_about_a_frame_carries_the_trace_that_the_collector_gets() {
+async fn a_line_about_a_batch_carries_the_trace_that_the_collector_gets() {
     let (home, files) = (home().await, Files::new());
     let collector = Collector::plain().await;
     let nowhere = format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port());
@@ -373,7 +373,7 @@ async fn a_line_about_a_frame_carries_the_trace_that_the_collector_gets() {
     })
     .await;
     home.fire(1);
-    let line = eventually("a line about the frame", async || {
+    let line = eventually("a line about the batch", async || {
         let about = "the route is away; events go to the spool";
         let output = process.output();
         let line = output.lines().find(|line| line.contains(about));

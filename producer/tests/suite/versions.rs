@@ -2,7 +2,7 @@
 //!
 //! The fixtures are real: `points-layout-1.sqlite` is the embedded database after an import of
 //! eight captured events, `spool-layout-1.sqlite` the spool of a producer whose broker was away,
-//! with ten frames of frame version 1. They are never made anew: a later layout gets files of its
+//! with ten batches of batch version 1. They are never made again: a later layout gets files of its
 //! own beside them.
 
 use crate::support::{Files, home, producer};

@@ -1,28 +1,28 @@
 //! The audit: what is missing in the database, and why.
 //!
-//! The producer numbers the events of a run (an epoch) without gaps, after filtering, and every
-//! point and letter carries its number. So what the database and the letters hold says by itself
+//! The producer numbers the events of a run (an run) without gaps, after filtering, and every
+//! point and dead letter carries its number. So what the database and the dead letters hold says by itself
 //! what they do not hold. With Home Assistant's address, its own history is compared too.
 //!
 //! Memory is bounded by the number of gaps, not of events: numbers are kept as ranges.
 
 mod database;
-mod epochs;
 mod history;
 mod ranges;
 mod report;
+mod runs;
 
 use crate::commands::dlq::{Store, StoreArgs, StorePlace, finish, run_to_end};
 use crate::commands::moment::{moment, now_ns};
 use clap::Args;
 use database::{Database, Window};
-use epochs::Epochs;
 use ha_filter::Filter;
 use ha_settings::{
     FilterArgs, HomeAssistantArgs, HomeAssistantSettings, Problems, SinkArgs, SinkChoice,
     TlsSettings,
 };
 use report::Report;
+use runs::Runs;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ struct Audit {
     instance: Option<String>,
     json: bool,
     database: SinkChoice,
-    letters: Option<StorePlace>,
+    dead_letters: Option<StorePlace>,
     home: Option<(HomeAssistantSettings, Filter)>,
     tls: TlsSettings,
 }
@@ -109,14 +109,14 @@ impl AuditArgs {
             let settings = self.home_assistant.resolve(problems);
             settings.zip(self.filter.resolve(problems))
         });
-        let letters = self.store.resolve_if_given(problems);
+        let dead_letters = self.store.resolve_if_given(problems);
         Some(Audit {
             window: Window { since_ns, until_ns },
             until_is_now: until.is_none(),
             instance: self.instance.clone(),
             json: self.json,
             database: database?,
-            letters,
+            dead_letters,
             home: match home {
                 Some(home) => Some(home?),
                 None => None,
@@ -156,47 +156,47 @@ impl Audit {
     }
 
     async fn look(&self, database: &Database) -> anyhow::Result<Report> {
-        let mut epochs = Epochs::new(self.window);
+        let mut runs = Runs::new(self.window);
         let around = Window {
             since_ns: self.window.since_ns.saturating_sub(MARGIN_NS),
             until_ns: self.window.until_ns.saturating_add(MARGIN_NS),
         };
         let instance = self.instance.as_deref();
         database
-            .counts(around, instance, |count| epochs.counted(&count))
+            .counts(around, instance, |count| runs.counted(&count))
             .await?;
-        // Letters before points: an event that is replayed meanwhile is seen at one of the two.
-        let mut waiting_frames = None;
-        if let Some(place) = &self.letters {
+        // Dead letters before points: an event that is replayed meanwhile is seen at one of the two.
+        let mut waiting_batches = None;
+        if let Some(place) = &self.dead_letters {
             let mut store = Store::open(place).await?;
-            let read = read_letters(&mut store, instance, &mut epochs).await;
-            waiting_frames = store.waiting_frames().await.ok();
+            let read = read_dead_letters(&mut store, instance, &mut runs).await;
+            waiting_batches = store.waiting_batches().await.ok();
             store.close().await?;
             read?;
         }
         database
-            .numbers(around, instance, |number| epochs.stored(&number))
+            .numbers(around, instance, |number| runs.stored(&number))
             .await?;
         Ok(Report::new(
             self.window,
-            epochs.judge(),
-            self.letters.is_some(),
-            waiting_frames,
+            runs.judge(),
+            self.dead_letters.is_some(),
+            waiting_batches,
         ))
     }
 }
 
-async fn read_letters(
+async fn read_dead_letters(
     store: &mut Store,
     instance: Option<&str>,
-    epochs: &mut Epochs,
+    runs: &mut Runs,
 ) -> anyhow::Result<()> {
-    while let Some(letter) = store.next().await? {
-        for event in &letter.events {
+    while let Some(dead_letter) = store.next().await? {
+        for event in &dead_letter.events {
             if instance.is_none_or(|instance| instance == event.instance)
-                && let (Some(epoch), Some(sequence)) = (event.epoch, event.sequence)
+                && let (Some(run_id), Some(sequence)) = (event.run_id, event.sequence)
             {
-                epochs.letter(&event.instance, epoch, sequence, event.source_time_ns);
+                runs.dead_letter(&event.instance, run_id, sequence, event.source_time_ns);
             }
         }
     }

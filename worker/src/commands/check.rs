@@ -29,11 +29,11 @@ async fn check(config: &Config, management: Option<&Url>) -> ExitCode {
     match &config.amqp_url {
         Some(url) => {
             if doctor.broker(url, "worker", &config.tls).await {
-                letters(&mut doctor, config, url, management).await;
+                dead_letters(&mut doctor, config, url, management).await;
             }
         }
         None => {
-            let path = &config.letters_file.path;
+            let path = &config.dead_letters_file.path;
             doctor.spool(path, 0).await;
         }
     }
@@ -69,8 +69,13 @@ fn intake(doctor: &mut Doctor, settings: &IntakeSettings) {
     }
 }
 
-/// Letters that are read must not be dropped for it.
-async fn letters(doctor: &mut Doctor, config: &Config, broker: &Url, management: Option<&Url>) {
+/// Dead letters that are read must not be dropped for it.
+async fn dead_letters(
+    doctor: &mut Doctor,
+    config: &Config,
+    broker: &Url,
+    management: Option<&Url>,
+) {
     let what = "dead letters: the queue ha.dead-letters";
     match delivery_limit(broker, management, &config.tls).await {
         Ok(DeliveryLimit::None) => {
@@ -83,7 +88,7 @@ async fn letters(doctor: &mut Doctor, config: &Config, broker: &Url, management:
         ),
         Err(error) => doctor.fail(
             format_args!("{what}: {error:#}"),
-            "letters that are read would be dropped",
+            "dead letters that are read would be dropped",
         ),
     }
 }

@@ -1,13 +1,13 @@
 //! The dead-letter workbench: what could not be stored, looked at and dealt with.
 //!
-//! Letters are read one after the other and never held together, so that memory does not grow with
-//! their number; they stay with their store until they are taken. Whatever is done to a letter
-//! happens first and is safe before the letter is taken: a workbench that is killed leaves letters
+//! Dead letters are read one after the other and never held together, so that memory does not grow with
+//! their number; they stay with their store until they are taken. Whatever is done to a dead letter
+//! happens first and is safe before the dead letter is taken: a workbench that is killed leaves dead letters
 //! that were already dealt with, and never loses one.
 
 mod args;
+mod dead_letter;
 mod export;
-mod letter;
 mod limit;
 mod list;
 mod progress;
@@ -28,16 +28,16 @@ pub(crate) use args::{StoreArgs, StorePlace};
 pub(crate) use limit::{DeliveryLimit, delivery_limit};
 pub(crate) use store::Store;
 
-use args::{FilterArgs, LetterFilter};
+use args::{DeadLetterFilter, FilterArgs};
 
 /// The workbench's commands.
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
-    /// List the letters, oldest first; reading changes nothing
+    /// List the dead letters, oldest first; reading changes nothing
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// One line for all letters that failed for the same cause
+        /// One line for all dead letters that failed for the same cause
         #[arg(long)]
         group: bool,
         /// One JSON object a line
@@ -46,7 +46,7 @@ pub enum DlqCommand {
         #[command(flatten)]
         store: Box<StoreArgs>,
     },
-    /// Show one letter, its event, and what today's code makes of it
+    /// Show one dead letter, its event, and what today's code makes of it
     Show {
         /// Its id, or the last 8 characters of it or more
         #[arg(value_name = "ID")]
@@ -59,7 +59,7 @@ pub enum DlqCommand {
         #[command(flatten)]
         store: Box<StoreArgs>,
     },
-    /// Send letters on their way again: published and confirmed, then taken. One that fails again
+    /// Send dead letters on their way again: published and confirmed, then taken. One that fails again
     /// comes back with x-ha-replays one higher
     Replay {
         #[command(flatten)]
@@ -78,7 +78,7 @@ pub enum DlqCommand {
         #[command(flatten)]
         store: Box<StoreArgs>,
     },
-    /// Write letters to a file, one JSON object a line, and leave them where they are
+    /// Write dead letters to a file, one JSON object a line, and leave them where they are
     Export {
         /// A new file
         #[arg(value_name = "FILE")]
@@ -88,7 +88,7 @@ pub enum DlqCommand {
         #[command(flatten)]
         store: Box<StoreArgs>,
     },
-    /// Take letters out, after they were written to a file
+    /// Take dead letters out, after they were written to a file
     Discard {
         #[command(flatten)]
         filter: FilterArgs,
@@ -101,7 +101,7 @@ pub enum DlqCommand {
         #[command(flatten)]
         store: Box<StoreArgs>,
     },
-    /// Put the letters of a file back
+    /// Put the dead letters of a file back
     Restore {
         /// A file that export or discard has written
         #[arg(value_name = "FILE")]
@@ -137,7 +137,7 @@ pub(crate) fn run(command: DlqCommand) -> ExitCode {
                 problems.bad("ID", &id, "at least the last 8 characters of an id");
             }
             begin(&store, problems, |place| async move {
-                show::show(&place, LetterFilter::of_id(id), &options, json).await
+                show::show(&place, DeadLetterFilter::of_id(id), &options, json).await
             })
         }
         DlqCommand::Replay {

@@ -9,23 +9,23 @@ use crate::commands::dlq::finish;
 use anyhow::Context;
 use clap::Args;
 use fate::Fate;
+use ha_batch::{Batch, HomeFacts};
 use ha_enrich::{Depth, Options};
 use ha_filter::{Filter, FilterReason};
-use ha_frame::{Frame, HomeFacts};
 use ha_settings::{AttributeArgs, FilterArgs, InstanceArgs, Problems, WeatherArgs};
 use input::Input;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A larger file is no event, nor a letter.
+/// A larger file is no event, nor a dead letter.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// Settings of `worker explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// A file, or - for standard input: bare events or captured WebSocket messages, one a line or
-    /// in an array; lines of `dlq export`; what `dlq show --json` prints; or a frame as it is on
+    /// in an array; lines of `dlq export`; what `dlq show --json` prints; or a batch as it is on
     /// the wire
     #[arg(long, value_name = "FILE")]
     event: PathBuf,
@@ -69,12 +69,12 @@ fn explain(
     let is_terminal = out.is_terminal();
     let (mut all_events, mut is_first) = (true, true);
     for input in &inputs {
-        let frame = match input {
-            Input::Frame(payload) => ha_frame::decode(payload).context("not a frame")?,
-            Input::Event(envelope) => Frame::new(vec![envelope.clone()]),
+        let batch = match input {
+            Input::Batch(payload) => ha_batch::decode(payload).context("not a batch")?,
+            Input::Event(envelope) => Batch::new(vec![envelope.clone()]),
         };
-        for envelope in &frame.envelopes {
-            let way = way(envelope, frame.home.as_ref(), filter, options);
+        for envelope in &batch.envelopes {
+            let way = way(envelope, batch.home.as_ref(), filter, options);
             all_events &= !matches!(way.stages, Some(Err(_)));
             if args.json {
                 writeln!(out, "{}", page::to_json(&way, envelope))?;
@@ -91,7 +91,7 @@ fn explain(
 }
 
 fn way(
-    envelope: &ha_frame::Envelope<'_>,
+    envelope: &ha_batch::Envelope<'_>,
     home: Option<&HomeFacts<'_>>,
     filter: &Filter,
     options: &Options,

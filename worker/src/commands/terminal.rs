@@ -14,7 +14,7 @@ pub fn confirmed(question: &str) -> io::Result<bool> {
     ))
 }
 
-/// `1 letter`, `2,000 letters`.
+/// `1 dead_letter`, `2,000 dead_letters`.
 pub fn count_of(count: u64, what: &str) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + 4);
@@ -49,12 +49,12 @@ mod tests {
     #[test]
     fn counts_are_readable() {
         for (count, text) in [
-            (0, "0 letters"),
-            (1, "1 letter"),
-            (999, "999 letters"),
-            (1_234_567, "1,234,567 letters"),
+            (0, "0 dead letters"),
+            (1, "1 dead letter"),
+            (999, "999 dead letters"),
+            (1_234_567, "1,234,567 dead letters"),
         ] {
-            assert_eq!(super::count_of(count, "letter"), text);
+            assert_eq!(super::count_of(count, "dead letter"), text);
         }
     }
 }

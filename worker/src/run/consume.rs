@@ -28,13 +28,13 @@ pub enum End {
     SinkAway,
     /// The broker closed, or was lost.
     Lost(BrokerError),
-    /// A frame of a newer version: everything goes back to the queue, for a newer worker.
+    /// A batch of a newer version: everything goes back to the queue, for a newer worker.
     NewerVersion(u16),
 }
 
 /// The pipeline's two ends.
 pub struct Stages {
-    /// Frames go in.
+    /// Batches go in.
     pub work: mpsc::Sender<Work<HeldDelivery>>,
     /// Deliveries come out.
     pub outcomes: mpsc::Receiver<Outcome<HeldDelivery>>,
@@ -61,7 +61,7 @@ const FILL: Duration = Duration::from_millis(200);
 /// The longest that a slow queue is waited for.
 const FILL_MAX: Duration = Duration::from_secs(5);
 
-/// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; frames
+/// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; batches
 /// that keep coming back are given to the `splitter`, where there is one, one at a time.
 ///
 /// However it ends, what is settled by then is acknowledged, unless the channel is lost; the caller
@@ -76,7 +76,7 @@ pub async fn consume(
     in_flight: &InFlight,
 ) -> End {
     let Stages { work, mut outcomes } = stages;
-    // As they came, packed: memory is bounded by the prefetch and by one that is being split.
+    // As they came, compressed: memory is bounded by the prefetch and by one that is being split.
     let mut suspects: VecDeque<Delivery> = VecDeque::new();
     let mut splitting = Fuse::terminated();
     let mut sink_away_since: Option<Instant> = None;
@@ -145,8 +145,8 @@ pub async fn consume(
                         continue;
                     }
                     let replay = ha_dead_letters::replay(&delivery);
-                    let ticket = HeldDelivery::new(&delivery, splitter.is_some());
-                    let item = Work { payload: delivery.payload.into(), replay, ticket };
+                    let ack_handle = HeldDelivery::new(&delivery, splitter.is_some());
+                    let item = Work { payload: delivery.payload.into(), replay, ack_handle };
                     // Never waits: the channel is as wide as the prefetch.
                     let Some(work) = &work else { continue };
                     if work.send(item).await.is_err() {
@@ -210,7 +210,7 @@ pub async fn consume(
     }
 }
 
-/// Notes what is settled; the version of a frame that is too new.
+/// Notes what is settled; the version of a batch that is too new.
 fn settle(unacknowledged: &mut Unacknowledged, outcome: Outcome<HeldDelivery>) -> Option<u16> {
     match outcome {
         Outcome::Settled(held) => {

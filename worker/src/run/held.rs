@@ -1,9 +1,9 @@
 //! What goes through the pipeline with a delivery and comes back when it is settled.
 
+use ha_batch::HEADER_AGAIN;
 use ha_broker::Delivery;
 use ha_broker::topology;
-use ha_frame::HEADER_AGAIN;
-use ha_pipeline::Ticket;
+use ha_pipeline::AckHandle;
 
 /// A delivery whose events are not settled.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl HeldDelivery {
     }
 }
 
-impl Ticket for HeldDelivery {
+impl AckHandle for HeldDelivery {
     fn is_first_pass(&self) -> bool {
         self.is_first_pass
     }
@@ -62,7 +62,7 @@ fn process(delivery: &Delivery, is_of_producers: bool) -> (ha_trace::Span, ha_tr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ha_pipeline::letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
+    use ha_pipeline::dead_letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
     use lapin::types::{AMQPValue, FieldTable};
 
     #[test]
@@ -95,6 +95,9 @@ mod tests {
             "offered again"
         );
         let replayed = [HEADER_REPLAYS, HEADER_FIRST_FAILED_AT];
-        assert!(!is_first(delivery(&replayed, 0, false), true), "a letter");
+        assert!(
+            !is_first(delivery(&replayed, 0, false), true),
+            "a dead letter"
+        );
     }
 }

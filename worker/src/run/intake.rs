@@ -1,12 +1,12 @@
 //! The worker's intake: events over HTTP into the same pipeline, beside the queue or without one.
 //!
 //! Without a broker the worker's dead letters are kept in a spool database of its own, where
-//! `worker dlq --spool-path` finds them. Letters that it replays wait in the same file as frames;
+//! `worker dlq --spool-path` finds them. Dead letters that it replays wait in the same file as batches;
 //! they go through the pipeline when the worker is started on it again.
 
 use anyhow::Context;
-use ha_dead_letters::LetterStore;
-use ha_intake::{BearerToken, Intake, IntakeOptions, Limits};
+use ha_dead_letters::DeadLetterPlace;
+use ha_http::{BearerToken, Intake, IntakeOptions, Limits};
 use ha_pipeline::{Outcome, Pipeline, Work};
 use ha_settings::IntakeSettings;
 use ha_spool::{OpenError, Spool, SpoolOptions};
@@ -19,23 +19,23 @@ use tokio_util::sync::CancellationToken;
 /// Workers that share a folder without having been given a file each.
 const SHARERS_MAX: usize = 64;
 
-/// Frames of replayed letters in the pipeline at one time.
-const REPLAYED_FRAMES_MAX: usize = 64;
+/// Batches of replayed dead letters in the pipeline at one time.
+const REPLAYED_BATCHES_MAX: usize = 64;
 const REPLAYED_BYTES_MAX: usize = 8 << 20;
 
 /// For answers of the pipeline and the disk while the process ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the letters of a worker without a broker are kept.
+/// Where the dead letters of a worker without a broker are kept.
 #[derive(Debug, Clone)]
-pub struct LettersFile {
+pub struct DeadLettersFile {
     /// The file (`SPOOL_PATH`).
     pub path: PathBuf,
     /// Whether that is the default: then the next name is taken where another process has it.
     pub is_default: bool,
 }
 
-impl LettersFile {
+impl DeadLettersFile {
     /// Opens the file; gives its path too.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ pub async fn bind(settings: &IntakeSettings, instance: &str) -> anyhow::Result<I
 /// Serves until `shutdown`, then finishes what has arrived, within the grace.
 pub async fn serve(
     intake: Intake,
-    pipeline: Arc<Pipeline<LetterStore>>,
+    pipeline: Arc<Pipeline<DeadLetterPlace>>,
     shutdown: &CancellationToken,
     grace: Duration,
 ) {
@@ -101,37 +101,37 @@ pub async fn serve(
     }
 }
 
-/// Takes the frames of replayed letters through the pipeline, oldest first; a frame is removed when
+/// Takes the batches of replayed dead letters through the pipeline, oldest first; a batch is removed when
 /// it is settled. Returns when there are none left, or at `shutdown`.
 pub async fn drain(
     spool: Spool,
-    pipeline: Arc<Pipeline<LetterStore>>,
+    pipeline: Arc<Pipeline<DeadLetterPlace>>,
     shutdown: CancellationToken,
 ) {
-    let waiting = spool.stats().frames;
+    let waiting = spool.stats().batches;
     if waiting == 0 {
         return;
     }
-    tracing::info!(waiting, "replayed letters go through the pipeline");
-    let (work, input) = mpsc::channel(REPLAYED_FRAMES_MAX);
-    let (output, mut outcomes) = mpsc::channel(REPLAYED_FRAMES_MAX);
+    tracing::info!(waiting, "replayed dead letters go through the pipeline");
+    let (work, input) = mpsc::channel(REPLAYED_BATCHES_MAX);
+    let (output, mut outcomes) = mpsc::channel(REPLAYED_BATCHES_MAX);
     let running = tokio::spawn(async move { pipeline.run(input, output).await });
     let drained = async {
         loop {
             let page = spool
-                .oldest(0, REPLAYED_FRAMES_MAX, REPLAYED_BYTES_MAX)
+                .oldest(0, REPLAYED_BATCHES_MAX, REPLAYED_BYTES_MAX)
                 .await?;
             if page.is_empty() {
                 return anyhow::Ok(());
             }
             let count = page.len();
-            for frame in page {
-                let (payload, replay) = (frame.frame.payload, None);
-                let ticket = u64::try_from(frame.id).unwrap_or_default();
+            for batch in page {
+                let (payload, replay) = (batch.batch.payload, None);
+                let ack_handle = u64::try_from(batch.id).unwrap_or_default();
                 let item = Work {
                     payload,
                     replay,
-                    ticket,
+                    ack_handle,
                 };
                 work.send(item).await.context("the pipeline has ended")?;
             }
@@ -140,7 +140,7 @@ pub async fn drain(
                 match outcomes.recv().await.context("the pipeline has ended")? {
                     Outcome::Settled(id) => settled.push(i64::try_from(id).unwrap_or_default()),
                     Outcome::NewerVersion(_, found) => {
-                        anyhow::bail!("a frame has version {found}: a newer worker takes it");
+                        anyhow::bail!("a batch has version {found}: a newer worker takes it");
                     }
                 }
             }
@@ -149,8 +149,8 @@ pub async fn drain(
     };
     tokio::select! {
         drained = drained => match drained {
-            Ok(()) => tracing::info!(waiting, "replayed letters are settled"),
-            Err(error) => tracing::error!(%error, "replayed letters stay in the spool"),
+            Ok(()) => tracing::info!(waiting, "replayed dead letters are settled"),
+            Err(error) => tracing::error!(%error, "replayed dead letters stay in the spool"),
         },
         // What is settled and not removed comes again, and is one point all the same.
         () = shutdown.cancelled() => {}
@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn workers_of_one_folder_get_a_file_each_unless_it_was_named() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = LettersFile {
+        let mut file = DeadLettersFile {
             path: folder.path().join("spool.db"),
             is_default: true,
         };

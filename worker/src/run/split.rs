@@ -1,19 +1,19 @@
-//! Frames that keep coming back: one event in them may be what ends the worker. They are split,
-//! before any event in them is parsed, into frames of one event each on the queue of suspects,
+//! Batches that keep coming back: one event in them may be what ends the worker. They are split,
+//! before any event in them is parsed, into batches of one event each on the queue of suspects,
 //! so that its delivery limit takes the one event and not its neighbours.
 //!
-//! After a crash every frame that a worker held is suspect, and all workers get them at once. So
-//! memory is bounded here: one frame is unpacked at a time, its events are encoded one after the
+//! After a crash every batch that a worker held is suspect, and all workers get them at once. So
+//! memory is bounded here: one batch is decompressed at a time, its events are encoded one after the
 //! other, each with the facts of its own entity, and only a window of them is on its way.
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use ha_batch::Batch;
 use ha_broker::{Delivery, Header, Outgoing, Publisher, topology};
-use ha_frame::Frame;
-use ha_pipeline::letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
+use ha_pipeline::dead_letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
 use tokio_util::sync::CancellationToken;
 
-/// A frame delivered this often before is suspect: a worker that is killed costs its whole
+/// A batch delivered this often before is suspect: a worker that is killed costs its whole
 /// prefetch one delivery, and so does a long outage of the database.
 const DELIVERIES_MAX: u64 = 3;
 
@@ -30,7 +30,7 @@ pub fn is_suspect(delivery: &Delivery) -> bool {
     delivery.delivery_count >= DELIVERIES_MAX
 }
 
-/// Splits frames.
+/// Splits batches.
 #[derive(Debug)]
 pub struct Splitter {
     publisher: Publisher,
@@ -43,10 +43,10 @@ impl Splitter {
         Self { publisher }
     }
 
-    /// Publishes every event of the frame by itself, confirmed, however long that takes; then the
+    /// Publishes every event of the batch by itself, confirmed, however long that takes; then the
     /// delivery may be acknowledged: its tag. Dropped before, it leaves some events published that
     /// are published again when the delivery comes again: they become the same points. What is no
-    /// frame goes on whole: the one that takes it as a suspect says so in a dead letter.
+    /// batch goes on whole: the one that takes it as a suspect says so in a dead letter.
     pub async fn split(&self, delivery: Delivery) -> u64 {
         let sent = delivery.header_text(ha_trace::HEADER);
         let span = ha_trace::process(sent.as_deref(), topology::EVENTS_QUEUE);
@@ -67,13 +67,13 @@ impl Splitter {
                 ),
             ]
         });
-        let payload = Bytes::from(ha_frame::unpacked(delivery.payload));
-        let frame = ha_frame::decode(&payload);
-        let events = frame.as_ref().map_or(1, |frame| frame.envelopes.len());
+        let payload = Bytes::from(ha_batch::decompressed(delivery.payload));
+        let batch = ha_batch::decode(&payload);
+        let events = batch.as_ref().map_or(1, |batch| batch.envelopes.len());
         tracing::warn!(
             deliveries = delivery.delivery_count,
             events,
-            "a frame came back too often; its events go on one by one"
+            "a batch came back too often; its events go on one by one"
         );
         let traceparent = traceparent.map(|header| (ha_trace::HEADER.into(), Header::Text(header)));
         let (publisher, never) = (&self.publisher, &CancellationToken::new());
@@ -82,13 +82,13 @@ impl Splitter {
                 exchange: "",
                 routing_key: topology::SUSPECTS_QUEUE.into(),
                 payload,
-                content_type: ha_frame::CONTENT_TYPE,
+                content_type: ha_batch::CONTENT_TYPE,
                 headers: [
                     (
-                        ha_frame::HEADER_VERSION.into(),
-                        Header::Number(ha_frame::VERSION.into()),
+                        ha_batch::HEADER_VERSION.into(),
+                        Header::Number(ha_batch::VERSION.into()),
                     ),
-                    (ha_frame::HEADER_COUNT.into(), Header::Number(1)),
+                    (ha_batch::HEADER_COUNT.into(), Header::Number(1)),
                 ]
                 .into_iter()
                 .chain(replay.iter().flatten().cloned())
@@ -100,8 +100,8 @@ impl Splitter {
                 let _ = publisher.publish_until_delivered(message, never).await;
             }
         };
-        match &frame {
-            Ok(frame) => send_all(singles(frame, &payload), send).await,
+        match &batch {
+            Ok(batch) => send_all(singles(batch, &payload), send).await,
             Err(_) => send(payload.clone()).await,
         }
         delivery.tag
@@ -134,21 +134,21 @@ async fn send_all<F: Future<Output = ()>>(
     while under_way.next().await.is_some() {}
 }
 
-/// A frame of its own for each event: with what the whole says of the home, and of the registries'
+/// A batch of its own for each event: with what the whole says of the home, and of the registries'
 /// facts those of the event's own entity. Enrichment makes the same of the event as within the
 /// whole.
-fn singles<'f>(frame: &'f Frame<'_>, whole: &'f Bytes) -> impl Iterator<Item = Bytes> + 'f {
-    frame.envelopes.iter().map(move |envelope| {
-        let facts = ha_enrich::registry::of_event(&envelope.json, &frame.entities);
-        let single = Frame {
-            version: frame.version,
-            home: frame.home.clone(),
+fn singles<'f>(batch: &'f Batch<'_>, whole: &'f Bytes) -> impl Iterator<Item = Bytes> + 'f {
+    batch.envelopes.iter().map(move |envelope| {
+        let facts = ha_enrich::registry::of_event(&envelope.json, &batch.entities);
+        let single = Batch {
+            version: batch.version,
+            home: batch.home.clone(),
             entities: facts.into_iter().cloned().collect(),
-            replay: frame.replay,
+            replay: batch.replay,
             envelopes: vec![envelope.clone()],
         };
         let mut payload = Vec::with_capacity(envelope.json.len() + 256);
-        match ha_frame::encode(&single, &mut payload) {
+        match ha_batch::encode(&single, &mut payload) {
             Ok(()) => payload.into(),
             // What was decoded a moment ago can be encoded. If not, nothing is lost this way.
             Err(_) => whole.clone(),
@@ -160,8 +160,8 @@ fn singles<'f>(frame: &'f Frame<'_>, whole: &'f Bytes) -> impl Iterator<Item = B
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use ha_batch::{EntityFacts, Envelope, HomeFacts, Origin, WeatherFacts};
     use ha_enrich::registry::{self, ExtraTag};
-    use ha_frame::{EntityFacts, Envelope, HomeFacts, Origin, WeatherFacts};
     use std::cell::{Cell, RefCell};
     use tokio::sync::oneshot;
 
@@ -169,7 +169,7 @@ mod tests {
         Envelope {
             id: uuid::Uuid::from_u128(1),
             instance: "home".into(),
-            epoch: Some(1),
+            run_id: Some(1),
             sequence: Some(2),
             received_at_ns: 3,
             origin: Origin::Live,
@@ -194,24 +194,24 @@ mod tests {
         .to_string()
     }
 
-    /// What is stored of each event of an encoded frame, in the words of the line protocol; or why
+    /// What is stored of each event of an encoded batch, in the words of the line protocol; or why
     /// nothing is.
-    fn stored(frame: &[u8]) -> Vec<String> {
-        let frame = ha_frame::decode(frame).unwrap();
-        let home = frame.home.as_ref();
+    fn stored(batch: &[u8]) -> Vec<String> {
+        let batch = ha_batch::decode(batch).unwrap();
+        let home = batch.home.as_ref();
         let options = ha_enrich::Options {
             weather: true,
             ..ha_enrich::Options::default()
         };
         let of_event = |envelope| match ha_enrich::enrich(envelope, home, &options) {
             Ok(mut point) => {
-                registry::tag(&mut point, &frame.entities, &ExtraTag::ALL);
+                registry::tag(&mut point, &batch.entities, &ExtraTag::ALL);
                 assert!(point.seal());
                 point.to_line()
             }
             Err(error) => error.to_string(),
         };
-        frame.envelopes.iter().map(of_event).collect()
+        batch.envelopes.iter().map(of_event).collect()
     }
 
     #[test]
@@ -230,8 +230,8 @@ mod tests {
             r#"{"event_type":"state_changed","data":{"entity_id":"light.l4"}}"#.into(),
             r#"{"event_type":"state_changed","data":{"entity_id":"light.l5""#.into(),
         ]);
-        let mut frame = Frame::new(events.iter().map(|event| envelope(event)).collect());
-        frame.home = Some(HomeFacts {
+        let mut batch = Batch::new(events.iter().map(|event| envelope(event)).collect());
+        batch.home = Some(HomeFacts {
             latitude: Some(1.5),
             weather: Some(WeatherFacts {
                 observed_at_us: 1_767_225_500_000_000,
@@ -240,9 +240,9 @@ mod tests {
             }),
             ..HomeFacts::default()
         });
-        // In no order: who else writes frames need not sort them.
+        // In no order: who else writes batches need not sort them.
         let all = members.iter().map(String::as_str).rev();
-        frame.entities = all
+        batch.entities = all
             .chain(["light.all"])
             .map(|entity_id| EntityFacts {
                 entity_id: entity_id.into(),
@@ -251,12 +251,12 @@ mod tests {
                 ..EntityFacts::default()
             })
             .collect();
-        frame.replay = Some(ha_frame::Replay {
+        batch.replay = Some(ha_batch::Replay {
             count: 2,
             first_failed_at_ns: 9,
         });
         let mut whole = Vec::new();
-        ha_frame::encode(&frame, &mut whole).unwrap();
+        ha_batch::encode(&batch, &mut whole).unwrap();
         let whole = Bytes::from(whole);
         let expected = stored(&whole);
         assert!(
@@ -265,14 +265,14 @@ mod tests {
         );
         assert!(expected[7].contains("weather_"), "{expected:?}");
 
-        let decoded = ha_frame::decode(&whole).unwrap();
+        let decoded = ha_batch::decode(&whole).unwrap();
         let singles: Vec<_> = singles(&decoded, &whole).collect();
-        assert_eq!(singles.len(), frame.envelopes.len());
+        assert_eq!(singles.len(), batch.envelopes.len());
         for (place, single) in singles.iter().enumerate() {
             assert_eq!(stored(single), expected[place..=place], "event {place}");
-            let single = ha_frame::decode(single).unwrap();
-            assert_eq!(single.envelopes, frame.envelopes[place..=place]);
-            assert_eq!((&single.home, single.replay), (&frame.home, frame.replay));
+            let single = ha_batch::decode(single).unwrap();
+            assert_eq!(single.envelopes, batch.envelopes[place..=place]);
+            assert_eq!((&single.home, single.replay), (&batch.home, batch.replay));
             assert!(single.entities.len() <= 1, "{:?}", single.entities);
         }
     }

@@ -1,25 +1,25 @@
 //! The settings of enrichment, on the binary: what they add to points, and what is counted.
 
-use crate::frames::{encoded, many, publish, state_changed};
+use crate::batches::{encoded, many, publish, state_changed};
 use crate::{variables, worker};
-use ha_frame::{Envelope, Frame, HomeFacts, Origin, WeatherFacts};
+use ha_batch::{Batch, Envelope, HomeFacts, Origin, WeatherFacts};
 use ha_kit::{Place, Process, Stored, eventually};
 
 /// Half a second before the events of [`state_changed`] with small numbers.
 const OBSERVED_AT_US: i64 = 1_767_225_599_500_000;
 
-fn frame(events: &[String]) -> Vec<u8> {
+fn batch(events: &[String]) -> Vec<u8> {
     let envelope = |json: &'_ String| Envelope {
         id: uuid::Uuid::from_u128(1),
         instance: "home".into(),
-        epoch: Some(1),
+        run_id: Some(1),
         sequence: Some(1),
         received_at_ns: OBSERVED_AT_US * 1_000,
         origin: Origin::Live,
         json: json.clone().into_bytes().into(),
     };
-    let mut frame = Frame::new(events.iter().map(envelope).collect());
-    frame.home = Some(HomeFacts {
+    let mut batch = Batch::new(events.iter().map(envelope).collect());
+    batch.home = Some(HomeFacts {
         weather: Some(WeatherFacts {
             observed_at_us: OBSERVED_AT_US,
             condition: "sunny".into(),
@@ -27,7 +27,7 @@ fn frame(events: &[String]) -> Vec<u8> {
         }),
         ..HomeFacts::default()
     });
-    encoded(&frame)
+    encoded(&batch)
 }
 
 async fn stored(place: &Place, count: usize) -> Vec<Stored> {
@@ -62,7 +62,7 @@ async fn units_contexts_and_weather_are_written_only_where_they_are_asked_for() 
         state_changed("switch.b", "maybe", 2),
     ];
     let (_connection, channel) = place.channel().await;
-    publish(&channel, &[frame(&events)]).await;
+    publish(&channel, &[batch(&events)]).await;
     let points = stored(&place, 2).await;
     let shown = |point: &Stored| {
         let columns = point.columns.iter();
@@ -113,16 +113,16 @@ async fn units_contexts_and_weather_are_written_only_where_they_are_asked_for() 
 
     let process = worker(&variables(&place));
     process.wait_until_ready().await;
-    publish(&channel, &[frame(&[state_changed("sensor.c", "3", 3)])]).await;
+    publish(&channel, &[batch(&[state_changed("sensor.c", "3", 3)])]).await;
     let points = stored(&place, 3).await;
     assert_eq!(shown(&points[2]), "text_unit_of_measurement=\"W\"");
     process.stop().await;
 }
 
 /// A database that has another type for an attribute, since somebody else wrote it: every state is
-/// stored, the attribute is counted and named, and there is no letter.
+/// stored, the attribute is counted and named, and there is no dead letter.
 #[tokio::test]
-async fn an_attribute_of_another_type_costs_no_state_and_makes_no_letter() {
+async fn an_attribute_of_another_type_costs_no_state_and_makes_no_dead_letter() {
     let place = Place::new().await;
     // InfluxDB 1.x looks no further than the same week.
     let before = "home_assistant_events,entity_id=x text_unit_of_measurement=7 1767225599000000000";
@@ -155,10 +155,10 @@ async fn an_attribute_of_another_type_costs_no_state_and_makes_no_letter() {
         lines.contains(&line).then_some(())
     });
     counted.await;
-    let letters = metrics(&process, "ha_ingestor_dead_letters_total").await;
+    let dead_letters = metrics(&process, "ha_ingestor_dead_letters_total").await;
     assert!(
-        !letters.is_empty() && letters.iter().all(|line| line.ends_with(" 0")),
-        "{letters:?}"
+        !dead_letters.is_empty() && dead_letters.iter().all(|line| line.ends_with(" 0")),
+        "{dead_letters:?}"
     );
     process.stop().await;
 }

@@ -143,7 +143,7 @@ fn what_is_no_event_is_a_dead_letter_and_what_is_no_input_an_error() {
     let said = explain("hello", &[]);
     assert_eq!((said.code, said.text.as_str()), (Some(1), ""));
     assert!(
-        said.error.contains("neither JSON nor a frame"),
+        said.error.contains("neither JSON nor a batch"),
         "{}",
         said.error
     );

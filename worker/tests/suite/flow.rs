@@ -1,29 +1,29 @@
-//! Frames in, points and letters out, and nothing twice or lost over a stop.
+//! Batches in, points and dead letters out, and nothing twice or lost over a stop.
 
-use crate::frames::{encoded, frame, many, publish, state_changed};
+use crate::batches::{batch, encoded, many, publish, state_changed};
 use crate::slow_database::SlowDatabase;
 use crate::{variables, worker};
-use ha_frame::Frame;
+use ha_batch::Batch;
 use ha_kit::{Place, Process, eventually};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn frames_become_points_and_rubbish_a_letter_while_the_rest_flows_on() {
+async fn batches_become_points_and_rubbish_a_dead_letter_while_the_rest_flows_on() {
     let place = Place::new().await;
     let process = worker(&variables(&place));
     process.wait_until_ready().await;
 
     let invalid = r#"{"event_type":"state_changed","data":{}}"#.to_owned();
-    let mixed = frame(&[
+    let mixed = batch(&[
         state_changed("sensor.a", "21.5", 1),
         invalid,
         state_changed("light.b", "on", 2),
     ]);
-    let trailing = [frame(&[state_changed("sensor.c", "1", 3)]), vec![0]].concat();
-    let last = frame(&[state_changed("sensor.d", "unavailable", 4)]);
-    let empty = encoded(&Frame::new(Vec::new()));
+    let trailing = [batch(&[state_changed("sensor.c", "1", 3)]), vec![0]].concat();
+    let last = batch(&[state_changed("sensor.d", "unavailable", 4)]);
+    let empty = encoded(&Batch::new(Vec::new()));
     let bodies = [
         mixed,
         b"rubbish \xff\x00".to_vec(),
@@ -39,7 +39,7 @@ async fn frames_become_points_and_rubbish_a_letter_while_the_rest_flows_on() {
         (place.count().await == 3).then_some(())
     })
     .await;
-    eventually("five letters", async || {
+    eventually("five dead letters", async || {
         (place.depth("ha.dead-letters").await == 5).then_some(())
     })
     .await;
@@ -71,9 +71,9 @@ async fn frames_become_points_and_rubbish_a_letter_while_the_rest_flows_on() {
     assert_eq!(points[1].columns["value"], 1.0);
     assert_eq!(points[2].columns["available"], false);
 
-    let letters = place.letters().await;
+    let dead_letters = place.dead_letters().await;
     let mut reasons = Vec::new();
-    for (body, headers) in &letters {
+    for (body, headers) in &dead_letters {
         let names = [
             "reason",
             "stage",
@@ -95,23 +95,23 @@ async fn frames_become_points_and_rubbish_a_letter_while_the_rest_flows_on() {
             headers["x-ha-stage"].as_str(),
         ));
         if headers["x-ha-reason"] == "invalid_event" {
-            let frame = ha_frame::decode(body).unwrap();
-            assert_eq!(frame.envelopes.len(), 1);
-            assert!(frame.envelopes[0].json.ends_with(br#""data":{}}"#));
+            let batch = ha_batch::decode(body).unwrap();
+            assert_eq!(batch.envelopes.len(), 1);
+            assert!(batch.envelopes[0].json.ends_with(br#""data":{}}"#));
         }
     }
     reasons.sort_unstable();
     assert_eq!(reasons[0], ("invalid_event", "enrich"));
     assert_eq!(reasons[1..], [("undecodable", "decode"); 4]);
-    let foreign: BTreeSet<_> = letters.iter().map(|(body, _)| body.clone()).collect();
+    let foreign: BTreeSet<_> = dead_letters.iter().map(|(body, _)| body.clone()).collect();
     assert!(foreign.contains(b"rubbish \xff\x00".as_slice()) && foreign.contains(&trailing));
     process.stop().await;
 }
 
 #[tokio::test]
 async fn a_term_in_the_middle_settles_what_is_held_and_the_next_run_finishes_the_rest() {
-    const FRAMES: u64 = 200;
-    const EVENTS: usize = FRAMES as usize * 100;
+    const BATCHES: u64 = 200;
+    const EVENTS: usize = BATCHES as usize * 100;
     let place = Place::new().await;
     let slow = SlowDatabase::start(place.services.influxdb_v2_url(), Duration::from_millis(30));
     let slow = slow.await;
@@ -123,11 +123,11 @@ async fn a_term_in_the_middle_settles_what_is_held_and_the_next_run_finishes_the
         ("BATCH_POINTS_MAX", "500".into()),
         ("SHUTDOWN_GRACE_S", "20".into()),
     ]);
-    // The worker declares the queue; frames wait until it has stopped again.
+    // The worker declares the queue; batches wait until it has stopped again.
     let first = worker(&variables);
     first.wait_until_ready().await;
     let (_connection, channel) = place.channel().await;
-    publish(&channel, &many(FRAMES)).await;
+    publish(&channel, &many(BATCHES)).await;
     eventually("some writes", async || (slow.writes() >= 3).then_some(())).await;
     let asked = Instant::now();
     first.terminate();
@@ -187,20 +187,20 @@ async fn points_written(process: &Process) -> u64 {
 }
 
 #[tokio::test]
-async fn a_newer_frame_pauses_the_worker_and_is_kept() {
+async fn a_newer_batch_pauses_the_worker_and_is_kept() {
     let place = Place::new().await;
     let process = worker(&variables(&place));
     process.wait_until_ready().await;
     let events = [state_changed("sensor.a", "1", 1)];
-    let bytes = frame(&events);
-    let mut newer = ha_frame::decode(&bytes).unwrap();
-    newer.version = ha_frame::VERSION + 1;
+    let bytes = batch(&events);
+    let mut newer = ha_batch::decode(&bytes).unwrap();
+    newer.version = ha_batch::VERSION + 1;
     let (_connection, channel) = place.channel().await;
     publish(&channel, &[encoded(&newer)]).await;
     process
         .wait_until_not_ready(&["version 2", "upgrade the workers"])
         .await;
-    eventually("the frame back", async || {
+    eventually("the batch back", async || {
         (place.depth("ha.events").await == 1).then_some(())
     })
     .await;

@@ -1,12 +1,12 @@
 //! What Kubernetes is told while the worker ends.
 
-use crate::frames::{many, publish};
+use crate::batches::{many, publish};
 use crate::{variables, worker};
 use ha_kit::{Gate, Place, eventually};
 
 #[tokio::test]
 async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
-    const FRAMES: u64 = 5;
+    const BATCHES: u64 = 5;
     let place = Place::new().await;
     let gate = Gate::start(&place.services.influxdb_v2_url()).await;
     let mut variables = variables(&place);
@@ -17,9 +17,9 @@ async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
     process.wait_until_ready().await;
     gate.close();
     let (_connection, channel) = place.channel().await;
-    publish(&channel, &many(FRAMES)).await;
+    publish(&channel, &many(BATCHES)).await;
     eventually("deliveries that are held", async || {
-        let held = format!(r#"deliveries_in_flight{{queue="ha.events"}} {FRAMES}"#);
+        let held = format!(r#"deliveries_in_flight{{queue="ha.events"}} {BATCHES}"#);
         process
             .get("/metrics")
             .await
@@ -36,6 +36,6 @@ async fn while_it_finishes_it_is_alive_and_no_longer_ready() {
     gate.open();
     let ended = process.ended().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
-    assert_eq!(place.count().await as u64, FRAMES * 100);
+    assert_eq!(place.count().await as u64, BATCHES * 100);
     assert_eq!(place.depth("ha.events").await, 0);
 }

@@ -1,6 +1,6 @@
-//! Events over HTTP into a real worker process: strangers, a stop in the middle, letters.
+//! Events over HTTP into a real worker process: strangers, a stop in the middle, dead letters.
 
-use crate::frames::{frame, many, publish, state_changed};
+use crate::batches::{batch, many, publish, state_changed};
 use crate::{variables, worker};
 use ha_kit::{Place, Process, eventually, free_port};
 use reqwest::Client;
@@ -24,12 +24,12 @@ const GROWTH_KB_MAX: u64 = 24 * 1_024;
 fn over_http(place: &Place, folder: &TempDir) -> (SocketAddr, Vec<(&'static str, String)>) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut variables = place.influxdb();
-    let letters = folder.path().join("spool.db");
+    let dead_letters = folder.path().join("spool.db");
     variables.extend([
         ("INTAKE_ADDR", address.to_string()),
         ("INTAKE_TOKEN", TOKEN.to_owned()),
         ("INSTANCE_NAME", "cabin".to_owned()),
-        ("SPOOL_PATH", letters.display().to_string()),
+        ("SPOOL_PATH", dead_letters.display().to_string()),
     ]);
     (address, variables)
 }
@@ -82,8 +82,8 @@ fn kinds() -> Vec<Kind> {
         status,
     };
     let half = &good[..good.len() / 2];
-    let cut = &frame(&[event(1)])[..60];
-    let of_frames = head(cut.len()).replace("application/json", ha_frame::CONTENT_TYPE);
+    let cut = &batch(&[event(1)])[..60];
+    let of_batches = head(cut.len()).replace("application/json", ha_batch::CONTENT_TYPE);
     let nobody = whole.replace(&format!("Authorization: Bearer {TOKEN}\r\n"), "");
     let slow = std::iter::once(head(1_000).into_bytes());
     vec![
@@ -91,7 +91,7 @@ fn kinds() -> Vec<Kind> {
         kind(401, whole.replace(TOKEN, "guessed"), &good),
         kind(413, head(50_000_000), &vec![b'['; 50_000_000]),
         kind(400, head(half.len()), half),
-        kind(400, of_frames, cut),
+        kind(400, of_batches, cut),
         kind(415, whole.replace("application/json", "text/html"), &good),
         Kind {
             parts: slow.chain((0..40).map(|_| vec![b' '])).collect(),
@@ -222,7 +222,7 @@ async fn malformed_requests_get_their_status_and_harm_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_the_queue_a_term_in_the_middle_keeps_every_promise() {
-    const FRAMES: u64 = 20;
+    const BATCHES: u64 = 20;
     let place = Place::new().await;
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut variables = variables(&place);
@@ -239,10 +239,10 @@ async fn beside_the_queue_a_term_in_the_middle_keeps_every_promise() {
     );
     let traffic = tokio::spawn(honest_traffic(address, stop, Arc::clone(&stored)));
     let (_connection, channel) = place.channel().await;
-    publish(&channel, &many(FRAMES)).await;
+    publish(&channel, &many(BATCHES)).await;
     eventually("events by both ways", async || {
         let by_http = stored.load(Ordering::SeqCst) > 50;
-        (by_http && place.count().await as u64 >= FRAMES * 100).then_some(())
+        (by_http && place.count().await as u64 >= BATCHES * 100).then_some(())
     })
     .await;
     process.stop().await;
@@ -259,7 +259,7 @@ async fn beside_the_queue_a_term_in_the_middle_keeps_every_promise() {
     assert_eq!(place.depth("ha.events").await, 0);
 }
 
-/// `worker dlq` on the letters' file.
+/// `worker dlq` on the dead letters' file.
 async fn workbench(spool: &Path, arguments: &[&str]) -> String {
     let spool = spool.display().to_string();
     let arguments: Vec<_> = ["dlq"]
@@ -274,7 +274,7 @@ async fn workbench(spool: &Path, arguments: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_broker_letters_are_kept_in_a_file_and_sent_again_from_it() {
+async fn without_a_broker_dead_letters_are_kept_in_a_file_and_sent_again_from_it() {
     let (place, folder) = (Place::new().await, tempfile::tempdir().unwrap());
     let (address, variables) = over_http(&place, &folder);
     let process = worker(&variables);
@@ -292,19 +292,19 @@ async fn without_a_broker_letters_are_kept_in_a_file_and_sent_again_from_it() {
     let listed = workbench(&spool, &["list", "--json"]).await;
     assert!(listed.contains("invalid_event"), "{listed}");
     workbench(&spool, &["replay", "--yes"]).await;
-    // It fails again, and its letter says that it was sent again.
+    // It fails again, and its dead letter says that it was sent again.
     let process = worker(&variables);
-    eventually("the letter's end", async || {
+    eventually("the dead letter's end", async || {
         process
             .output()
-            .contains("replayed letters are settled")
+            .contains("replayed dead letters are settled")
             .then_some(())
     })
     .await;
     process.stop().await;
     let listed = workbench(&spool, &["list", "--json"]).await;
-    let letter: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
-    assert_eq!(letter["replays"], 1, "{listed}");
+    let dead_letter: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(dead_letter["replays"], 1, "{listed}");
     assert_eq!(place.count().await, 1);
 }
 

@@ -1,7 +1,7 @@
 //! What a worker acknowledges while it ends stays acknowledged, however late and however close
 //! together the broker gets to hear of it.
 
-use crate::frames::{frame, publish, state_changed};
+use crate::batches::{batch, publish, state_changed};
 use crate::{variables, worker};
 use ha_kit::{Gate, Place, eventually};
 use lapin::options::BasicGetOptions;
@@ -107,7 +107,7 @@ async fn pass_on(
 /// queue has not applied, and forgets it when the channel closes.
 #[tokio::test]
 async fn what_was_settled_before_a_stop_never_comes_again() {
-    const FRAMES: u64 = 200;
+    const BATCHES: u64 = 200;
     let place = Place::new().await;
     let way = SlowWay::start(&place.amqp_url()).await;
     let database = Gate::start(&place.services.influxdb_v2_url()).await;
@@ -116,9 +116,9 @@ async fn what_was_settled_before_a_stop_never_comes_again() {
     variables.extend([
         ("INFLUXDB_URL", database.url.clone()),
         ("AMQP_URL", way.url.clone()),
-        // As many messages as there are frames: all are held when the worker is told to stop.
-        ("PREFETCH_EVENTS_MAX", (FRAMES * 100).to_string()),
-        // A write each frame, so that each is settled by itself.
+        // As many messages as there are batches: all are held when the worker is told to stop.
+        ("PREFETCH_EVENTS_MAX", (BATCHES * 100).to_string()),
+        // A write each batch, so that each is settled by itself.
         ("BATCH_POINTS_MAX", "1".into()),
         ("SHUTDOWN_GRACE_S", "60".into()),
     ]);
@@ -126,12 +126,12 @@ async fn what_was_settled_before_a_stop_never_comes_again() {
     process.wait_until_ready().await;
     database.close();
     let (_connection, channel) = place.channel().await;
-    let frames: Vec<_> = (0..FRAMES)
-        .map(|n| frame(&[state_changed("sensor.a", &n.to_string(), n)]))
+    let batches: Vec<_> = (0..BATCHES)
+        .map(|n| batch(&[state_changed("sensor.a", &n.to_string(), n)]))
         .collect();
-    publish(&channel, &frames).await;
+    publish(&channel, &batches).await;
     eventually("deliveries that are held", async || {
-        let held = format!(r#"deliveries_in_flight{{queue="ha.events"}} {FRAMES}"#);
+        let held = format!(r#"deliveries_in_flight{{queue="ha.events"}} {BATCHES}"#);
         let metrics = process.get("/metrics").await.1;
         metrics.contains(&held).then_some(())
     })
@@ -143,12 +143,14 @@ async fn what_was_settled_before_a_stop_never_comes_again() {
         way.acknowledgements_before_a_close()
     })
     .await;
-    println!("{acknowledgements} acknowledgements of {FRAMES} frames before the channel is closed");
+    println!(
+        "{acknowledgements} acknowledgements of {BATCHES} batches before the channel is closed"
+    );
     assert!(acknowledgements > 0);
     way.let_go();
     let ended = process.ended().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
-    assert_eq!(place.count().await as u64, FRAMES);
+    assert_eq!(place.count().await as u64, BATCHES);
 
     // The broker handles this after the end of the worker's channel.
     let mut came_again = 0;
@@ -160,5 +162,5 @@ async fn what_was_settled_before_a_stop_never_comes_again() {
     {
         came_again += 1;
     }
-    assert_eq!(came_again, 0, "frames were settled and came again");
+    assert_eq!(came_again, 0, "batches were settled and came again");
 }

@@ -1,6 +1,6 @@
 //! The database is away for longer than RabbitMQ's consumer timeout.
 
-use crate::frames::{many, publish};
+use crate::batches::{many, publish};
 use crate::worker;
 use ha_kit::{Place, eventually, free_port};
 use ha_services::{Service, Services};
@@ -28,8 +28,8 @@ async fn forward(listener: TcpListener, to: String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_letter() {
-    const FRAMES: u64 = 20;
+async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_dead_letter() {
+    const BATCHES: u64 = 20;
     let timeout_ms = CONSUMER_TIMEOUT.as_millis().to_string();
     let settings = [("RABBITMQ_CONSUMER_TIMEOUT_MS", timeout_ms.as_str())];
     let broker = Services::start_private_with(&[Service::RabbitMq], &settings);
@@ -59,7 +59,7 @@ async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_le
     })
     .await;
     let (_connection, channel) = queued.channel().await;
-    publish(&channel, &many(FRAMES)).await;
+    publish(&channel, &many(BATCHES)).await;
     eventually("deliveries given back", async || {
         let given_back = "deliveries went back to the queue";
         process.output().contains(given_back).then_some(())
@@ -67,14 +67,14 @@ async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_le
     .await;
     // A consumer that held them, or took them again, would meet its timeout twice in this time.
     tokio::time::sleep(CONSUMER_TIMEOUT * 2).await;
-    assert_eq!(queued.depth("ha.events").await as u64, FRAMES);
+    assert_eq!(queued.depth("ha.events").await as u64, BATCHES);
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let url: Url = stored.services.influxdb_v2_url().parse().unwrap();
     let to = format!("127.0.0.1:{}", url.port().unwrap());
     let forwarding = tokio::spawn(forward(listener, to));
     eventually("all points", async || {
-        (stored.count().await as u64 == FRAMES * 100).then_some(())
+        (stored.count().await as u64 == BATCHES * 100).then_some(())
     })
     .await;
     process.wait_until_ready().await;
@@ -82,11 +82,11 @@ async fn an_outage_longer_than_the_consumer_timeout_costs_one_delivery_and_no_le
         let path = "queues/long/ha.events";
         let queue = services.management(Method::GET, path, None).await.unwrap();
         let statistics = &queue["message_stats"];
-        (statistics["ack"].as_u64()? >= FRAMES).then(|| statistics.clone())
+        (statistics["ack"].as_u64()? >= BATCHES).then(|| statistics.clone())
     })
     .await;
-    assert_eq!(statistics["deliver"], FRAMES * 2, "{statistics}");
-    assert_eq!(statistics["redeliver"], FRAMES, "{statistics}");
+    assert_eq!(statistics["deliver"], BATCHES * 2, "{statistics}");
+    assert_eq!(statistics["redeliver"], BATCHES, "{statistics}");
     // Before it, two connections that declare one queue at once may get in each other's way.
     let output = process.stop().await;
     let (_, outage) = output.split_once("the database is away").unwrap();

@@ -11,10 +11,10 @@
 use ha_kit::{Place, Process};
 use std::path::Path;
 
+mod batches;
 mod enrichment;
 mod explain;
 mod flow;
-mod frames;
 mod health;
 mod intake;
 mod last_acknowledgements;

@@ -1,6 +1,6 @@
 //! Events that end the worker, and ends of workers that are nobody's fault.
 
-use crate::frames::{frame, many, publish, state_changed};
+use crate::batches::{batch, many, publish, state_changed};
 use crate::slow_database::SlowDatabase;
 use crate::{variables, worker};
 use ha_kit::{Place, Process, eventually};
@@ -13,19 +13,19 @@ use std::time::Duration;
 const POISON: &str = "sensor.poison";
 const SIGABRT: i32 = 6;
 
-/// One frame with the event among 99 others, in the middle of healthy ones.
-fn bodies(healthy_frames: u64) -> Vec<Vec<u8>> {
+/// One batch with the event among 99 others, in the middle of healthy ones.
+fn bodies(healthy_batches: u64) -> Vec<Vec<u8>> {
     let mut events: Vec<_> = (0..100)
         .map(|n| state_changed("sensor.neighbour", &n.to_string(), 900_000 + n))
         .collect();
     events[50] = state_changed(POISON, "1", 900_050);
-    let mut bodies = many(healthy_frames);
-    bodies.insert(bodies.len() / 2, frame(&events));
+    let mut bodies = many(healthy_batches);
+    bodies.insert(bodies.len() / 2, batch(&events));
     bodies
 }
 
 #[tokio::test]
-async fn the_event_that_ends_workers_becomes_a_letter_and_everything_around_it_is_stored() {
+async fn the_event_that_ends_workers_becomes_a_dead_letter_and_everything_around_it_is_stored() {
     const HEALTHY: u64 = 4;
     let place = Place::new().await;
     let mut variables = variables(&place);
@@ -44,14 +44,17 @@ async fn the_event_that_ends_workers_becomes_a_letter_and_everything_around_it_i
     let mut deaths = 0;
     loop {
         let done = async {
-            eventually("all but one stored, and that one a letter", async || {
-                let is_done = place.count().await == expected
+            eventually(
+                "all but one stored, and that one a dead letter",
+                async || {
+                    let is_done = place.count().await == expected
                     && place.depth("ha.dead-letters").await == 1
-                    // Frames that were stored and not acknowledged go the way of suspects, too.
+                    // Batches that were stored and not acknowledged go the way of suspects, too.
                     && place.depth("ha.events").await == 0
                     && place.depth("ha.suspects").await == 0;
-                is_done.then_some(())
-            })
+                    is_done.then_some(())
+                },
+            )
             .await;
         };
         let has_died = tokio::select! {
@@ -66,7 +69,7 @@ async fn the_event_that_ends_workers_becomes_a_letter_and_everything_around_it_i
         deaths += 1;
         assert!(
             deaths <= 7,
-            "three deaths of the frame, four of the event: {}",
+            "three deaths of the batch, four of the event: {}",
             ended.output
         );
         process = worker(&variables);
@@ -80,13 +83,13 @@ async fn the_event_that_ends_workers_becomes_a_letter_and_everything_around_it_i
     let amqp = [("AMQP_URL", place.amqp_url())];
     let listed = Process::start(Path::new(env!("CARGO_BIN_EXE_worker")), &listing, &amqp);
     let listed = listed.ended().await.output;
-    let letters: Vec<serde_json::Value> = listed
+    let dead_letters: Vec<serde_json::Value> = listed
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(letters.len(), 1, "{listed}");
-    assert_eq!(letters[0]["reason"], "poison", "{listed}");
-    assert!(letters[0].to_string().contains(POISON), "{listed}");
+    assert_eq!(dead_letters.len(), 1, "{listed}");
+    assert_eq!(dead_letters[0]["reason"], "poison", "{listed}");
+    assert!(dead_letters[0].to_string().contains(POISON), "{listed}");
 }
 
 /// How often each of the messages that are left was delivered before; they are taken.
@@ -111,7 +114,7 @@ async fn delivery_counts(place: &Place) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn restarts_in_good_order_bring_no_frame_near_the_suspects() {
+async fn restarts_in_good_order_bring_no_batch_near_the_suspects() {
     const RESTARTS: usize = 6;
     let place = Place::new().await;
     let slow = SlowDatabase::start(place.services.influxdb_v2_url(), Duration::from_millis(20));
@@ -126,8 +129,8 @@ async fn restarts_in_good_order_bring_no_frame_near_the_suspects() {
     let first = worker(&variables);
     first.wait_until_ready().await;
     let (_connection, channel) = place.channel().await;
-    let frames = many(1_000);
-    publish(&channel, &frames).await;
+    let batches = many(1_000);
+    publish(&channel, &batches).await;
     let mut running = Some(first);
     for _ in 0..RESTARTS {
         let process = running.take().unwrap_or_else(|| worker(&variables));
@@ -140,13 +143,13 @@ async fn restarts_in_good_order_bring_no_frame_near_the_suspects() {
     }
     eventually("the rest in the queue", async || {
         let left = place.depth("ha.events").await;
-        (left * 100 + place.count().await == frames.len() * 100).then_some(())
+        (left * 100 + place.count().await == batches.len() * 100).then_some(())
     })
     .await;
     let counts = delivery_counts(&place).await;
     let most = counts.iter().max();
     println!(
-        "{} frames left, delivered before at most {most:?} times",
+        "{} batches left, delivered before at most {most:?} times",
         counts.len()
     );
     assert!(!counts.is_empty(), "not in the middle");

@@ -1,6 +1,6 @@
 //! Settings and neighbours that are wrong: what is said, and that nothing is lost over it.
 
-use crate::frames::{many, publish};
+use crate::batches::{many, publish};
 use crate::{variables, worker};
 use ha_kit::{
     Place, an_admin_address_in_use_ends_the_start, eventually, free_port,
@@ -35,7 +35,7 @@ async fn holds_everything(wrong: (&'static str, String), said: &[&str]) {
     let (_connection, channel) = place.channel().await;
     publish(&channel, &many(10)).await;
     process.wait_until_not_ready(said).await;
-    // What settings or the database must cure, a restart of the worker does not.
+    // What settings or the database must remedy, a restart of the worker does not.
     assert_eq!(process.get("/healthz").await.0, 200);
     let (_, status) = process.get("/status").await;
     let (_, metrics) = process.get("/metrics").await;
@@ -120,7 +120,7 @@ async fn a_wrong_broker_password_is_named_and_never_shown() {
 }
 
 #[tokio::test]
-async fn a_queue_with_other_arguments_is_named_with_its_cure() {
+async fn a_queue_with_other_arguments_is_named_with_its_remedy() {
     let place = Place::new().await;
     let (_connection, channel) = place.channel().await;
     let classic = channel.queue_declare(
@@ -185,7 +185,7 @@ async fn without_any_setting_what_is_needed_is_named() {
 }
 
 #[tokio::test]
-async fn an_admin_address_in_use_ends_the_start_with_its_cure() {
+async fn an_admin_address_in_use_ends_the_start_with_its_remedy() {
     let place = Place::new().await;
     an_admin_address_in_use_ends_the_start(|taken| worker(&with(variables(&place), &[taken])))
         .await;

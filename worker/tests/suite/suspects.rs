@@ -1,9 +1,9 @@
-//! Many frames that keep coming back, at once: each is split, and memory does not grow with them.
+//! Many batches that keep coming back, at once: each is split, and memory does not grow with them.
 
-use crate::frames::{encoded, publish, state_changed};
+use crate::batches::{encoded, publish, state_changed};
 use crate::{variables, worker};
 use futures_util::StreamExt;
-use ha_frame::{EntityFacts, Envelope, Frame, Origin};
+use ha_batch::{Batch, EntityFacts, Envelope, Origin};
 use ha_kit::{Place, Process, eventually};
 use ha_services::Services;
 use lapin::Channel;
@@ -14,14 +14,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const FRAMES: u64 = 20;
+const BATCHES: u64 = 20;
 const EVENTS: u64 = 250;
 
-/// Deliveries that make a frame suspect.
+/// Deliveries that make a batch suspect.
 const DELIVERIES: usize = 3;
 
 /// The worker may have so much in memory at its peak. Every event with the facts of all entities of
-/// its frame is 1 GiB.
+/// its batch is 1 GiB.
 const PEAK_KB_MAX: u64 = 192 * 1_024;
 
 /// What the registries say of an entity: a kilobyte, as where entities have many labels.
@@ -37,8 +37,8 @@ fn facts(entity_id: String) -> EntityFacts<'static> {
     }
 }
 
-/// A frame of events of as many entities, with what the registries say of each.
-fn frame(number: u64) -> Vec<u8> {
+/// A batch of events of as many entities, with what the registries say of each.
+fn batch(number: u64) -> Vec<u8> {
     let entity = |n: u64| format!("sensor.s{n:03}");
     let events: Vec<_> = (0..EVENTS)
         .map(|n| {
@@ -49,34 +49,34 @@ fn frame(number: u64) -> Vec<u8> {
     let envelopes = events.iter().map(|json| Envelope {
         id: uuid::Uuid::from_u128(1),
         instance: "home".into(),
-        epoch: Some(1),
+        run_id: Some(1),
         sequence: Some(1),
         received_at_ns: 1,
         origin: Origin::Live,
         json: json.as_bytes().into(),
     });
-    let mut frame = Frame::new(envelopes.collect());
-    frame.entities = (0..EVENTS).map(|n| facts(entity(n))).collect();
-    encoded(&frame)
+    let mut batch = Batch::new(envelopes.collect());
+    batch.entities = (0..EVENTS).map(|n| facts(entity(n))).collect();
+    encoded(&batch)
 }
 
-/// Publishes these frames and has them delivered in vain, so often that they are suspect.
-async fn publish_suspects(place: &Place, channel: &Channel, frames: u64) {
-    for number in 0..frames {
-        publish(channel, &[frame(number)]).await;
+/// Publishes these batches and has them delivered in vain, so often that they are suspect.
+async fn publish_suspects(place: &Place, channel: &Channel, batches: u64) {
+    for number in 0..batches {
+        publish(channel, &[batch(number)]).await;
     }
     for round in 0..DELIVERIES {
-        deliver_in_vain(channel, frames, round).await;
-        eventually("the frames back", async || {
-            (place.depth("ha.events").await as u64 == frames).then_some(())
+        deliver_in_vain(channel, batches, round).await;
+        eventually("the batches back", async || {
+            (place.depth("ha.events").await as u64 == batches).then_some(())
         })
         .await;
     }
 }
 
-/// Takes all frames off the queue and gives them back.
-async fn deliver_in_vain(channel: &Channel, frames: u64, round: usize) {
-    let qos = channel.basic_qos(frames as u16, BasicQosOptions::default());
+/// Takes all batches off the queue and gives them back.
+async fn deliver_in_vain(channel: &Channel, batches: u64, round: usize) {
+    let qos = channel.basic_qos(batches as u16, BasicQosOptions::default());
     qos.await.unwrap();
     let tag = format!("in-vain-{round}");
     let consume = channel.basic_consume(
@@ -87,7 +87,7 @@ async fn deliver_in_vain(channel: &Channel, frames: u64, round: usize) {
     );
     let mut consumer = consume.await.unwrap();
     let mut last = 0;
-    for _ in 0..frames {
+    for _ in 0..batches {
         last = consumer.next().await.unwrap().unwrap().delivery_tag;
     }
     let cancel = channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default());
@@ -108,7 +108,7 @@ fn peak_kb(process: &Process) -> u64 {
 }
 
 #[tokio::test]
-async fn frames_that_all_come_back_at_once_are_stored_in_little_memory() {
+async fn batches_that_all_come_back_at_once_are_stored_in_little_memory() {
     let place = Place::new().await;
     let mut variables = variables(&place);
     variables.extend([
@@ -120,11 +120,11 @@ async fn frames_that_all_come_back_at_once_are_stored_in_little_memory() {
     first.wait_until_ready().await;
     first.stop().await;
     let (_connection, channel) = place.channel().await;
-    publish_suspects(&place, &channel, FRAMES).await;
+    publish_suspects(&place, &channel, BATCHES).await;
 
     let process = worker(&variables);
     let mut stored = 0;
-    while stored < FRAMES * EVENTS {
+    while stored < BATCHES * EVENTS {
         stored = eventually("more points", async || {
             let now = place.count().await as u64;
             (now > stored).then_some(now)
@@ -137,7 +137,7 @@ async fn frames_that_all_come_back_at_once_are_stored_in_little_memory() {
     assert!(peak_kb < PEAK_KB_MAX, "{peak_kb} kB in memory at the peak");
     let points = place.points().await;
     let states: BTreeSet<_> = points.iter().map(|point| point.text("state")).collect();
-    let expected = (FRAMES * EVENTS) as usize;
+    let expected = (BATCHES * EVENTS) as usize;
     assert_eq!((points.len(), states.len()), (expected, expected));
     for point in points {
         let entity_id = point.text("entity_id");
@@ -150,7 +150,7 @@ async fn frames_that_all_come_back_at_once_are_stored_in_little_memory() {
 }
 
 #[tokio::test]
-async fn a_frame_that_cannot_be_split_holds_up_no_shutdown_and_is_split_later() {
+async fn a_batch_that_cannot_be_split_holds_up_no_shutdown_and_is_split_later() {
     let place = Place::new().await;
     let mut variables = variables(&place);
     variables.extend([
@@ -188,7 +188,7 @@ async fn a_frame_that_cannot_be_split_holds_up_no_shutdown_and_is_split_later() 
     let output = second.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(20), "{output}");
     assert!(output.contains("the grace is over"), "{output}");
-    eventually("the frame back", async || {
+    eventually("the batch back", async || {
         (place.depth("ha.events").await == 1).then_some(())
     })
     .await;

@@ -41,9 +41,9 @@ impl Doctor {
     }
 
     /// It does not hold.
-    pub fn fail(&mut self, finding: impl Display, cure: impl Display) {
+    pub fn fail(&mut self, finding: impl Display, remedy: impl Display) {
         self.failed = true;
-        self.line("FAIL", &format_args!("{finding}; {cure}"));
+        self.line("FAIL", &format_args!("{finding}; {remedy}"));
     }
 
     /// Exit code 0 only if all holds.
@@ -78,7 +78,9 @@ impl Doctor {
                 let colon = if steps.is_empty() { "" } else { ": " };
                 self.ok(format_args!("database: {target}{version}{colon}{steps}"));
             }
-            Err(error) => return self.fail(format_args!("database: {}", error.reason), error.cure),
+            Err(error) => {
+                return self.fail(format_args!("database: {}", error.reason), error.remedy);
+            }
         }
         if let Sink::Sqlite(sqlite) = &sink {
             self.retention(sqlite).await;
@@ -126,12 +128,12 @@ impl Doctor {
 
     /// Tries the broker: address, login, exchanges and queues. Whether it can be used.
     pub async fn broker(&mut self, url: &Url, name: &str, tls: &TlsSettings) -> bool {
-        let cure = "start RabbitMQ, or correct AMQP_URL (and TLS_CA_FILE for a private CA)";
+        let remedy = "start RabbitMQ, or correct AMQP_URL (and TLS_CA_FILE for a private CA)";
         let broker =
             match ha_settings::broker(url.clone(), format!("ha-ingestor {name} check"), tls) {
                 Ok(broker) => broker,
                 Err(error) => {
-                    self.fail(format_args!("broker: {error}"), cure);
+                    self.fail(format_args!("broker: {error}"), remedy);
                     return false;
                 }
             };
@@ -154,7 +156,7 @@ impl Doctor {
                 false
             }
             Err(error) => {
-                self.fail(format_args!("broker: {error}"), cure);
+                self.fail(format_args!("broker: {error}"), remedy);
                 false
             }
         }
@@ -164,11 +166,11 @@ impl Doctor {
     /// and a look must not change it.
     pub async fn spool(&mut self, path: &Path, bytes_max: u64) {
         let what = format!("spool: {}", path.display());
-        let cure = "set SPOOL_PATH to a file on a local or block volume that this user may write";
+        let remedy = "set SPOOL_PATH to a file on a local or block volume that this user may write";
         if path.exists()
             && let Err(error) = std::fs::OpenOptions::new().append(true).open(path)
         {
-            return self.fail(format_args!("{what} cannot be written: {error}"), cure);
+            return self.fail(format_args!("{what} cannot be written: {error}"), remedy);
         }
         let mut scratch = path.as_os_str().to_owned();
         scratch.push(format!(".check-{}", std::process::id()));
@@ -182,7 +184,7 @@ impl Doctor {
             let error = error
                 .to_string()
                 .replace(&scratch.display().to_string(), &path.display().to_string());
-            return self.fail(format_args!("spool: {error}"), cure);
+            return self.fail(format_args!("spool: {error}"), remedy);
         }
         let held = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let free = free_bytes(path).unwrap_or(u64::MAX);

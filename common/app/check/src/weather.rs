@@ -31,12 +31,12 @@ impl Doctor {
                 };
                 self.ok(format_args!("{what}: {} {of}", observed.condition));
             }
-            Err(error) => self.fail(format_args!("{what}: {error}"), cure(&error)),
+            Err(error) => self.fail(format_args!("{what}: {error}"), remedy(&error)),
         }
     }
 }
 
-fn cure(error: &FetchError) -> &'static str {
+fn remedy(error: &FetchError) -> &'static str {
     match error {
         FetchError::NoAnswer(_) => {
             "let this machine reach it, or correct WEATHER_URL; until then events are stored \

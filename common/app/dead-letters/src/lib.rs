@@ -2,50 +2,50 @@
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use ha_batch::Replay;
 use ha_broker::{Delivery, Header, Outgoing, Publisher, topology};
-use ha_frame::Replay;
-use ha_pipeline::letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
-use ha_pipeline::{DeadLetters, Letter};
+use ha_pipeline::dead_letter::{HEADER_FIRST_FAILED_AT, HEADER_REPLAYS};
+use ha_pipeline::{DeadLetter, DeadLetterStore};
 use ha_resilience::Backoff;
-use ha_spool::{Spool, StoredLetter};
+use ha_spool::{Spool, StoredDeadLetter};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Letters as messages of the exchange `ha.dead-letters`.
+/// Dead letters as messages of the exchange `ha.dead-letters`.
 #[derive(Debug)]
-pub struct BrokerLetters {
+pub struct BrokerDeadLetters {
     publisher: Publisher,
 }
 
-impl BrokerLetters {
-    /// Letters over the given publisher.
+impl BrokerDeadLetters {
+    /// Dead letters over the given publisher.
     #[must_use]
     pub fn new(publisher: Publisher) -> Self {
         Self { publisher }
     }
 }
 
-impl DeadLetters for BrokerLetters {
-    async fn deliver(&self, letters: Vec<Letter>) {
-        // The caller ends this by dropping it; until then a letter is tried for ever.
+impl DeadLetterStore for BrokerDeadLetters {
+    async fn deliver(&self, dead_letters: Vec<DeadLetter>) {
+        // The caller ends this by dropping it; until then a dead letter is tried for ever.
         let never = CancellationToken::new();
-        let sent = letters.iter().map(|letter| {
-            let message = letter_message(letter.headers(), letter.payload.clone());
+        let sent = dead_letters.iter().map(|dead_letter| {
+            let message = dead_letter_message(dead_letter.headers(), dead_letter.payload.clone());
             self.publisher.publish_until_delivered(message, &never)
         });
         join_all(sent).await;
     }
 }
 
-/// A letter as a message of the exchange `ha.dead-letters`.
+/// A dead letter as a message of the exchange `ha.dead-letters`.
 #[must_use]
-pub fn letter_message(headers: Vec<(String, String)>, payload: Bytes) -> Outgoing {
+pub fn dead_letter_message(headers: Vec<(String, String)>, payload: Bytes) -> Outgoing {
     Outgoing {
         exchange: topology::DEAD_LETTERS_EXCHANGE,
         routing_key: String::new(),
         payload,
-        content_type: ha_frame::CONTENT_TYPE,
+        content_type: ha_batch::CONTENT_TYPE,
         headers: headers
             .into_iter()
             .map(|(name, value)| (name, Header::Text(value)))
@@ -53,7 +53,7 @@ pub fn letter_message(headers: Vec<(String, String)>, payload: Bytes) -> Outgoin
     }
 }
 
-/// What the headers of a replayed letter say, for the letter that it may become again.
+/// What the headers of a replayed dead letter say, for the dead letter that it may become again.
 #[must_use]
 pub fn replay(delivery: &Delivery) -> Option<Replay> {
     let count = delivery
@@ -66,39 +66,39 @@ pub fn replay(delivery: &Delivery) -> Option<Replay> {
     })
 }
 
-/// Letters as rows of the spool database.
+/// Dead letters as rows of the spool database.
 #[derive(Debug)]
-pub struct SpoolLetters {
+pub struct SpoolDeadLetters {
     spool: Spool,
 }
 
-impl SpoolLetters {
-    /// Letters in the given spool.
+impl SpoolDeadLetters {
+    /// Dead letters in the given spool.
     #[must_use]
     pub fn new(spool: Spool) -> Self {
         Self { spool }
     }
 }
 
-impl DeadLetters for SpoolLetters {
-    async fn deliver(&self, letters: Vec<Letter>) {
-        let stored: Vec<_> = letters
+impl DeadLetterStore for SpoolDeadLetters {
+    async fn deliver(&self, dead_letters: Vec<DeadLetter>) {
+        let stored: Vec<_> = dead_letters
             .into_iter()
-            .map(|letter| StoredLetter {
+            .map(|dead_letter| StoredDeadLetter {
                 id: *Uuid::now_v7().as_bytes(),
-                headers: letter.headers(),
-                failed_at_ns: letter.failed_at_ns,
-                payload: letter.payload,
+                headers: dead_letter.headers(),
+                failed_at_ns: dead_letter.failed_at_ns,
+                payload: dead_letter.payload,
             })
             .collect();
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         loop {
-            match self.spool.put_letters(stored.clone()).await {
+            match self.spool.put_dead_letters(stored.clone()).await {
                 Ok(0) => return,
                 Ok(dropped) => {
                     tracing::warn!(
                         dropped,
-                        "the letter store is full; the oldest letters were dropped"
+                        "the dead letter store is full; the oldest dead letters were dropped"
                     );
                     return;
                 }
@@ -113,18 +113,18 @@ impl DeadLetters for SpoolLetters {
 
 /// Either of the two.
 #[derive(Debug)]
-pub enum LetterStore {
+pub enum DeadLetterPlace {
     /// At the broker.
-    Broker(BrokerLetters),
+    Broker(BrokerDeadLetters),
     /// In the spool database.
-    Spool(SpoolLetters),
+    Spool(SpoolDeadLetters),
 }
 
-impl DeadLetters for LetterStore {
-    async fn deliver(&self, letters: Vec<Letter>) {
+impl DeadLetterStore for DeadLetterPlace {
+    async fn deliver(&self, dead_letters: Vec<DeadLetter>) {
         match self {
-            Self::Broker(store) => store.deliver(letters).await,
-            Self::Spool(store) => store.deliver(letters).await,
+            Self::Broker(store) => store.deliver(dead_letters).await,
+            Self::Spool(store) => store.deliver(dead_letters).await,
         }
     }
 }

@@ -1,17 +1,19 @@
-//! What a weather provider that hangs costs: the time from a frame's entry into the pipeline to its
+//! What a weather provider that hangs costs: the time from a batch's entry into the pipeline to its
 //! settlement, with such a provider and without any, turn by turn in one run.
 //!
 //! `cargo bench -p ha-pipeline` prints both 99th percentiles and their ratio; at most 1.1 is wanted.
-//! Points are discarded and no frame waits for company, so that nothing hides a wait.
+//! Points are discarded and no batch waits for company, so that nothing hides a wait.
 
 #![allow(
     clippy::expect_used,
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
+use ha_batch::{Batch, Envelope, Origin};
 use ha_enrich::Options;
-use ha_frame::{Envelope, Frame, Origin};
-use ha_pipeline::{DeadLetters, LatencyRecorder, Letter, Pipeline, PipelineOptions, Ticket, Work};
+use ha_pipeline::{
+    AckHandle, DeadLetter, DeadLetterStore, LatencyRecorder, Pipeline, PipelineOptions, Work,
+};
 use ha_sink::{Null, Sink};
 use ha_weather::{Provider, Weather, WeatherOptions};
 use std::sync::Arc;
@@ -20,20 +22,20 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 const TURNS: usize = 40;
-const FRAMES_A_TURN: usize = 500;
-const EVENTS_A_FRAME: usize = 20;
+const BATCHES_A_TURN: usize = 500;
+const EVENTS_A_BATCH: usize = 20;
 
 #[derive(Debug)]
-struct NoLetters;
+struct NoDeadLetters;
 
-impl DeadLetters for NoLetters {
-    async fn deliver(&self, _: Vec<Letter>) {}
+impl DeadLetterStore for NoDeadLetters {
+    async fn deliver(&self, _: Vec<DeadLetter>) {}
 }
 
 #[derive(Debug)]
 struct First;
 
-impl Ticket for First {
+impl AckHandle for First {
     fn is_first_pass(&self) -> bool {
         true
     }
@@ -52,8 +54,8 @@ async fn silent() -> String {
     format!("http://{address}")
 }
 
-fn frame() -> Vec<u8> {
-    let events: Vec<_> = (0..EVENTS_A_FRAME)
+fn batch() -> Vec<u8> {
+    let events: Vec<_> = (0..EVENTS_A_BATCH)
         .map(|n| {
             let time = format!("2026-11-21T21:42:14.{n:06}+00:00");
             format!(
@@ -64,18 +66,18 @@ fn frame() -> Vec<u8> {
     let envelopes = events.iter().map(|json| Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: Some(1),
+        run_id: Some(1),
         sequence: Some(1),
         received_at_ns: 1_795_297_334_000_000_000,
         origin: Origin::Live,
         json: json.as_bytes().into(),
     });
     let mut bytes = Vec::new();
-    ha_frame::encode(&Frame::new(envelopes.collect()), &mut bytes).expect("a frame");
+    ha_batch::encode(&Batch::new(envelopes.collect()), &mut bytes).expect("a batch");
     bytes
 }
 
-fn pipeline(weather: Option<Weather>) -> Pipeline<NoLetters> {
+fn pipeline(weather: Option<Weather>) -> Pipeline<NoDeadLetters> {
     let options = PipelineOptions {
         batch_points_max: 5_000,
         batch_age_max: Duration::ZERO,
@@ -84,7 +86,7 @@ fn pipeline(weather: Option<Weather>) -> Pipeline<NoLetters> {
     let latency = LatencyRecorder::new().expect("constant bounds");
     Pipeline::new(
         Arc::new(Sink::Null(Null::default())),
-        Arc::new(NoLetters),
+        Arc::new(NoDeadLetters),
         Arc::new(Options::default()),
         options,
         Arc::new(latency),
@@ -92,17 +94,17 @@ fn pipeline(weather: Option<Weather>) -> Pipeline<NoLetters> {
     .with_weather(weather)
 }
 
-/// Frame after frame, each when the one before is settled; seconds of each.
-async fn turn(pipeline: &Pipeline<NoLetters>, payload: &[u8], seconds: &mut Vec<f64>) {
+/// Batch after batch, each when the one before is settled; seconds of each.
+async fn turn(pipeline: &Pipeline<NoDeadLetters>, payload: &[u8], seconds: &mut Vec<f64>) {
     let (work, input) = mpsc::channel(1);
     let (output, mut outcomes) = mpsc::channel(1);
     let sending = async {
-        for _ in 0..FRAMES_A_TURN {
+        for _ in 0..BATCHES_A_TURN {
             let began = Instant::now();
             let item = Work {
                 payload: payload.to_vec().into(),
                 replay: None,
-                ticket: First,
+                ack_handle: First,
             };
             work.send(item).await.expect("the pipeline runs");
             outcomes.recv().await.expect("the pipeline runs");
@@ -124,7 +126,7 @@ async fn main() {
     });
     let with = pipeline(Some(weather.expect("a client")));
     let without = pipeline(None);
-    let payload = frame();
+    let payload = batch();
     let (mut hanging, mut none) = (Vec::new(), Vec::new());
     turn(&without, &payload, &mut Vec::new()).await;
     for _ in 0..TURNS {

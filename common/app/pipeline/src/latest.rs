@@ -39,7 +39,7 @@ struct Ring {
 
 impl LatestEvents {
     /// Takes a look at an event, if this second's allowance is not used up. What cannot be read is
-    /// passed over: it is a dead letter elsewhere.
+    /// skipped: it is a dead letter elsewhere.
     pub fn offer(&self, now_ns: i64, json: &[u8]) {
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let second = now_ns / 1_000_000_000;

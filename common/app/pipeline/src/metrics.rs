@@ -1,8 +1,8 @@
 //! The pipeline's metrics: every name and label value in one place, handles made once.
 
+use crate::dead_letter::Reason;
 use crate::latest::LatestEvents;
-use crate::letter::Reason;
-use crate::quality::FrameQuality;
+use crate::quality::BatchQuality;
 use crate::weather::Lookup;
 use ha_enrich::RULES;
 use ha_sink::{LeftOut, LeftOutReason};
@@ -48,7 +48,7 @@ pub fn describe() {
     describe_histogram!(
         "ha_ingestor_enrich_normalization_duration_seconds",
         Unit::Seconds,
-        "Decoding and enriching one frame"
+        "Decoding and enriching one batch"
     );
     describe_counter!(
         "ha_ingestor_sink_points_written_total",
@@ -87,7 +87,7 @@ pub(crate) struct Metrics {
     pub panicked: Counter,
     pub filtered: Counter,
     pub without_fields: Counter,
-    pub frame_duration: Histogram,
+    pub batch_duration: Histogram,
     points_written: Counter,
     pub write_duration: Histogram,
     pub retries_unavailable: Counter,
@@ -139,7 +139,7 @@ impl Metrics {
             panicked: outcome("panicked"),
             filtered: outcome("filtered"),
             without_fields: outcome("without_fields"),
-            frame_duration: histogram!("ha_ingestor_enrich_normalization_duration_seconds"),
+            batch_duration: histogram!("ha_ingestor_enrich_normalization_duration_seconds"),
             points_written: counter!("ha_ingestor_sink_points_written_total"),
             write_duration: histogram!("ha_ingestor_sink_write_duration_seconds"),
             retries_unavailable: retries("unavailable"),
@@ -177,7 +177,7 @@ impl Metrics {
         metrics
     }
 
-    /// What became of the weather of one frame's events.
+    /// What became of the weather of one batch's events.
     pub fn weather(&self, lookups: &[u64]) {
         for (counter, count) in self.weather_lookups.iter().zip(lookups) {
             if *count > 0 {
@@ -186,20 +186,20 @@ impl Metrics {
         }
     }
 
-    /// What the rules and filters said of one frame's events.
-    pub fn quality(&self, frame: &FrameQuality) {
-        for (tens, count) in frame.scores.iter().enumerate().filter(|(_, n)| **n > 0) {
+    /// What the rules and filters said of one batch's events.
+    pub fn quality(&self, batch: &BatchQuality) {
+        for (tens, count) in batch.scores.iter().enumerate().filter(|(_, n)| **n > 0) {
             self.quality_score
                 .record_many(tens as f64 * 10.0, *count as usize);
         }
-        for (counter, count) in self.broken_rules.iter().zip(&frame.rules) {
+        for (counter, count) in self.broken_rules.iter().zip(&batch.rules) {
             if *count > 0 {
                 counter.increment(u64::from(*count));
             }
         }
-        self.attributes_unchanged.increment(frame.unchanged);
-        self.attributes_excluded.increment(frame.excluded);
-        self.attributes_not_wanted.increment(frame.none_wanted);
+        self.attributes_unchanged.increment(batch.unchanged);
+        self.attributes_excluded.increment(batch.excluded);
+        self.attributes_not_wanted.increment(batch.none_wanted);
     }
 
     /// Attributes that were left out of stored points because the database does not take them.

@@ -1,7 +1,7 @@
 //! A hook for tests, not compiled into release builds: an event that ends the process as soon as it
 //! is looked at, as a defect below Rust's panics would.
 
-use ha_frame::Envelope;
+use ha_batch::Envelope;
 use std::sync::LazyLock;
 
 /// The variable that names the entity.

@@ -48,9 +48,9 @@ impl Default for Total {
     }
 }
 
-/// What the rules said of the events of one frame.
+/// What the rules said of the events of one batch.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FrameQuality {
+pub(crate) struct BatchQuality {
     /// Events by tens of their score.
     pub scores: [u32; SCORES],
     pub rules: [u32; RULES.len()],
@@ -59,7 +59,7 @@ pub(crate) struct FrameQuality {
     pub none_wanted: u64,
 }
 
-impl FrameQuality {
+impl BatchQuality {
     pub fn add(&mut self, report: &Report) {
         let left_out = report.left_out;
         self.unchanged += u64::from(left_out.unchanged);
@@ -76,20 +76,20 @@ impl FrameQuality {
 }
 
 impl QualityRecorder {
-    pub(crate) fn record(&self, frame: &FrameQuality) {
+    pub(crate) fn record(&self, batch: &BatchQuality) {
         let mut total = self.lock();
-        for (tens, count) in frame.scores.iter().enumerate().filter(|(_, n)| **n > 0) {
+        for (tens, count) in batch.scores.iter().enumerate().filter(|(_, n)| **n > 0) {
             let (score, count) = (tens as f64 * 10.0, f64::from(*count));
             total.scores_sum += score * count;
             let kept = (1.0 - LATEST_WEIGHT).powf(count);
             total.latest_score = total.latest_score * kept + score * (1.0 - kept);
         }
-        total.events += frame
+        total.events += batch
             .scores
             .iter()
             .map(|count| u64::from(*count))
             .sum::<u64>();
-        for (sum, count) in total.rules.iter_mut().zip(&frame.rules) {
+        for (sum, count) in total.rules.iter_mut().zip(&batch.rules) {
             *sum += u64::from(*count);
         }
     }
@@ -125,12 +125,12 @@ impl QualityRecorder {
 mod tests {
     use super::*;
 
-    fn frame(scores: &[(usize, u32)]) -> FrameQuality {
-        let mut frame = FrameQuality::default();
+    fn batch(scores: &[(usize, u32)]) -> BatchQuality {
+        let mut batch = BatchQuality::default();
         for (tens, count) in scores {
-            frame.scores[*tens] = *count;
+            batch.scores[*tens] = *count;
         }
-        frame
+        batch
     }
 
     #[test]
@@ -141,14 +141,14 @@ mod tests {
             (empty.events, empty.score, empty.latest_score),
             (0, 100.0, 100.0)
         );
-        recorder.record(&frame(&[(10, 3), (5, 1)]));
+        recorder.record(&batch(&[(10, 3), (5, 1)]));
         let summary = recorder.summary();
         assert_eq!((summary.events, summary.score), (4, 87.5));
-        recorder.record(&frame(&[(0, 10_000)]));
+        recorder.record(&batch(&[(0, 10_000)]));
         let bad = recorder.summary();
         assert!(bad.latest_score < 0.01, "{bad:?}");
         for _ in 0..100 {
-            recorder.record(&frame(&[(10, 100)]));
+            recorder.record(&batch(&[(10, 100)]));
         }
         let good = recorder.summary();
         assert!(good.latest_score > 99.9 && good.score < 51.0, "{good:?}");
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn rules_stand_in_the_order_of_their_frequency() {
         let recorder = QualityRecorder::default();
-        let mut found = FrameQuality::default();
+        let mut found = BatchQuality::default();
         (found.rules[3], found.rules[7]) = (2, 5);
         recorder.record(&found);
         recorder.record(&found);

@@ -1,14 +1,14 @@
-//! The loop: takes frames while there is room, closes batches, keeps writes in flight.
+//! The loop: takes batches while there is room, closes batches, keeps writes in flight.
 
-use crate::batch::{Batch, Stages};
+use crate::dead_letter::DeadLetterStore;
 use crate::latency::LatencyRecorder;
 use crate::latest::LatestEvents;
-use crate::letter::DeadLetters;
 use crate::metrics::{Metrics, Totals};
 use crate::quality::QualityRecorder;
 use crate::weather::WeatherStage;
-use crate::work::{Outcome, Ticket, Work};
+use crate::work::{AckHandle, Outcome, Work};
 use crate::write::{SinkState, Writer};
+use crate::write_batch::{Stages, WriteBatch};
 use ha_enrich::Options;
 use ha_resilience::{Batching, Filling, Leave};
 use ha_sink::Sink;
@@ -51,7 +51,7 @@ pub struct Pipeline<D> {
     weather: WeatherStage,
 }
 
-impl<D: DeadLetters> Pipeline<D> {
+impl<D: DeadLetterStore> Pipeline<D> {
     /// Puts the parts together; nothing runs yet.
     #[must_use]
     pub fn new(
@@ -79,7 +79,7 @@ impl<D: DeadLetters> Pipeline<D> {
         }
     }
 
-    /// Takes the weather from this provider instead of from the frames' own facts.
+    /// Takes the weather from this provider instead of from the batches' own facts.
     #[must_use]
     pub fn with_weather(mut self, weather: Option<Weather>) -> Self {
         self.weather.provider = weather;
@@ -116,15 +116,15 @@ impl<D: DeadLetters> Pipeline<D> {
     }
 
     /// Runs until `input` is closed and everything taken from it is settled. Outcomes come in the
-    /// order in which writes end, not in the order of the frames.
+    /// order in which writes end, not in the order of the batches.
     ///
     /// Whoever sends must also receive: outcomes that nobody takes stop the pipeline.
-    pub async fn run<T: Ticket>(
+    pub async fn run<T: AckHandle>(
         &self,
         mut input: mpsc::Receiver<Work<T>>,
         output: mpsc::Sender<Outcome<T>>,
     ) {
-        let mut open = Batch::new(self.writer.sink.format());
+        let mut open = WriteBatch::new(self.writer.sink.format());
         let mut writes: JoinSet<Vec<T>> = JoinSet::new();
         let mut closed = false;
         let mut last_left: Option<Instant> = None;
@@ -146,9 +146,9 @@ impl<D: DeadLetters> Pipeline<D> {
             let is_drained = closed || filling.is_full || input.is_empty();
             if slot_free && leave == Leave::Now && is_drained {
                 last_left = Some(now);
-                let batch = open.close();
+                let write_batch = open.close();
                 let writer = Arc::clone(&self.writer);
-                writes.spawn(async move { writer.settle(batch).await });
+                writes.spawn(async move { writer.settle(write_batch).await });
                 continue;
             }
             if closed && open.is_empty() && writes.is_empty() {
@@ -160,11 +160,11 @@ impl<D: DeadLetters> Pipeline<D> {
                     None => closed = true,
                 },
                 () = wait(leave), if slot_free => {}
-                Some(tickets) = writes.join_next(), if !writes.is_empty() => {
-                    // A write task does not panic; if one did, its frames stay unsettled and are
+                Some(ack_handles) = writes.join_next(), if !writes.is_empty() => {
+                    // A write task does not panic; if one did, its batches stay unsettled and are
                     // delivered again.
-                    for ticket in tickets.unwrap_or_default() {
-                        if output.send(Outcome::Settled(ticket)).await.is_err() {
+                    for ack_handle in ack_handles.unwrap_or_default() {
+                        if output.send(Outcome::Settled(ack_handle)).await.is_err() {
                             return;
                         }
                     }
@@ -173,15 +173,15 @@ impl<D: DeadLetters> Pipeline<D> {
         }
     }
 
-    fn is_full<T>(&self, open: &Batch<T>) -> bool {
+    fn is_full<T>(&self, open: &WriteBatch<T>) -> bool {
         open.points.len() >= self.options.batch_points_max
             || open.points.bytes_len() >= BATCH_BYTES_MAX
-            || open.frames.len() >= self.options.batch_points_max
+            || open.batches.len() >= self.options.batch_points_max
     }
 
-    async fn take<T: Ticket>(
+    async fn take<T: AckHandle>(
         &self,
-        open: &mut Batch<T>,
+        open: &mut WriteBatch<T>,
         work: Work<T>,
         output: &mpsc::Sender<Outcome<T>>,
     ) {
@@ -193,11 +193,11 @@ impl<D: DeadLetters> Pipeline<D> {
             quality: &self.quality,
             weather: &self.weather,
         };
-        if let Err((ticket, found)) = open.add(work, &stages) {
-            let _ = output.send(Outcome::NewerVersion(ticket, found)).await;
+        if let Err((ack_handle, found)) = open.add(work, &stages) {
+            let _ = output.send(Outcome::NewerVersion(ack_handle, found)).await;
             return;
         }
-        metrics.frame_duration.record(began.elapsed());
+        metrics.batch_duration.record(began.elapsed());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which weather an event is written with, and which observations become points of their own.
 
+use ha_batch::{Batch, Envelope, Origin, WeatherFacts};
 use ha_enrich::{ObservedWeather, Options, WeatherOutcome};
-use ha_frame::{Envelope, Frame, Origin, WeatherFacts};
 use ha_point::Point;
 use ha_weather::{Freshness, Observed, Weather};
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub(crate) enum Lookup {
     OtherTime,
     /// The observation says nothing.
     Empty,
-    /// The event may have been processed before, or is not live: see [`crate::Ticket`].
+    /// The event may have been processed before, or is not live: see [`crate::AckHandle`].
     Withheld,
 }
 
@@ -56,7 +56,7 @@ impl Lookup {
 /// Where the weather comes from.
 #[derive(Debug, Default)]
 pub(crate) struct WeatherStage {
-    /// None: from the frames' own facts.
+    /// None: from the batches' own facts.
     pub provider: Option<Weather>,
     /// The last observation of each home that became a point.
     written: Mutex<HashMap<String, i64>>,
@@ -72,7 +72,7 @@ pub(crate) struct Looked<'a> {
     observed: Option<Observed>,
 }
 
-/// The weather over one frame.
+/// The weather over one batch.
 pub(crate) struct Sky<'a> {
     looked: &'a Looked<'a>,
     from_home: Vec<ObservedWeather<'a>>,
@@ -81,15 +81,15 @@ pub(crate) struct Sky<'a> {
 }
 
 impl WeatherStage {
-    /// Looks once a frame. Never waits.
+    /// Looks once a batch. Never waits.
     pub fn look<'a>(
         &'a self,
-        frame: &'a Frame<'_>,
+        batch: &'a Batch<'_>,
         is_first_pass: bool,
         options: &Options,
     ) -> Looked<'a> {
-        let home = frame.home.as_ref();
-        let is_live = || frame.envelopes.iter().any(is_live);
+        let home = batch.home.as_ref();
+        let is_live = || batch.envelopes.iter().any(is_live);
         let observed = match &self.provider {
             Some(provider) if options.weather && is_first_pass && is_live() => {
                 provider.observed(home.and_then(|home| home.latitude.zip(home.longitude)))
@@ -110,7 +110,7 @@ impl WeatherStage {
 }
 
 impl Looked<'_> {
-    /// To enrich the frame's events under.
+    /// To enrich the batch's events under.
     pub fn sky(&self) -> Sky<'_> {
         let observed = self
             .observed
@@ -167,7 +167,7 @@ impl<'a> Sky<'a> {
     }
 
     /// The newest observation as a point of its own, once a home.
-    pub fn new_observation<'f>(&'f self, frame: &'f Frame<'_>) -> Option<Point<'f>> {
+    pub fn new_observation<'f>(&'f self, batch: &'f Batch<'_>) -> Option<Point<'f>> {
         if !self.looked.is_wanted {
             return None;
         }
@@ -178,7 +178,7 @@ impl<'a> Sky<'a> {
             (Some(_), None) => return None,
             (None, _) => ("home-assistant", self.looked.from_home.first()?),
         };
-        let instance = frame.envelopes.first()?.instance.as_ref();
+        let instance = batch.envelopes.first()?.instance.as_ref();
         let written = &self.looked.stage.written;
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.get(instance) == Some(&weather.observed_at_us) {

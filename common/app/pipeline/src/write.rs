@@ -1,10 +1,10 @@
-//! Writing one batch: again and again until every point is stored or is a letter.
+//! Writing one batch: again and again until every point is stored or is a dead letter.
 
-use crate::batch::Batch;
+use crate::dead_letter::{DeadLetterStore, now_ns};
 use crate::latency::LatencyRecorder;
-use crate::letter::{DeadLetters, now_ns};
 use crate::metrics::Metrics;
-use crate::work::Ticket;
+use crate::work::AckHandle;
+use crate::write_batch::WriteBatch;
 use ha_resilience::Backoff;
 use ha_sink::{Sink, WriteOutcome};
 use std::sync::Arc;
@@ -37,47 +37,57 @@ pub(crate) struct Writer<D> {
     pub latency: Arc<LatencyRecorder>,
 }
 
-impl<D: DeadLetters> Writer<D> {
-    /// Returns the tickets of the batch's frames when all their events are settled.
-    pub async fn settle<T: Ticket>(&self, mut batch: Batch<T>) -> Vec<T> {
-        if !batch.points.is_empty() {
-            let frames = batch.frames.iter().filter_map(|frame| frame.ticket.trace());
-            let span = ha_trace::write(frames, batch.points.len());
+impl<D: DeadLetterStore> Writer<D> {
+    /// Returns the ack handles of the batch's batches when all their events are settled.
+    pub async fn settle<T: AckHandle>(&self, mut write_batch: WriteBatch<T>) -> Vec<T> {
+        if !write_batch.points.is_empty() {
+            let batches = write_batch
+                .batches
+                .iter()
+                .filter_map(|batch| batch.ack_handle.trace());
+            let span = ha_trace::write(batches, write_batch.points.len());
             let context = span.context();
-            ha_trace::within(&context, self.write(&mut batch, span)).await;
+            ha_trace::within(&context, self.write(&mut write_batch, span)).await;
         }
-        let letters = std::mem::take(&mut batch.letters);
-        if !letters.is_empty() {
-            let reasons: Vec<_> = letters.iter().map(|letter| letter.reason).collect();
-            self.dead_letters.deliver(letters).await;
+        let dead_letters = std::mem::take(&mut write_batch.dead_letters);
+        if !dead_letters.is_empty() {
+            let reasons: Vec<_> = dead_letters
+                .iter()
+                .map(|dead_letter| dead_letter.reason)
+                .collect();
+            self.dead_letters.deliver(dead_letters).await;
             for reason in reasons {
                 self.metrics.dead_letter(reason);
             }
         }
-        batch.frames.into_iter().map(|frame| frame.ticket).collect()
+        write_batch
+            .batches
+            .into_iter()
+            .map(|batch| batch.ack_handle)
+            .collect()
     }
 
-    async fn write<T: Ticket>(&self, batch: &mut Batch<T>, mut span: ha_trace::Span) {
+    async fn write<T: AckHandle>(&self, write_batch: &mut WriteBatch<T>, mut span: ha_trace::Span) {
         let mut backoff = Backoff::new(Duration::from_millis(500), SINK_PAUSE_MAX);
-        // What settings must cure, nobody cures within a second.
+        // What settings must remedy, nobody remedies within a second.
         let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
         loop {
             let began = Instant::now();
-            let outcome = self.sink.write(&batch.points).await;
+            let outcome = self.sink.write(&write_batch.points).await;
             self.metrics.write_duration.record(began.elapsed());
             let pause = match outcome {
                 WriteOutcome::Written => {
-                    self.written(batch, &[]);
+                    self.written(write_batch, &[]);
                     return;
                 }
                 WriteOutcome::Rejected(rejected) => {
                     let mut refused = Vec::with_capacity(rejected.len());
                     for point in rejected {
-                        let letter = batch.letter_for(point.index, &point.error);
-                        batch.letters.extend(letter);
+                        let dead_letter = write_batch.dead_letter_for(point.index, &point.error);
+                        write_batch.dead_letters.extend(dead_letter);
                         refused.push(point.index);
                     }
-                    self.written(batch, &refused);
+                    self.written(write_batch, &refused);
                     return;
                 }
                 WriteOutcome::Unavailable {
@@ -100,13 +110,13 @@ impl<D: DeadLetters> Writer<D> {
         }
     }
 
-    fn written<T>(&self, batch: &Batch<T>, refused: &[usize]) {
+    fn written<T>(&self, write_batch: &WriteBatch<T>, refused: &[usize]) {
         self.set_state(SinkState::Available);
         self.metrics
-            .points_written((batch.points.len() - refused.len()) as u64);
+            .points_written((write_batch.points.len() - refused.len()) as u64);
         self.metrics.not_taken(&self.sink.take_left_out());
         let now = now_ns();
-        let latencies_us = batch
+        let latencies_us = write_batch
             .sources
             .iter()
             .enumerate()

@@ -49,7 +49,7 @@ pub struct IntakeArgs {
     /// The secret.
     #[command(flatten)]
     pub token: IntakeTokenArgs,
-    /// Larger events are refused there (events in a producer's frame are not looked at)
+    /// Larger events are refused there (events in a producer's batch are not looked at)
     #[arg(
         long,
         env = "EVENT_BYTES_MAX",

@@ -25,8 +25,8 @@ pub use home_assistant::{FilterArgs, HomeAssistantArgs, HomeAssistantSettings, I
 pub use intake::{IntakeArgs, IntakeSettings, IntakeTokenArgs};
 pub use open::{OpenError, broker};
 pub use pipeline::{
-    AttributeArgs, BatchArgs, BatchSettings, ExtraTagArgs, FieldSettings, FramingArgs,
-    FramingSettings,
+    AttributeArgs, BatchingArgs, BatchingSettings, ExtraTagArgs, FieldSettings, WriteBatchArgs,
+    WriteBatchSettings,
 };
 pub use problems::{Problems, boolean, number, seconds};
 pub use process::{AdminArgs, AlertArgs, LogArgs, LogFormat};

@@ -1,8 +1,8 @@
 //! The parts that the settings describe.
 
 use crate::{
-    BatchSettings, FieldSettings, InfluxSettings, Secret, SinkChoice, TlsSettings, WeatherProvider,
-    WeatherSettings,
+    FieldSettings, InfluxSettings, Secret, SinkChoice, TlsSettings, WeatherProvider,
+    WeatherSettings, WriteBatchSettings,
 };
 use ha_broker::{Broker, BrokerError, BrokerOptions, TlsFiles};
 use ha_enrich::{Depth, Options, Schema};
@@ -156,7 +156,7 @@ impl WeatherSettings {
     }
 }
 
-impl BatchSettings {
+impl WriteBatchSettings {
     /// Limits of the pipeline.
     #[must_use]
     pub fn pipeline(&self) -> PipelineOptions {

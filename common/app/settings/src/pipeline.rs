@@ -7,14 +7,14 @@ use ha_enrich::{AttributePolicy, ExtraTag, Schema};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// A frame of some 25 events: a home's are smaller, and its broker has no lack of room. What it is
+/// A batch of some 25 events: a home's are smaller, and its broker has no lack of room. What it is
 /// worth for larger ones stands in `docs/performance.md`.
-const PACK_BYTES_MIN: usize = 32 << 10;
+const COMPRESS_BYTES_MIN: usize = 32 << 10;
 
 /// Framing, at the producer.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Frames")]
-pub struct FramingArgs {
+pub struct BatchingArgs {
     /// Events in one message at most
     #[arg(
         long,
@@ -39,7 +39,7 @@ pub struct FramingArgs {
         value_name = "MS"
     )]
     pub frame_age_ms_max: String,
-    /// Which messages travel packed: those of many events (auto), all, or none
+    /// Which messages travel compressed: those of many events (auto), all, or none
     #[arg(
         long,
         env = "FRAME_COMPRESSION",
@@ -59,30 +59,30 @@ pub struct FramingArgs {
 
 /// Framing, checked.
 #[derive(Debug, Clone)]
-pub struct FramingSettings {
-    /// Events in one frame.
+pub struct BatchingSettings {
+    /// Events in one batch.
     pub events_max: usize,
-    /// Bytes of event JSON in one frame.
+    /// Bytes of event JSON in one batch.
     pub bytes_max: usize,
     /// How long an event waits for company.
     pub age_max: Duration,
-    /// Frames of so many bytes and more travel packed; `None`: none do.
-    pub pack_bytes_min: Option<usize>,
+    /// Batches of so many bytes and more travel compressed; `None`: none do.
+    pub compress_bytes_min: Option<usize>,
     /// Larger events become dead letters.
     pub event_bytes_max: usize,
 }
 
-impl FramingArgs {
+impl BatchingArgs {
     /// Checks the settings.
-    pub fn resolve(&self, problems: &mut Problems) -> FramingSettings {
+    pub fn resolve(&self, problems: &mut Problems) -> BatchingSettings {
         let age_ms = number(
             problems,
             "FRAME_AGE_MS_MAX",
             &self.frame_age_ms_max,
             0..=1_000_u64,
         );
-        let pack_bytes_min = match self.frame_compression.trim() {
-            "auto" => Some(PACK_BYTES_MIN),
+        let compress_bytes_min = match self.frame_compression.trim() {
+            "auto" => Some(COMPRESS_BYTES_MIN),
             "zstd" => Some(0),
             "none" => None,
             other => {
@@ -90,7 +90,7 @@ impl FramingArgs {
                 None
             }
         };
-        FramingSettings {
+        BatchingSettings {
             events_max: number(
                 problems,
                 "FRAME_EVENTS_MAX",
@@ -104,7 +104,7 @@ impl FramingArgs {
                 1..=16 << 20,
             ),
             age_max: Duration::from_millis(age_ms),
-            pack_bytes_min,
+            compress_bytes_min,
             event_bytes_max: number(
                 problems,
                 "EVENT_BYTES_MAX",
@@ -118,7 +118,7 @@ impl FramingArgs {
 /// Batching, wherever points are written.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Batches")]
-pub struct BatchArgs {
+pub struct WriteBatchArgs {
     /// Points in one write at most
     #[arg(
         long,
@@ -155,7 +155,7 @@ pub struct BatchArgs {
 
 /// Batching, checked.
 #[derive(Debug, Clone)]
-pub struct BatchSettings {
+pub struct WriteBatchSettings {
     /// Points in one write.
     pub points_max: usize,
     /// Between two writes.
@@ -166,9 +166,9 @@ pub struct BatchSettings {
     pub writes_in_flight_max: usize,
 }
 
-impl BatchArgs {
+impl WriteBatchArgs {
     /// Checks the settings, and that they fit each other.
-    pub fn resolve(&self, problems: &mut Problems) -> BatchSettings {
+    pub fn resolve(&self, problems: &mut Problems) -> WriteBatchSettings {
         let points_max = number(
             problems,
             "BATCH_POINTS_MAX",
@@ -191,7 +191,7 @@ impl BatchArgs {
             0..=60_000_u64,
         );
         let writes = &self.writes_in_flight_max;
-        BatchSettings {
+        WriteBatchSettings {
             points_max,
             age_max: Duration::from_millis(age_ms),
             prefetch_events_max,

@@ -125,7 +125,7 @@ pub(crate) fn retention(problems: &mut Problems, name: &str, value: &str) -> Opt
     kept
 }
 
-/// Digits and at most one letter behind them; `None` for anything else, for zero, and for what is
+/// Digits and at most one dead letter behind them; `None` for anything else, for zero, and for what is
 /// too long to count.
 fn length(value: &str, unit_seconds: impl Fn(Option<char>) -> Option<u64>) -> Option<Duration> {
     let text = value.trim();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Not ready while the database is away or refuses for a reason that only settings can cure. Until
+/// Not ready while the database is away or refuses for a reason that only settings can remedy. Until
 /// the first write has told, a probe does.
 pub async fn follow_sink(sink: Arc<Sink>, mut state: watch::Receiver<SinkState>, health: Health) {
     let part = "database";

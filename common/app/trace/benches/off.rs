@@ -1,11 +1,11 @@
-//! What traces cost where they are off (the default): the throughput of frames on their way through
+//! What traces cost where they are off (the default): the throughput of batches on their way through
 //! the pure core (encoded, decoded, enriched, made into line protocol), with the calls that make
 //! spans, and absent. Both in turns, in one run, in processor time of one thread.
 //!
-//! `cargo bench -p ha-trace`. It ends with code 1 where off is below 0.98 of absent for full frames,
-//! which is what there is where throughput counts: frames of one event come a few hundred a second at
+//! `cargo bench -p ha-trace`. It ends with code 1 where off is below 0.98 of absent for full batches,
+//! which is what there is where throughput counts: batches of one event come a few hundred a second at
 //! most, and the figure for them is printed beside. At the end, for comparison, what the calls cost
-//! where traces are on and a frame is not sampled.
+//! where traces are on and a batch is not sampled.
 
 #![allow(
     clippy::expect_used,
@@ -13,8 +13,8 @@
 )]
 
 use futures_util::FutureExt;
+use ha_batch::Batch;
 use ha_enrich::{Options, enrich_among};
-use ha_frame::Frame;
 use ha_point::encode_line;
 use ha_trace::{Context, Sampling, TraceOptions};
 use std::hint::black_box;
@@ -37,15 +37,15 @@ fn main() -> ExitCode {
         .map(ha_capture::envelope)
         .collect();
     let mut is_free = true;
-    for events_per_frame in [100, 1] {
-        let frames: Vec<_> = envelopes
-            .chunks(events_per_frame)
-            .map(|envelopes| Frame::new(envelopes.to_vec()))
+    for events_per_batch in [100, 1] {
+        let batches: Vec<_> = envelopes
+            .chunks(events_per_batch)
+            .map(|envelopes| Batch::new(envelopes.to_vec()))
             .collect();
-        let ratio = off_to_absent(&frames);
-        is_free &= ratio >= RATIO_MIN || events_per_frame == 1;
+        let ratio = off_to_absent(&batches);
+        is_free &= ratio >= RATIO_MIN || events_per_batch == 1;
         println!(
-            "frames of {events_per_frame:>3} events: off / absent = {ratio:.4} of the throughput"
+            "batches of {events_per_batch:>3} events: off / absent = {ratio:.4} of the throughput"
         );
     }
     let off = nanoseconds(spans);
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         instance: None,
     });
     println!(
-        "the calls of a frame: off {off:.0} ns, on and not sampled {:.0} ns",
+        "the calls of a batch: off {off:.0} ns, on and not sampled {:.0} ns",
         nanoseconds(spans)
     );
     drop(traces);
@@ -75,44 +75,44 @@ fn main() -> ExitCode {
     }
 }
 
-/// The calls of one frame, from the socket to the write.
+/// The calls of one batch, from the socket to the write.
 fn spans() {
     way(true, &mut || ());
 }
 
-/// A frame on its way, with the calls or without.
+/// A batch on its way, with the calls or without.
 fn way(is_traced: bool, work: &mut impl FnMut()) {
     if !is_traced {
         return work();
     }
-    let received = ha_trace::frame(black_box(1_000), 100);
-    let frame = received.context();
+    let received = ha_trace::batch(black_box(1_000), 100);
+    let batch = received.context();
     let sending = async {
-        let sent = ha_trace::send(&frame, "ha.events", 100);
+        let sent = ha_trace::send(&batch, "ha.events", 100);
         let header = sent.traceparent();
         let processed = ha_trace::process(header.as_deref(), "ha.events");
-        let frames = [&processed.context(), &Context::default()];
-        let written = ha_trace::write(frames.into_iter(), 100);
+        let batches = [&processed.context(), &Context::default()];
+        let written = ha_trace::write(batches.into_iter(), 100);
         ha_trace::within(&written.context(), async { work() }).await;
     };
-    black_box(ha_trace::within(&frame, sending).now_or_never());
+    black_box(ha_trace::within(&batch, sending).now_or_never());
 }
 
 /// The median of what off has of the throughput of absent.
-fn off_to_absent(frames: &[Frame<'_>]) -> f64 {
+fn off_to_absent(batches: &[Batch<'_>]) -> f64 {
     let options = Options::default();
     let mut bytes = Vec::new();
     let mut lines = Vec::new();
     let mut rate = |is_traced: bool| {
         let (start, mut rounds) = (cpu_time(), 0_u32);
         while cpu_time() - start < TURN {
-            for frame in frames {
+            for batch in batches {
                 way(is_traced, &mut || {
                     bytes.clear();
                     lines.clear();
-                    ha_frame::encode(frame, &mut bytes).expect("a frame");
-                    let frame = ha_frame::decode(&bytes).expect("a frame");
-                    for envelope in &frame.envelopes {
+                    ha_batch::encode(batch, &mut bytes).expect("a batch");
+                    let batch = ha_batch::decode(&bytes).expect("a batch");
+                    for envelope in &batch.envelopes {
                         let (mut point, report) =
                             enrich_among(envelope, &[], &options).expect("an event");
                         black_box(report);

@@ -43,10 +43,10 @@ impl Span {
     }
 }
 
-/// A frame in the producer, from when its oldest event was read from the socket to when it is
+/// A batch in the producer, from when its oldest event was read from the socket to when it is
 /// safe: the beginning of a trace.
 #[must_use]
-pub fn frame(received_at_ns: i64, events: u32) -> Span {
+pub fn batch(received_at_ns: i64, events: u32) -> Span {
     start(&Context::default(), || {
         let received = Duration::from_nanos(u64::try_from(received_at_ns).unwrap_or_default());
         SpanBuilder::from_name("receive")
@@ -56,10 +56,10 @@ pub fn frame(received_at_ns: i64, events: u32) -> Span {
     })
 }
 
-/// One attempt to publish a frame.
+/// One attempt to publish a batch.
 #[must_use]
-pub fn send(frame: &Context, exchange: &'static str, events: u32) -> Span {
-    start(frame, || {
+pub fn send(batch: &Context, exchange: &'static str, events: u32) -> Span {
+    start(batch, || {
         messaging("send", SpanKind::Producer, exchange).with_attributes([
             KeyValue::new("messaging.system", "rabbitmq"),
             KeyValue::new("messaging.operation.type", "send"),
@@ -85,10 +85,10 @@ pub fn process(traceparent: Option<&str>, queue: &'static str) -> Span {
     })
 }
 
-/// One attempt to hand a frame to a worker over HTTP.
+/// One attempt to hand a batch to a worker over HTTP.
 #[must_use]
-pub fn post(frame: &Context, path: &'static str, events: u32) -> Span {
-    start(frame, || {
+pub fn post(batch: &Context, path: &'static str, events: u32) -> Span {
+    start(batch, || {
         http(path, SpanKind::Client).with_attributes(request(path, [count(events)]))
     })
 }
@@ -106,23 +106,23 @@ pub fn serve(traceparent: Option<&str>, path: &'static str) -> Span {
 }
 
 /// One batch, from its first attempt at the database to the last answer: below the first of its
-/// frames that is sampled, linked to all that are.
+/// batches that is sampled, linked to all that are.
 #[must_use]
-pub fn write<'a>(frames: impl Iterator<Item = &'a Context>, points: usize) -> Span {
+pub fn write<'a>(batches: impl Iterator<Item = &'a Context>, points: usize) -> Span {
     match tracer() {
-        Some(tracer) => write_by(tracer, frames, points),
+        Some(tracer) => write_by(tracer, batches, points),
         None => Span::default(),
     }
 }
 
 fn write_by<'a>(
     tracer: &SdkTracer,
-    frames: impl Iterator<Item = &'a Context>,
+    batches: impl Iterator<Item = &'a Context>,
     points: usize,
 ) -> Span {
-    let mut frames = frames.filter(|frame| frame.0.is_some()).peekable();
-    let unsampled = frames.peek().copied();
-    let links: Vec<_> = frames
+    let mut batches = batches.filter(|batch| batch.0.is_some()).peekable();
+    let unsampled = batches.peek().copied();
+    let links: Vec<_> = batches
         .filter_map(Context::sampled)
         .take(LINKS_MAX as usize)
         .cloned()
@@ -186,23 +186,23 @@ mod tests {
     use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 
     #[test]
-    fn a_write_is_in_the_trace_of_its_first_sampled_frame_and_linked_to_all_that_are() {
+    fn a_write_is_in_the_trace_of_its_first_sampled_batch_and_linked_to_all_that_are() {
         let written = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(written.clone())
             .with_sampler(sampler(Sampling::ParentBasedRatio(1.0)))
             .build();
         let tracer = provider.tracer("test");
-        let frame = |trace: u8, sampled: u8| {
+        let batch = |trace: u8, sampled: u8| {
             Context::read(&format!("00-{trace:032x}-{trace:016x}-{sampled:02x}"))
         };
         let untraced = Context::default();
-        let frames = [untraced, frame(1, 0), frame(2, 1), frame(3, 0), frame(4, 1)];
-        drop(write_by(&tracer, frames.iter(), 400));
-        drop(write_by(&tracer, frames[..2].iter(), 1));
+        let batches = [untraced, batch(1, 0), batch(2, 1), batch(3, 0), batch(4, 1)];
+        drop(write_by(&tracer, batches.iter(), 400));
+        drop(write_by(&tracer, batches[..2].iter(), 1));
 
         let spans = written.get_finished_spans().unwrap();
-        assert_eq!(spans.len(), 1, "a batch without a sampled frame is none");
+        assert_eq!(spans.len(), 1, "a batch without a sampled batch is none");
         let links = spans[0].links.iter();
         let links: Vec<_> = links.map(|link| link.span_context.trace_id()).collect();
         let sampled = [2_u128.into(), 4_u128.into()];

@@ -29,7 +29,7 @@ use std::time::Duration;
 const TURNS: usize = 60;
 
 /// The capture is measured in so many parts, of each of which the best turn counts: on a busy machine
-/// hardly any pass over the whole is left alone, and most parts are at least once.
+/// hardly any skip the whole is left alone, and most parts are at least once.
 const PARTS: usize = 20;
 
 /// Processor time of this thread: what others do on the machine is not counted.
@@ -38,7 +38,7 @@ fn cpu_time() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// One pass over the capture, and what it cost.
+/// One skip the capture, and what it cost.
 struct Row<'a> {
     name: String,
     pass: Box<dyn FnMut(Range<usize>) + 'a>,
@@ -143,7 +143,7 @@ fn main() {
         .map(ha_capture::envelope)
         .collect();
     let weather = ha_capture::weather();
-    // As the pipeline does: read once a frame.
+    // As the pipeline does: read once a batch.
     let observed = [ObservedWeather::of(&weather)];
     let full = Options::default();
     let plain = Options {

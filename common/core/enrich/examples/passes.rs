@@ -32,7 +32,7 @@ fn main() {
         .map(ha_capture::envelope)
         .collect();
     let weather = ha_capture::weather();
-    // As the pipeline does: read once a frame.
+    // As the pipeline does: read once a batch.
     let observed = [ObservedWeather::of(&weather)];
     let options = Options::default();
     let mut bytes = 0;

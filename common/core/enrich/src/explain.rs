@@ -2,8 +2,8 @@
 
 use crate::stages::{self, Outcome, STAGES};
 use crate::{ObservedWeather, Options, Report, Schema, home_assistant};
+use ha_batch::{Envelope, HomeFacts};
 use ha_event::{Event, EventError};
-use ha_frame::{Envelope, HomeFacts};
 use ha_point::{FieldKey, Point, Value};
 
 /// One event's way through enrichment.

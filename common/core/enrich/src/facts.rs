@@ -2,8 +2,8 @@
 
 use crate::value::numeric_value;
 use crate::{ObservedWeather, Options};
+use ha_batch::{Envelope, Origin};
 use ha_event::{Entry, Scalar, StateChanged, UtcMicros};
-use ha_frame::{Envelope, Origin};
 use std::borrow::Cow;
 
 /// Everything that a stage may depend on.
@@ -42,7 +42,7 @@ fn last_before<'a, 'f>(
 pub(crate) struct Arrival<'a> {
     pub instance: &'a str,
     pub origin: Origin,
-    pub epoch: Option<u64>,
+    pub run_id: Option<u64>,
     pub sequence: Option<u64>,
     pub received_at: UtcMicros,
 }
@@ -62,7 +62,7 @@ impl<'a, 'f> Facts<'a, 'f> {
             arrival: Arrival {
                 instance: &envelope.instance,
                 origin: envelope.origin,
-                epoch: envelope.epoch,
+                run_id: envelope.run_id,
                 sequence: envelope.sequence,
                 received_at: UtcMicros(envelope.received_at_ns.div_euclid(1_000)),
             },

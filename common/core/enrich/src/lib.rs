@@ -24,8 +24,8 @@ mod stages;
 mod units;
 mod value;
 
+use ha_batch::{Envelope, HomeFacts};
 use ha_event::{Event, EventError};
-use ha_frame::{Envelope, HomeFacts};
 use ha_point::Point;
 
 pub use explain::{Explanation, StageOutcome, explain};

@@ -1,8 +1,8 @@
 //! An observation of the weather as a point of its own.
 
 use crate::units::{celsius, hectopascal, normalized};
+use ha_batch::WeatherFacts;
 use ha_event::{Attributes, Scalar};
-use ha_frame::WeatherFacts;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
 

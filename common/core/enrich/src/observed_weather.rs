@@ -1,8 +1,8 @@
 //! Weather that was observed, and what of it stands beside events.
 
 use crate::units::celsius;
+use ha_batch::WeatherFacts;
 use ha_event::{Attributes, Scalar};
-use ha_frame::WeatherFacts;
 use std::cell::OnceCell;
 
 /// An observation that events may be written with: its attributes are read for the first of them.

@@ -1,6 +1,6 @@
 //! Registry facts as tags of points, where somebody asked for them.
 
-use ha_frame::EntityFacts;
+use ha_batch::EntityFacts;
 use ha_point::Point;
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ impl ExtraTag {
     }
 }
 
-/// Adds the wanted facts of the point's entity, which are among those that travel in the frame.
+/// Adds the wanted facts of the point's entity, which are among those that travel in the batch.
 /// Points of other measurements than state changes get none.
 pub fn tag<'a>(point: &mut Point<'a>, facts: &'a [EntityFacts<'_>], wanted: &[ExtraTag]) {
     if wanted.is_empty() || point.measurement != crate::EVENTS {
@@ -69,10 +69,10 @@ pub fn tag<'a>(point: &mut Point<'a>, facts: &'a [EntityFacts<'_>], wanted: &[Ex
     }
 }
 
-/// Those of a frame's facts that [`tag`] may take for this event of the frame: with them alone it
+/// Those of a batch's facts that [`tag`] may take for this event of the batch: with them alone it
 /// adds the same tags as with all.
 ///
-/// The event is not parsed, so that one which a parser does not survive can be given a frame of its
+/// The event is not parsed, so that one which a parser does not survive can be given a batch of its
 /// own: only its strings are looked at, one after the other.
 #[must_use]
 pub fn of_event<'f, 'a>(json: &[u8], facts: &'f [EntityFacts<'a>]) -> Vec<&'f EntityFacts<'a>> {
@@ -164,7 +164,7 @@ fn text(quoted: &[u8]) -> Option<Cow<'_, str>> {
     std::str::from_utf8(inside).ok().map(Cow::Borrowed)
 }
 
-/// The producer sorts them; who else writes frames need not.
+/// The producer sorts them; who else writes batches need not.
 fn of_entity<'f, 'a>(facts: &'f [EntityFacts<'a>], entity_id: &str) -> Option<&'f EntityFacts<'a>> {
     let sorted = facts.binary_search_by(|facts| facts.entity_id.as_ref().cmp(entity_id));
     sorted.map_or_else(
@@ -265,7 +265,7 @@ mod tests {
             prop_assert!(of_event(&json, &facts).len() <= 1);
         }
 
-        /// Ids of few letters, so that they meet, begin each other and need escapes; facts in any
+        /// Ids of few dead letters, so that they meet, begin each other and need escapes; facts in any
         /// order, an entity among them twice.
         #[test]
         fn with_them_alone_an_event_gets_the_tags_that_it_gets_with_all(
@@ -292,13 +292,13 @@ mod tests {
             });
             let json = json.to_string();
             let line = |facts: &[EntityFacts<'_>]| {
-                let envelope = ha_frame::Envelope {
+                let envelope = ha_batch::Envelope {
                     id: Default::default(),
                     instance: "home".into(),
-                    epoch: None,
+                    run_id: None,
                     sequence: None,
                     received_at_ns: 1,
-                    origin: ha_frame::Origin::Rest,
+                    origin: ha_batch::Origin::Rest,
                     json: json.as_bytes().into(),
                 };
                 let mut point = crate::enrich(&envelope, None, &crate::Options::default()).unwrap();

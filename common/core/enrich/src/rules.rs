@@ -12,7 +12,7 @@ mod domains;
 use crate::facts::Facts;
 pub use checks::{is_restart_artefact, is_restart_placeholder};
 use domains::{NUMERIC_CLASSES, ON_OFF_DOMAINS, UNITLESS_CLASSES};
-use ha_frame::Origin;
+use ha_batch::Origin;
 use std::sync::LazyLock;
 
 /// How much a broken rule counts; see [`crate::Flags::score`].
@@ -237,7 +237,7 @@ pub static RULES: [Rule; 30] = [
     rule("weather_pressure_range", WEATHER, Warning, checks::weather_pressure,
         "outside 800 to 1200 hPa"),
     rule("counter_reset", TotalIncreasing, Info, checks::counter_reset,
-        "the counter began anew"),
+        "the counter began again"),
     rule("counter_decreased", TotalIncreasing, Warning, checks::counter_decreased,
         "the counter fell by less than a tenth, which Home Assistant does not take for a reset"),
     rule("restart_artefact", Every, Info, checks::restart_artefact,

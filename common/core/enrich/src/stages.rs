@@ -14,8 +14,8 @@ pub use record::{ENTITY_RECORD, EntityRecord, QUALITY_RECORD, QualityRecord};
 
 use crate::facts::Facts;
 use crate::{Depth, ObservedWeather, Options, Report};
+use ha_batch::Envelope;
 use ha_event::{BusEvent, EventError, StateChanged};
-use ha_frame::Envelope;
 use ha_point::Point;
 
 pub(crate) use outcome::Outcome;

@@ -5,7 +5,7 @@ mod schema;
 mod stages;
 
 use super::*;
-use ha_frame::Origin;
+use ha_batch::Origin;
 use proptest::prelude::*;
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ fn line(json: &str, change: impl Fn(&mut Envelope<'_>, &mut Options)) -> String 
     let mut envelope = Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: Some(9),
+        run_id: Some(9),
         sequence: Some(4),
         received_at_ns: 1,
         origin: Origin::Live,
@@ -44,7 +44,7 @@ fn a_state_change_becomes_one_point() {
         options.attributes = AttributePolicy::None;
         options.context_fields = true;
         envelope.origin = Origin::Backfill;
-        (envelope.epoch, envelope.sequence) = (None, None);
+        (envelope.run_id, envelope.sequence) = (None, None);
     }), @r#"home_assistant_events,device_class=temperature,domain=sensor,entity_id=sensor.a,instance=home context_id="c1",context_user_id="u1",duration_in_state_s=2.5,enriched=true,origin="backfill",state="21.5",value=21.5 3500000000"#);
 }
 
@@ -87,7 +87,7 @@ fn other_events_keep_their_data_and_stay_apart_within_a_microsecond() {
 #[test]
 fn records_of_the_producer_are_told_from_events_of_the_same_name() {
     let numberless = |envelope: &mut Envelope<'_>, _: &mut Options| {
-        (envelope.epoch, envelope.sequence) = (None, None);
+        (envelope.run_id, envelope.sequence) = (None, None);
     };
     let record = |event_type: &str, data: &str| {
         format!(
@@ -104,7 +104,7 @@ fn records_of_the_producer_are_told_from_events_of_the_same_name() {
     insta::assert_snapshot!(line(&entity, numberless), @r#"home_assistant_entities,entity_id=light.a,instance=home area="Küche, \"links\"",unit="°C" 2000001000"#);
     insta::assert_snapshot!(line(&entity, |_, _| {}), @r#"home_assistant_bus,event_type=ha_ingestor_entity,instance=home data="{\"entity_id\":\"light.a\",\"area\":\"Küche, \\\"links\\\"\",\"unit\":\"°C\"}",epoch=9i,sequence=4i 2000001850"#);
     let quality = QualityRecord {
-        epoch: 5,
+        run_id: 5,
         sequence_last: 7,
         capture: Some(99.5),
         ..QualityRecord::default()
@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let envelope = Envelope { id: Default::default(), instance: "h".into(), epoch: None, sequence: None, received_at_ns: 0, origin: Origin::Rest, json: Cow::Owned(bytes) };
+        let envelope = Envelope { id: Default::default(), instance: "h".into(), run_id: None, sequence: None, received_at_ns: 0, origin: Origin::Rest, json: Cow::Owned(bytes) };
         let _ = enrich(&envelope, None, &Options::default());
     }
 }

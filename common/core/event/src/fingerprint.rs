@@ -1,5 +1,5 @@
 /// FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>): small, the same in every version
-/// of ours, and not meant to keep anyone out. Times of points, fingerprints of letters and ids are
+/// of ours, and not meant to keep anyone out. Times of points, fingerprints of dead letters and ids are
 /// made of it: another function here would tear those that are stored from those to come.
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> u64 {

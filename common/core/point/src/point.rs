@@ -20,7 +20,7 @@ pub enum Value<'a> {
 /// What stands in front of a field's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefix {
-    /// Nothing: the name is one of ours, of letters and underscores, and never begins with a prefix.
+    /// Nothing: the name is one of ours, of dead letters and underscores, and never begins with a prefix.
     Own,
     /// Nothing: the name is from outside.
     Foreign,

@@ -110,7 +110,7 @@ impl Breaker {
     ///
     /// With many attempts in flight, those from before a block report while the route is blocked or
     /// being probed. They say nothing about the probe, and a thousand of them timing out must not
-    /// double the block a thousand times: they are passed over.
+    /// double the block a thousand times: they are skipped.
     pub fn settled(&mut self, now: Instant, decision: Decision, outcome: Result<(), Failure>) {
         match (self.state, decision) {
             (State::Passing, Decision::Pass) | (State::Probing, Decision::Probe) => {}

@@ -21,7 +21,7 @@ const HEARTBEAT_S: u16 = 10;
 /// Asked for where `AMQP_URL` does not say `?frame_max=`. lapin keeps two rings of 32 such frames a
 /// connection and walks through them: at RabbitMQ's 128 KiB that is 8 MiB a connection, none of it
 /// in the processor's cache when its turn comes.
-const FRAME_BYTES_MAX: u16 = 16_384;
+const BATCH_BYTES_MAX: u16 = 16_384;
 
 /// Connections that publish: live frames, dead letters, the workbench.
 const PUBLISHING_CONNECTIONS_MAX: usize = 4;
@@ -177,7 +177,7 @@ impl PublishingConnection {
 
 /// Heartbeats, and frames of a modest size, unless the address says so itself.
 fn tune(url: &mut Url) {
-    for (setting, value) in [("heartbeat", HEARTBEAT_S), ("frame_max", FRAME_BYTES_MAX)] {
+    for (setting, value) in [("heartbeat", HEARTBEAT_S), ("frame_max", BATCH_BYTES_MAX)] {
         if !url.query_pairs().any(|(name, _)| name == setting) {
             url.query_pairs_mut()
                 .append_pair(setting, &value.to_string());

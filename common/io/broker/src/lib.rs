@@ -8,8 +8,8 @@
 
 mod claim;
 mod connector;
+mod dead_letters;
 mod depths;
-mod letters;
 mod message;
 mod publisher;
 mod subscription;
@@ -17,8 +17,8 @@ pub mod topology;
 
 pub use claim::{Claim, ClaimState};
 pub use connector::{Broker, BrokerError, BrokerOptions, TlsFiles};
+pub use dead_letters::{DeadLetterReader, Death};
 pub use depths::{Depths, follow_depths};
-pub use letters::{Death, LetterReader};
 pub use message::{Header, Outgoing};
 pub use publisher::{NotDelivered, Publisher, PublisherOptions, PublisherState};
 pub use subscription::{

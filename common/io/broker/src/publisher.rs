@@ -30,8 +30,8 @@ pub struct PublisherOptions {
     pub backoff_min: Duration,
     /// … and this.
     pub backoff_max: Duration,
-    /// Frames of so many bytes and more travel packed ([`ha_frame::pack`]); `None`: none do.
-    pub pack_bytes_min: Option<usize>,
+    /// Batches of so many bytes and more travel compressed ([`ha_batch::compress`]); `None`: none do.
+    pub compress_bytes_min: Option<usize>,
 }
 
 impl Default for PublisherOptions {
@@ -41,7 +41,7 @@ impl Default for PublisherOptions {
             confirm_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(10),
-            pack_bytes_min: None,
+            compress_bytes_min: None,
         }
     }
 }
@@ -249,7 +249,7 @@ async fn serve(
                     continue;
                 }
                 let id = Uuid::now_v7();
-                match publish(channel, &request.message, options.pack_bytes_min, id).await {
+                match publish(channel, &request.message, options.compress_bytes_min, id).await {
                     Ok(confirm) => {
                         let limit = options.confirm_timeout;
                         unconfirmed.push(wait_for_confirm(id, request.answer, confirm, limit));
@@ -284,7 +284,7 @@ async fn wait_for_confirm(
 async fn publish(
     channel: &Channel,
     message: &Outgoing,
-    pack_bytes_min: Option<usize>,
+    compress_bytes_min: Option<usize>,
     id: Uuid,
 ) -> Result<PublisherConfirm, String> {
     let options = BasicPublishOptions {
@@ -294,12 +294,13 @@ async fn publish(
     let key = lapin::types::ShortString::try_new(message.routing_key.as_str())
         .map_err(|_| "a routing key of more than 255 bytes".to_owned())?;
     let properties = message.properties(id);
-    let pack_bytes_min = pack_bytes_min.filter(|_| message.exchange == topology::EVENTS_EXCHANGE);
-    let packed = ha_frame::packed_from(pack_bytes_min, &message.payload);
-    let (body, properties) = match &packed {
-        Some(packed) => {
-            let properties = properties.with_content_encoding(ha_frame::ZSTD.into());
-            (packed.as_slice(), properties)
+    let compress_bytes_min =
+        compress_bytes_min.filter(|_| message.exchange == topology::EVENTS_EXCHANGE);
+    let compressed = ha_batch::compressed_from(compress_bytes_min, &message.payload);
+    let (body, properties) = match &compressed {
+        Some(compressed) => {
+            let properties = properties.with_content_encoding(ha_batch::ZSTD.into());
+            (compressed.as_slice(), properties)
         }
         None => (message.payload.as_ref(), properties),
     };

@@ -30,7 +30,7 @@ pub struct SubscriptionOptions {
 pub struct Delivery {
     /// Identifies the delivery on its channel.
     pub tag: u64,
-    /// The body as it came; a frame may be packed ([`ha_frame::unpacked`]).
+    /// The body as it came; a batch may be compressed ([`ha_batch::decompressed`]).
     pub payload: Vec<u8>,
     /// How often the message was delivered before (quorum queues count; 0 the first time).
     pub delivery_count: u64,
@@ -100,7 +100,7 @@ impl Subscription {
     }
 
     /// Acknowledges a delivery and, with `multiple`, all before it. It is on its way then: the broker
-    /// answers nothing, and to be told that the bytes left would be a wake for each frame.
+    /// answers nothing, and to be told that the bytes left would be a wake for each batch.
     ///
     /// # Errors
     /// [`BrokerError`]: the channel is gone; what was not acknowledged comes again. Where it goes

@@ -10,15 +10,15 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
-/// Frames go here; a topic exchange, so that a copy of one home's stream can be bound by anyone.
+/// Batches go here; a topic exchange, so that a copy of one home's stream can be bound by anyone.
 pub const EVENTS_EXCHANGE: &str = "ha.events";
-/// Frames wait here for a worker.
+/// Batches wait here for a worker.
 pub const EVENTS_QUEUE: &str = "ha.events";
-/// Letters go here.
+/// Dead letters go here.
 pub const DEAD_LETTERS_EXCHANGE: &str = "ha.dead-letters";
-/// Letters wait here for a person.
+/// Dead letters wait here for a person.
 pub const DEAD_LETTERS_QUEUE: &str = "ha.dead-letters";
-/// Single events of frames that killed workers.
+/// Single events of batches that killed workers.
 pub const SUSPECTS_QUEUE: &str = "ha.suspects";
 
 /// After so many deliveries a suspect is a dead letter.
@@ -32,7 +32,7 @@ struct QueueDefinition {
 }
 
 /// The dead-letter side comes first: a queue whose dead-letter exchange leads nowhere keeps its
-/// letters and tries again every three minutes.
+/// dead letters and tries again every three minutes.
 static QUEUES: [QueueDefinition; 3] = [
     QueueDefinition {
         name: DEAD_LETTERS_QUEUE,
@@ -143,7 +143,7 @@ impl Thing {
 /// Makes sure that every exchange and queue is there, and as it must be.
 ///
 /// # Errors
-/// [`BrokerError::Topology`] names the queue or exchange, the broker's words and the cure.
+/// [`BrokerError::Topology`] names the queue or exchange, the broker's words and the remedy.
 pub async fn ensure(broker: &Broker, connection: &Connection) -> Result<(), BrokerError> {
     let exchanges = [
         Thing::Exchange(DEAD_LETTERS_EXCHANGE, ExchangeKind::Fanout),
@@ -158,7 +158,7 @@ pub async fn ensure(broker: &Broker, connection: &Connection) -> Result<(), Brok
             Some(406) => {
                 return Err(BrokerError::Topology(format!(
                     "{what} exists with other arguments than this version needs: {error}. \
-                     Arguments can never change: drain and delete it and it will be made anew, or \
+                     Arguments can never change: drain and delete it and it will be made again, or \
                      point AMQP_URL at another virtual host; set limits by policy instead"
                 )));
             }

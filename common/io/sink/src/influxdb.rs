@@ -214,7 +214,7 @@ impl InfluxDb {
                     "the database refuses even a write without points: {}",
                     words.short()
                 )),
-                cure: "check INFLUXDB_URL, INFLUXDB_API, INFLUXDB_ORG and INFLUXDB_BUCKET"
+                remedy: "check INFLUXDB_URL, INFLUXDB_API, INFLUXDB_ORG and INFLUXDB_BUCKET"
                     .to_owned(),
             },
             answer => answer,

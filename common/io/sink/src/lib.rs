@@ -96,7 +96,7 @@ impl Sink {
     /// Tries everything that a write needs, without storing anything.
     ///
     /// # Errors
-    /// What is missing and its cure.
+    /// What is missing and its remedy.
     pub async fn probe(&self) -> Result<ProbeReport, ProbeError> {
         match self {
             Self::InfluxDb(influxdb) => influxdb.probe().await,

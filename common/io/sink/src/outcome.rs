@@ -45,12 +45,12 @@ pub struct ProbeReport {
 
 /// A sink that would not take a write now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}; {cure}")]
+#[error("{reason}; {remedy}")]
 pub struct ProbeError {
     /// What failed.
     pub reason: String,
     /// What to do about it; names the setting.
-    pub cure: String,
+    pub remedy: String,
     /// True if it may pass by itself (the database is away), false if a setting must change.
     pub transient: bool,
 }

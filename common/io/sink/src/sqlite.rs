@@ -45,7 +45,7 @@ impl Sqlite {
     /// Opens or creates the file, and brings an older layout up to date.
     ///
     /// # Errors
-    /// Why not, with the cure.
+    /// Why not, with the remedy.
     pub async fn open(options: SqliteOptions) -> Result<Self, SqliteError> {
         let options = Arc::new(options);
         let for_thread = Arc::clone(&options);
@@ -92,7 +92,7 @@ impl Sqlite {
     /// Tries to begin a write, and ends it without one.
     ///
     /// # Errors
-    /// What is wrong and its cure.
+    /// What is wrong and its remedy.
     pub async fn probe(&self) -> Result<ProbeReport, ProbeError> {
         let began = self.on_thread(|store| {
             store
@@ -104,7 +104,7 @@ impl Sqlite {
         began.await.map_err(|error| ProbeError {
             transient: matches!(error, SqliteError::Unavailable { .. }),
             reason: error.to_string(),
-            cure: "check SQLITE_PATH".to_owned(),
+            remedy: "check SQLITE_PATH".to_owned(),
         })?;
         Ok(ProbeReport {
             target: format!("SQLite file {}", path(&self.options)),

@@ -1,11 +1,11 @@
-//! How many frames a second the spool takes, durably, and gives back: `cargo run -p ha-spool
+//! How many batches a second the spool takes, durably, and gives back: `cargo run -p ha-spool
 //! --example throughput [DIRECTORY]`. The directory decides: a memory file system has no fsync.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ha_spool::{Spool, SpoolFrame, SpoolOptions};
+use ha_spool::{Spool, SpoolBatch, SpoolOptions};
 use rand::RngCore as _;
 
 const APPENDERS: u32 = 64;
@@ -34,7 +34,7 @@ async fn measure(
     let directory = tempfile::tempdir_in(directory)?;
     let options = SpoolOptions::new(directory.path().join("spool.db"), 8 << 30);
     let spool = Spool::open(options).await?.spool;
-    // Of random bytes: nothing is packed.
+    // Of random bytes: nothing is compressed.
     let mut payload = vec![0; bytes];
     rand::rng().fill_bytes(&mut payload);
     let payload = Bytes::from(payload);
@@ -46,13 +46,13 @@ async fn measure(
             let mut slowest = Duration::ZERO;
             while begun.elapsed() < MEASURED {
                 let asked = Instant::now();
-                let frame = SpoolFrame {
+                let batch = SpoolBatch {
                     payload: payload.clone(),
                     events,
                     oldest_ns: 0,
                     written_direct: false,
                 };
-                spool.append(frame).await?;
+                spool.append(batch).await?;
                 slowest = slowest.max(asked.elapsed());
             }
             Ok::<_, ha_spool::SpoolError>(slowest)
@@ -62,10 +62,10 @@ async fn measure(
     while let Some(result) = tasks.join_next().await {
         slowest = slowest.max(result??);
     }
-    let frames = spool.stats().frames as f64;
-    let rate = frames / begun.elapsed().as_secs_f64();
+    let batches = spool.stats().batches as f64;
+    let rate = batches / begun.elapsed().as_secs_f64();
     println!(
-        "{name}: {rate:.0} frames/s appended ({:.0} events/s, {:.0} MB/s), slowest {slowest:?}",
+        "{name}: {rate:.0} batches/s appended ({:.0} events/s, {:.0} MB/s), slowest {slowest:?}",
         rate * f64::from(events),
         rate * bytes as f64 / 1e6
     );
@@ -76,12 +76,12 @@ async fn measure(
             break;
         }
         spool
-            .remove(page.iter().map(|frame| frame.id).collect())
+            .remove(page.iter().map(|batch| batch.id).collect())
             .await?;
     }
     println!(
-        "{name}: {:.0} frames/s drained",
-        frames / begun.elapsed().as_secs_f64()
+        "{name}: {:.0} batches/s drained",
+        batches / begun.elapsed().as_secs_f64()
     );
     spool.close().await;
     Ok(())

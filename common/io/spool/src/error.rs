@@ -125,9 +125,9 @@ pub enum SpoolError {
         path: PathBuf,
     },
     /// Larger than the whole spool may be: it can never be kept, so it must become a dead letter.
-    #[error("a frame of {bytes} bytes does not fit a spool of {bytes_max} bytes")]
-    FrameTooLarge {
-        /// The frame, as counted against the bound.
+    #[error("a batch of {bytes} bytes does not fit a spool of {bytes_max} bytes")]
+    BatchTooLarge {
+        /// The batch, as counted against the bound.
         bytes: u64,
         /// The bound.
         bytes_max: u64,

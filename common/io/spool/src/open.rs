@@ -55,13 +55,13 @@ pub(crate) fn begin_anew(options: &SpoolOptions) -> Result<(Store, OpenReport), 
     let rescued = rescue::rescue(&aside, &mut store);
     tracing::error!(
         spool = %path.display(), moved_to = %aside.display(),
-        frames_rescued = rescued.frames, letters_rescued = rescued.letters,
+        batches_rescued = rescued.batches, dead_letters_rescued = rescued.dead_letters,
         "the spool was damaged: it was moved aside and a new one begun"
     );
     let moved = MovedAside {
         path: aside,
-        frames_rescued: rescued.frames,
-        letters_rescued: rescued.letters,
+        batches_rescued: rescued.batches,
+        dead_letters_rescued: rescued.dead_letters,
     };
     Ok(reported(store, Some(moved)))
 }
@@ -77,12 +77,12 @@ fn begin(options: &SpoolOptions, create: bool) -> Result<Store, OpenError> {
 }
 
 fn reported(store: Store, moved_aside: Option<MovedAside>) -> (Store, OpenReport) {
-    let frames = unsigned(store.totals.frames);
+    let batches = unsigned(store.totals.batches);
     let events = unsigned(store.totals.events);
     (
         store,
         OpenReport {
-            frames,
+            batches,
             events,
             moved_aside,
         },
@@ -102,7 +102,7 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
         aside = suffixed(path, &format!(".corrupt-{now_s}.{again}"));
     }
     fs::rename(path, &aside)?;
-    // The WAL holds the newest frames: it goes along, under the name SQLite looks for.
+    // The WAL holds the newest batches: it goes along, under the name SQLite looks for.
     for part in ["-wal", "-shm", "-journal"] {
         match fs::rename(suffixed(path, part), suffixed(&aside, part)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -5,9 +5,9 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Result};
 
-use crate::letters::read_letter;
+use crate::dead_letters::read_dead_letter;
 use crate::schema::{self, LAYOUT_VERSION};
-use crate::store::{Store, read_frame};
+use crate::store::{Store, read_batch};
 
 /// Rows carried over in one transaction: with payloads of at most 1 MiB, the memory and the WAL
 /// it takes.
@@ -16,11 +16,11 @@ const ROWS_A_TRANSACTION: usize = 16;
 /// What was carried over.
 #[derive(Debug, Default)]
 pub(crate) struct Rescued {
-    pub(crate) frames: u64,
-    pub(crate) letters: u64,
+    pub(crate) batches: u64,
+    pub(crate) dead_letters: u64,
 }
 
-/// Copies every frame, letter and mark that can be read. Never fails: what cannot be read or
+/// Copies every batch, dead letter and mark that can be read. Never fails: what cannot be read or
 /// written stays in the damaged file.
 pub(crate) fn rescue(from: &Path, into: &mut Store) -> Rescued {
     let damaged = match look_into(from) {
@@ -37,14 +37,14 @@ pub(crate) fn rescue(from: &Path, into: &mut Store) -> Rescued {
         tracing::warn!(%error, "the marks of the damaged spool are lost");
     }
     Rescued {
-        frames: copy(&damaged, "frames", "id", into, frame),
-        letters: copy(&damaged, "letters", "position", into, letter),
+        batches: copy(&damaged, "frames", "id", into, batch),
+        dead_letters: copy(&damaged, "letters", "position", into, dead_letter),
     }
 }
 
 /// Opens a damaged file to read it, leaving it and its WAL as they are.
 fn look_into(path: &Path) -> Result<Connection> {
-    // Without write access SQLite does not look into the WAL, where the newest frames are.
+    // Without write access SQLite does not look into the WAL, where the newest batches are.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let damaged = Connection::open_with_flags(path, flags)?;
     damaged.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -68,33 +68,33 @@ fn marks(damaged: &Connection, into: &mut Store) -> Result<()> {
 /// Copies the row of one key, if it is whole.
 type CopyRow = fn(&Connection, i64, &mut Store) -> Result<bool>;
 
-fn frame(damaged: &Connection, id: i64, into: &mut Store) -> Result<bool> {
+fn batch(damaged: &Connection, id: i64, into: &mut Store) -> Result<bool> {
     let found = damaged
         .prepare_cached(
             "SELECT frames.id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload
              FROM frames JOIN payloads USING (id) WHERE frames.id = ?1",
         )?
-        .query_row([id], read_frame)
+        .query_row([id], read_batch)
         .optional()?;
     let Some(spooled) = found else {
         return Ok(false);
     };
-    into.insert(id, &spooled.frame, spooled.refusals)?;
+    into.insert(id, &spooled.batch, spooled.refusals)?;
     Ok(true)
 }
 
-fn letter(damaged: &Connection, position: i64, into: &mut Store) -> Result<bool> {
+fn dead_letter(damaged: &Connection, position: i64, into: &mut Store) -> Result<bool> {
     let found = damaged
         .prepare_cached(
             "SELECT position, id, failed_at_ns, bytes, headers, payload FROM letters
              WHERE position = ?1",
         )?
-        .query_row([position], read_letter)
+        .query_row([position], read_dead_letter)
         .optional()?;
     let Some(listed) = found else {
         return Ok(false);
     };
-    into.insert_letter(Some(position), &listed.letter)?;
+    into.insert_dead_letter(Some(position), &listed.dead_letter)?;
     Ok(true)
 }
 

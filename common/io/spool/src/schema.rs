@@ -55,7 +55,7 @@ const LOCK_WAIT_MS_MAX: u64 = 1_500;
 /// Pages (4 KiB) in the WAL before it is copied into the file.
 const CHECKPOINT_PAGES: i64 = 1_000;
 
-/// The WAL is cut back to this after a checkpoint. What stays is also what lets frames be removed
+/// The WAL is cut back to this after a checkpoint. What stays is also what lets batches be removed
 /// when the disk is full.
 const WAL_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 
@@ -121,7 +121,7 @@ fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     }
     set(connection, "journal_mode", "WAL")?;
     // FULL, not NORMAL: in NORMAL a commit is not synced, and a power cut takes acknowledged
-    // frames with it (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    // batches with it (https://www.sqlite.org/pragma.html#pragma_synchronous).
     set(connection, "synchronous", "FULL")?;
     set(connection, "fullfsync", "ON")?;
     set(connection, "wal_autocheckpoint", CHECKPOINT_PAGES)?;

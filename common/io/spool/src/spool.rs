@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::dead_letters::dead_letter_bytes;
 use crate::error::{OpenError, SpoolError};
 use crate::job::{Ask, Command, Job};
-use crate::letters::letter_bytes;
 use crate::open::Access;
 use crate::store::{Store, counted_bytes};
 use crate::thread;
 use crate::types::{
-    Appended, LetterId, ListedLetter, OpenReport, SpoolFrame, SpoolOptions, SpoolStats,
-    SpooledFrame, StoredLetter,
+    Appended, DeadLetterId, ListedDeadLetter, OpenReport, SpoolBatch, SpoolOptions, SpoolStats,
+    SpooledBatch, StoredDeadLetter,
 };
 
 /// Operations that may wait for the thread; further callers wait outside of the queue.
 const QUEUE_OPERATIONS_MAX: usize = 1_024;
 
-/// Bytes of frames and letters that may wait for the thread.
+/// Bytes of batches and dead letters that may wait for the thread.
 const QUEUE_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// A spool that was just opened.
@@ -54,7 +54,7 @@ impl Spool {
         Self::start(options, Access::Producer).await
     }
 
-    /// Opens a spool that exists, to look at its letters while no producer runs: creates nothing
+    /// Opens a spool that exists, to look at its dead letters while no producer runs: creates nothing
     /// and replaces nothing.
     ///
     /// # Errors
@@ -92,51 +92,51 @@ impl Spool {
         })
     }
 
-    /// Keeps a frame. Resolves when it is durable; concurrent appends share an fsync. If the
-    /// spool is full the oldest frames go and are counted in the answer.
+    /// Keeps a batch. Resolves when it is durable; concurrent appends share an fsync. If the
+    /// spool is full the oldest batches go and are counted in the answer.
     ///
     /// # Errors
-    /// `DiskFull`, `FrameTooLarge`, `Closed`, `Failed`: the frame was not kept.
-    pub async fn append(&self, frame: SpoolFrame) -> Result<Appended, SpoolError> {
-        let bytes = counted_bytes(frame.payload.len());
+    /// `DiskFull`, `BatchTooLarge`, `Closed`, `Failed`: the batch was not kept.
+    pub async fn append(&self, batch: SpoolBatch) -> Result<Appended, SpoolError> {
+        let bytes = counted_bytes(batch.payload.len());
         if bytes > self.bytes_max {
-            return Err(SpoolError::FrameTooLarge {
+            return Err(SpoolError::BatchTooLarge {
                 bytes,
                 bytes_max: self.bytes_max,
             });
         }
-        let payload_bytes = frame.payload.len();
-        self.write(payload_bytes, move |store| store.append(&frame))
+        let payload_bytes = batch.payload.len();
+        self.write(payload_bytes, move |store| store.append(&batch))
             .await
     }
 
-    /// The oldest frames with an id above `after` (0 for all): at most `frames_max`, and no more
-    /// than fit in `bytes_max` of unpacked payload, but one at least.
+    /// The oldest batches with an id above `after` (0 for all): at most `batches_max`, and no more
+    /// than fit in `bytes_max` of decompressed payload, but one at least.
     ///
     /// They count as handed out until they are removed or released: when room is needed, other
-    /// frames go first, so that a frame just being delivered is not counted as lost.
+    /// batches go first, so that a batch just being delivered is not counted as lost.
     ///
     /// # Errors
     /// See [`SpoolError`].
     pub async fn oldest(
         &self,
         after: i64,
-        frames_max: usize,
+        batches_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<SpooledFrame>, SpoolError> {
-        self.read(move |store| store.oldest(after, frames_max, bytes_max))
+    ) -> Result<Vec<SpooledBatch>, SpoolError> {
+        self.read(move |store| store.oldest(after, batches_max, bytes_max))
             .await
     }
 
-    /// Removes frames that the route has confirmed. Returns how many were still there.
+    /// Removes batches that the route has confirmed. Returns how many were still there.
     ///
     /// # Errors
-    /// See [`SpoolError`]; the frames are still there.
+    /// See [`SpoolError`]; the batches are still there.
     pub async fn remove(&self, ids: Vec<i64>) -> Result<u64, SpoolError> {
         self.write(0, move |store| store.remove(&ids)).await
     }
 
-    /// Gives frames back that were handed out and not delivered.
+    /// Gives batches back that were handed out and not delivered.
     ///
     /// # Errors
     /// See [`SpoolError`].
@@ -148,7 +148,7 @@ impl Spool {
         .await
     }
 
-    /// Counts that the route refused a frame, durably; returns how often it has. 0 if the frame
+    /// Counts that the route refused a batch, durably; returns how often it has. 0 if the batch
     /// is gone.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Spool {
         self.write(0, move |store| store.count_refusal(id)).await
     }
 
-    /// Notes that the points of these frames stand in the database by direct write.
+    /// Notes that the points of these batches stand in the database by direct write.
     ///
     /// # Errors
     /// See [`SpoolError`].
@@ -200,41 +200,48 @@ impl Spool {
     ///
     /// # Errors
     /// See [`SpoolError`]: none of them was kept.
-    pub async fn put_letters(&self, letters: Vec<StoredLetter>) -> Result<u64, SpoolError> {
-        let bytes = letters.iter().map(letter_bytes).sum::<u64>();
+    pub async fn put_dead_letters(
+        &self,
+        dead_letters: Vec<StoredDeadLetter>,
+    ) -> Result<u64, SpoolError> {
+        let bytes = dead_letters.iter().map(dead_letter_bytes).sum::<u64>();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.write(bytes, move |store| store.put_letters(&letters))
+        self.write(bytes, move |store| store.put_dead_letters(&dead_letters))
             .await
     }
 
-    /// A page of letters behind the position `after` (0 for the first page), in the order in
-    /// which they were put: at most `letters_max`, and about 8 MiB. An empty page is the end.
+    /// A page of dead letters behind the position `after` (0 for the first page), in the order in
+    /// which they were put: at most `dead_letters_max`, and about 8 MiB. An empty page is the end.
     ///
     /// # Errors
     /// See [`SpoolError`].
-    pub async fn list_letters(
+    pub async fn list_dead_letters(
         &self,
         after: i64,
-        letters_max: usize,
-    ) -> Result<Vec<ListedLetter>, SpoolError> {
-        self.read(move |store| store.list_letters(after, letters_max))
+        dead_letters_max: usize,
+    ) -> Result<Vec<ListedDeadLetter>, SpoolError> {
+        self.read(move |store| store.list_dead_letters(after, dead_letters_max))
             .await
     }
 
-    /// One letter.
+    /// One dead letter.
     ///
     /// # Errors
     /// See [`SpoolError`].
-    pub async fn get_letter(&self, id: LetterId) -> Result<Option<StoredLetter>, SpoolError> {
-        self.read(move |store| store.get_letter(&id)).await
+    pub async fn get_dead_letter(
+        &self,
+        id: DeadLetterId,
+    ) -> Result<Option<StoredDeadLetter>, SpoolError> {
+        self.read(move |store| store.get_dead_letter(&id)).await
     }
 
-    /// Takes letters out; returns how many of them there were.
+    /// Takes dead letters out; returns how many of them there were.
     ///
     /// # Errors
     /// See [`SpoolError`]: all of them are still there.
-    pub async fn take_letters(&self, ids: Vec<LetterId>) -> Result<u64, SpoolError> {
-        self.write(0, move |store| store.take_letters(&ids)).await
+    pub async fn take_dead_letters(&self, ids: Vec<DeadLetterId>) -> Result<u64, SpoolError> {
+        self.write(0, move |store| store.take_dead_letters(&ids))
+            .await
     }
 
     /// What the spool holds, from memory.

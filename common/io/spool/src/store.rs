@@ -1,4 +1,4 @@
-//! The frames and marks in the file, one synchronous operation at a time.
+//! The batches and marks in the file, one synchronous operation at a time.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,21 +7,21 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use crate::types::{Appended, Dropped, SpoolFrame, SpoolOptions, SpoolStats, SpooledFrame};
+use crate::types::{Appended, Dropped, SpoolBatch, SpoolOptions, SpoolStats, SpooledBatch};
 use crate::{place, schema};
 
-/// Counted for each frame besides its payload: its rows and index entries. Without it, empty
-/// frames would be free.
-const FRAME_OVERHEAD_BYTES: u64 = 64;
+/// Counted for each batch besides its payload: its rows and index entries. Without it, empty
+/// batches would be free.
+const BATCH_OVERHEAD_BYTES: u64 = 64;
 
 /// Smaller payloads are kept as they are: most of what they are is not in them twice.
-const PACKED_FROM_BYTES: usize = 512;
+const COMPRESSED_FROM_BYTES: usize = 512;
 
 /// SQLite's default page.
 const PAGE_BYTES: i64 = 4_096;
 
-/// Pages that a frame may take besides its payload: tree and index pages that split.
-const FRAME_PAGES_SPARE: i64 = 16;
+/// Pages that a batch may take besides its payload: tree and index pages that split.
+const BATCH_PAGES_SPARE: i64 = 16;
 
 /// Free pages (4 KiB) left in the file when the spool is empty, so that a short outage does not
 /// make it grow again.
@@ -30,28 +30,28 @@ const FREE_PAGES_KEPT: i64 = 1_024;
 /// Free pages given back at a time, so that an append never waits for more.
 const VACUUM_PAGES_MAX: i64 = 1_024;
 
-/// What a frame counts against the bound.
+/// What a batch counts against the bound.
 pub(crate) fn counted_bytes(payload_bytes: usize) -> u64 {
-    payload_bytes as u64 + FRAME_OVERHEAD_BYTES
+    payload_bytes as u64 + BATCH_OVERHEAD_BYTES
 }
 
-/// A payload as the file has it: packed, where that makes it smaller. What waits is seldom read and
+/// A payload as the file has it: compressed, where that makes it smaller. What waits is seldom read and
 /// written to wear, on a disk that is often a memory card.
 struct Kept<'a> {
     payload: Cow<'a, [u8]>,
-    unpacked_bytes: Option<i64>,
+    decompressed_bytes: Option<i64>,
 }
 
 impl<'a> Kept<'a> {
     fn of(payload: &'a [u8]) -> Self {
-        match ha_frame::packed_from(Some(PACKED_FROM_BYTES), payload) {
-            Some(packed) if packed.len() < payload.len() => Self {
-                payload: Cow::Owned(packed),
-                unpacked_bytes: Some(signed(payload.len() as u64)),
+        match ha_batch::compressed_from(Some(COMPRESSED_FROM_BYTES), payload) {
+            Some(compressed) if compressed.len() < payload.len() => Self {
+                payload: Cow::Owned(compressed),
+                decompressed_bytes: Some(signed(payload.len() as u64)),
             },
             _ => Self {
                 payload: Cow::Borrowed(payload),
-                unpacked_bytes: None,
+                decompressed_bytes: None,
             },
         }
     }
@@ -64,25 +64,25 @@ impl<'a> Kept<'a> {
 /// Sums over the file, kept in memory and in step with what is committed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    pub(crate) frames: i64,
+    pub(crate) batches: i64,
     pub(crate) events: i64,
     pub(crate) bytes: i64,
-    pub(crate) letters: i64,
-    pub(crate) letters_bytes: i64,
+    pub(crate) dead_letters: i64,
+    pub(crate) dead_letters_bytes: i64,
 }
 
 /// The open file.
 pub(crate) struct Store {
     pub(crate) connection: Connection,
     pub(crate) totals: Totals,
-    pub(crate) letters_max: i64,
-    pub(crate) letters_bytes_max: i64,
+    pub(crate) dead_letters_max: i64,
+    pub(crate) dead_letters_bytes_max: i64,
     bytes_max: i64,
     directory: PathBuf,
     disk_free_bytes_min: u64,
-    /// The next frame's id. Never set back, so that a late removal cannot hit another frame.
+    /// The next batch's id. Never set back, so that a late removal cannot hit another batch.
     next_id: i64,
-    /// Frames handed out for draining: not dropped for room while others can be, because they
+    /// Batches handed out for draining: not dropped for room while others can be, because they
     /// may be delivered any moment and would be counted as lost.
     held: BTreeSet<i64>,
 }
@@ -90,13 +90,13 @@ pub(crate) struct Store {
 impl Store {
     /// Takes over a connection whose layout is up to date.
     pub(crate) fn new(connection: Connection, options: &SpoolOptions) -> Result<Self> {
-        let (frames, events, bytes, newest) = connection.query_row(
+        let (batches, events, bytes, newest) = connection.query_row(
             "SELECT count(*), ifnull(sum(events), 0), ifnull(sum(bytes), 0), ifnull(max(id), 0)
              FROM frames",
             [],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?)),
         )?;
-        let (letters, letters_bytes) = connection.query_row(
+        let (dead_letters, dead_letters_bytes) = connection.query_row(
             "SELECT count(*), ifnull(sum(bytes), 0) FROM letters",
             [],
             |row| Ok((row.get(0)?, row.get(1)?)),
@@ -104,14 +104,14 @@ impl Store {
         Ok(Self {
             connection,
             totals: Totals {
-                frames,
+                batches,
                 events,
                 bytes,
-                letters,
-                letters_bytes,
+                dead_letters,
+                dead_letters_bytes,
             },
-            letters_max: signed(options.letters_max),
-            letters_bytes_max: signed(options.letters_bytes_max),
+            dead_letters_max: signed(options.dead_letters_max),
+            dead_letters_bytes_max: signed(options.dead_letters_bytes_max),
             bytes_max: signed(options.bytes_max),
             directory: place::directory(&options.path),
             disk_free_bytes_min: options.disk_free_bytes_min,
@@ -144,25 +144,25 @@ impl Store {
         result
     }
 
-    pub(crate) fn append(&mut self, frame: &SpoolFrame) -> Result<Appended> {
-        let kept = Kept::of(&frame.payload);
+    pub(crate) fn append(&mut self, batch: &SpoolBatch) -> Result<Appended> {
+        let kept = Kept::of(&batch.payload);
         let dropped = self.make_room(kept.counted_bytes())?;
         self.check_disk(kept.counted_bytes())?;
         let id = self.next_id;
         self.next_id += 1;
-        self.insert_kept(id, frame, &kept, 0)?;
+        self.insert_kept(id, batch, &kept, 0)?;
         Ok(Appended { id, dropped })
     }
 
-    /// Writes a frame under an id that it has had: when a damaged file is carried over.
-    pub(crate) fn insert(&mut self, id: i64, frame: &SpoolFrame, refusals: u32) -> Result<()> {
-        self.insert_kept(id, frame, &Kept::of(&frame.payload), refusals)
+    /// Writes a batch under an id that it has had: when a damaged file is carried over.
+    pub(crate) fn insert(&mut self, id: i64, batch: &SpoolBatch, refusals: u32) -> Result<()> {
+        self.insert_kept(id, batch, &Kept::of(&batch.payload), refusals)
     }
 
     fn insert_kept(
         &mut self,
         id: i64,
-        frame: &SpoolFrame,
+        batch: &SpoolBatch,
         kept: &Kept<'_>,
         refusals: u32,
     ) -> Result<()> {
@@ -171,18 +171,18 @@ impl Store {
             .prepare_cached("INSERT INTO frames VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 id,
-                frame.oldest_ns,
-                frame.events,
+                batch.oldest_ns,
+                batch.events,
                 bytes,
-                frame.written_direct,
+                batch.written_direct,
                 refusals,
-                kept.unpacked_bytes,
+                kept.decompressed_bytes,
             ])?;
         self.connection
             .prepare_cached("INSERT INTO payloads VALUES (?1, ?2)")?
             .execute(params![id, &kept.payload[..]])?;
-        self.totals.frames += 1;
-        self.totals.events += i64::from(frame.events);
+        self.totals.batches += 1;
+        self.totals.events += i64::from(batch.events);
         self.totals.bytes += bytes;
         self.next_id = self.next_id.max(id + 1);
         Ok(())
@@ -195,7 +195,7 @@ impl Store {
         if free_bytes >= self.disk_free_bytes_min {
             return Ok(());
         }
-        let pages_needed = bytes / PAGE_BYTES + FRAME_PAGES_SPARE;
+        let pages_needed = bytes / PAGE_BYTES + BATCH_PAGES_SPARE;
         if schema::get(&self.connection, "freelist_count")? >= pages_needed {
             return Ok(());
         }
@@ -205,13 +205,13 @@ impl Store {
         ))
     }
 
-    /// Drops the oldest frames until `bytes` more fit.
+    /// Drops the oldest batches until `bytes` more fit.
     fn make_room(&mut self, bytes: i64) -> Result<Dropped> {
         let mut dropped = Dropped::default();
-        while self.totals.frames > 0 && self.totals.bytes + bytes > self.bytes_max {
+        while self.totals.batches > 0 && self.totals.bytes + bytes > self.bytes_max {
             let Some(id) = self.first_to_go()? else { break };
             if let Some((events, written_direct)) = self.remove_one(id)? {
-                dropped.frames += 1;
+                dropped.batches += 1;
                 dropped.events += events;
                 dropped.events_written_direct += if written_direct { events } else { 0 };
             }
@@ -219,8 +219,8 @@ impl Store {
         Ok(dropped)
     }
 
-    /// The oldest frame behind those handed out for draining (which are the oldest of all); the
-    /// very oldest when every frame is handed out.
+    /// The oldest batch behind those handed out for draining (which are the oldest of all); the
+    /// very oldest when every batch is handed out.
     fn first_to_go(&self) -> Result<Option<i64>> {
         let mut query = self
             .connection
@@ -253,13 +253,13 @@ impl Store {
         self.connection
             .prepare_cached("DELETE FROM payloads WHERE id = ?1")?
             .execute([id])?;
-        self.totals.frames -= 1;
+        self.totals.batches -= 1;
         self.totals.events -= events;
         self.totals.bytes -= bytes;
         Ok(Some((unsigned(events), written_direct)))
     }
 
-    /// Removes frames; those that are gone already are passed over. Returns how many there were.
+    /// Removes batches; those that are gone already are skipped. Returns how many there were.
     pub(crate) fn remove(&mut self, ids: &[i64]) -> Result<u64> {
         let mut removed = 0;
         for &id in ids {
@@ -268,45 +268,45 @@ impl Store {
         Ok(removed)
     }
 
-    /// The oldest frames with an id above `after`: at most `frames_max` of them, and no more than
-    /// fit in `bytes_max` of unpacked payload, but one at least. They are held from then on.
+    /// The oldest batches with an id above `after`: at most `batches_max` of them, and no more than
+    /// fit in `bytes_max` of decompressed payload, but one at least. They are held from then on.
     pub(crate) fn oldest(
         &mut self,
         after: i64,
-        frames_max: usize,
+        batches_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<SpooledFrame>> {
-        // LEFT: a frame whose payload is gone is damage to be met, not a frame to pass over.
+    ) -> Result<Vec<SpooledBatch>> {
+        // LEFT: a batch whose payload is gone is damage to be met, not a batch to skip.
         let mut query = self.connection.prepare_cached(
             "SELECT frames.id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload,
                     ifnull(unpacked_bytes, bytes - ?2)
              FROM frames LEFT JOIN payloads USING (id) WHERE frames.id > ?1 ORDER BY frames.id",
         )?;
-        let mut rows = query.query([after, signed(FRAME_OVERHEAD_BYTES)])?;
-        let mut frames = Vec::new();
+        let mut rows = query.query([after, signed(BATCH_OVERHEAD_BYTES)])?;
+        let mut batches = Vec::new();
         let mut bytes_left = signed(bytes_max as u64);
-        while frames.len() < frames_max
+        while batches.len() < batches_max
             && let Some(row) = rows.next()?
         {
             // The size is looked at before the payload is: SQLite reads it only when asked.
             bytes_left -= row.get::<_, i64>(7)?;
-            if bytes_left < 0 && !frames.is_empty() {
+            if bytes_left < 0 && !batches.is_empty() {
                 break;
             }
-            frames.push(read_frame(row)?);
+            batches.push(read_batch(row)?);
         }
-        self.held.extend(frames.iter().map(|frame| frame.id));
-        Ok(frames)
+        self.held.extend(batches.iter().map(|batch| batch.id));
+        Ok(batches)
     }
 
-    /// Gives frames back that were handed out and not delivered.
+    /// Gives batches back that were handed out and not delivered.
     pub(crate) fn release(&mut self, ids: &[i64]) {
         for id in ids {
             self.held.remove(id);
         }
     }
 
-    /// Counts a refusal of a frame and returns how many there were; 0 if it is gone.
+    /// Counts a refusal of a batch and returns how many there were; 0 if it is gone.
     pub(crate) fn count_refusal(&mut self, id: i64) -> Result<u32> {
         let refusals = self
             .connection
@@ -351,12 +351,12 @@ impl Store {
             .prepare_cached("SELECT min(oldest_ns) FROM frames")
             .and_then(|mut query| query.query_row([], |row| row.get(0)));
         SpoolStats {
-            frames: unsigned(self.totals.frames),
+            batches: unsigned(self.totals.batches),
             events: unsigned(self.totals.events),
             bytes: unsigned(self.totals.bytes),
             oldest_ns: oldest_ns.unwrap_or(previous.oldest_ns),
-            letters: unsigned(self.totals.letters),
-            letters_bytes: unsigned(self.totals.letters_bytes),
+            dead_letters: unsigned(self.totals.dead_letters),
+            dead_letters_bytes: unsigned(self.totals.dead_letters_bytes),
             ..previous
         }
     }
@@ -364,7 +364,7 @@ impl Store {
     /// Gives a bounded part of the free space back to the file system if the spool is empty.
     /// Returns whether there is more to give.
     pub(crate) fn vacuum_step(&mut self) -> Result<bool> {
-        if self.totals.frames > 0 {
+        if self.totals.batches > 0 {
             return Ok(false);
         }
         let surplus = schema::get(&self.connection, "freelist_count")? - FREE_PAGES_KEPT;
@@ -412,16 +412,18 @@ impl Store {
 }
 
 /// A row of id, events, oldest_ns, written_direct, refusals, unpacked_bytes, payload.
-pub(crate) fn read_frame(row: &Row<'_>) -> Result<SpooledFrame> {
+pub(crate) fn read_batch(row: &Row<'_>) -> Result<SpooledBatch> {
     let kept: Vec<u8> = row.get(6)?;
-    let is_packed = row.get::<_, Option<i64>>(5)?.is_some();
-    let unpacked = is_packed.then(|| ha_frame::unpack(&kept));
-    // What cannot be unpacked goes on as it is: it becomes a dead letter, and holds nothing up.
-    let payload = unpacked.and_then(std::result::Result::ok).unwrap_or(kept);
-    Ok(SpooledFrame {
+    let is_compressed = row.get::<_, Option<i64>>(5)?.is_some();
+    let decompressed = is_compressed.then(|| ha_batch::decompress(&kept));
+    // What cannot be decompressed goes on as it is: it becomes a dead letter, and holds nothing up.
+    let payload = decompressed
+        .and_then(std::result::Result::ok)
+        .unwrap_or(kept);
+    Ok(SpooledBatch {
         id: row.get(0)?,
         refusals: row.get(4)?,
-        frame: SpoolFrame {
+        batch: SpoolBatch {
             payload: Bytes::from(payload),
             events: row.get(1)?,
             oldest_ns: row.get(2)?,

@@ -9,39 +9,39 @@ use bytes::Bytes;
 pub struct SpoolOptions {
     /// The SQLite file (`SPOOL_PATH`): on a local or block volume, never NFS.
     pub path: PathBuf,
-    /// Most bytes of frames kept (`SPOOL_BYTES_MAX`): payloads, packed as they are in the file, plus
-    /// 64 bytes each. The file is a few percent larger, and holds the letters besides.
+    /// Most bytes of batches kept (`SPOOL_BYTES_MAX`): payloads, compressed as they are in the file, plus
+    /// 64 bytes each. The file is a few percent larger, and holds the dead letters besides.
     pub bytes_max: u64,
-    /// Most letters kept; the oldest go first.
-    pub letters_max: u64,
-    /// Most bytes of letters kept (headers and payloads); the oldest go first, the newest stays
+    /// Most dead letters kept; the oldest go first.
+    pub dead_letters_max: u64,
+    /// Most bytes of dead letters kept (headers and payloads); the oldest go first, the newest stays
     /// whatever its size.
-    pub letters_bytes_max: u64,
-    /// Frames are refused as `DiskFull` once the file would have to grow with less than this free
-    /// on its volume. It keeps the room that removing frames takes (up to 16 MiB of WAL): without
+    pub dead_letters_bytes_max: u64,
+    /// Batches are refused as `DiskFull` once the file would have to grow with less than this free
+    /// on its volume. It keeps the room that removing batches takes (up to 16 MiB of WAL): without
     /// it, a spool that had filled its own disk could not be drained. And Home Assistant often
     /// lives on the same disk.
     pub disk_free_bytes_min: u64,
 }
 
 impl SpoolOptions {
-    /// A spool with the usual bounds: 100,000 letters in 256 MiB, 32 MiB left free.
+    /// A spool with the usual bounds: 100,000 dead letters in 256 MiB, 32 MiB left free.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, bytes_max: u64) -> Self {
         Self {
             path: path.into(),
             bytes_max,
-            letters_max: 100_000,
-            letters_bytes_max: 256 * 1024 * 1024,
+            dead_letters_max: 100_000,
+            dead_letters_bytes_max: 256 * 1024 * 1024,
             disk_free_bytes_min: 32 * 1024 * 1024,
         }
     }
 }
 
-/// A frame to be kept until the route takes it.
+/// A batch to be kept until the route takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolFrame {
-    /// The encoded frame, untouched.
+pub struct SpoolBatch {
+    /// The encoded batch, untouched.
     pub payload: Bytes,
     /// How many events it carries.
     pub events: u32,
@@ -51,13 +51,13 @@ pub struct SpoolFrame {
     pub written_direct: bool,
 }
 
-/// A frame read back from the spool.
+/// A batch read back from the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpooledFrame {
+pub struct SpooledBatch {
     /// Its place in the order of arrival; never given twice while a process runs.
     pub id: i64,
-    /// The frame.
-    pub frame: SpoolFrame,
+    /// The batch.
+    pub batch: SpoolBatch,
     /// How often the route refused it (see [`crate::Spool::count_refusal`]).
     pub refusals: u32,
 }
@@ -65,17 +65,17 @@ pub struct SpooledFrame {
 /// What an append did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// The new frame's id.
+    /// The new batch's id.
     pub id: i64,
     /// What had to go to make room for it.
     pub dropped: Dropped,
 }
 
-/// Frames that were dropped for room: lost for good, unless written directly.
+/// Batches that were dropped for room: lost for good, unless written directly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Frames dropped.
-    pub frames: u64,
+    /// Batches dropped.
+    pub batches: u64,
     /// Events in them.
     pub events: u64,
     /// Of those events, the ones whose points already stand in the database by direct write:
@@ -86,18 +86,18 @@ pub struct Dropped {
 /// The spool at this moment. Read from memory; it costs no disk access.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpoolStats {
-    /// Frames waiting.
-    pub frames: u64,
+    /// Batches waiting.
+    pub batches: u64,
     /// Events in them.
     pub events: u64,
     /// Bytes of them, as counted against `bytes_max`.
     pub bytes: u64,
     /// Source time of the oldest event waiting, nanoseconds since the Unix epoch.
     pub oldest_ns: Option<i64>,
-    /// Letters kept.
-    pub letters: u64,
-    /// Bytes of them, as counted against `letters_bytes_max`.
-    pub letters_bytes: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+    /// Bytes of them, as counted against `dead_letters_bytes_max`.
+    pub dead_letters_bytes: u64,
     /// Whether the last write failed because the disk was full. Cleared by the next that succeeds.
     pub disk_full: bool,
     /// Damaged files moved aside since this spool was opened, at opening included.
@@ -109,8 +109,8 @@ pub struct SpoolStats {
 /// What was found when the spool was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Frames waiting from an earlier run.
-    pub frames: u64,
+    /// Batches waiting from an earlier run.
+    pub batches: u64,
     /// Events in them.
     pub events: u64,
     /// Set when the file was damaged and a new one begun.
@@ -122,33 +122,33 @@ pub struct OpenReport {
 pub struct MovedAside {
     /// Where the damaged file is now.
     pub path: PathBuf,
-    /// Frames carried over into the new file.
-    pub frames_rescued: u64,
-    /// Letters carried over into the new file.
-    pub letters_rescued: u64,
+    /// Batches carried over into the new file.
+    pub batches_rescued: u64,
+    /// Dead letters carried over into the new file.
+    pub dead_letters_rescued: u64,
 }
 
-/// A letter's id: the 16 bytes of its UUID.
-pub type LetterId = [u8; 16];
+/// A dead letter's id: the 16 bytes of its UUID.
+pub type DeadLetterId = [u8; 16];
 
 /// A dead letter of a producer without a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredLetter {
-    /// Its id. A letter put again under the same id replaces the older one.
-    pub id: LetterId,
+pub struct StoredDeadLetter {
+    /// Its id. A dead letter put again under the same id replaces the older one.
+    pub id: DeadLetterId,
     /// The `x-ha-*` headers, in order.
     pub headers: Vec<(String, String)>,
-    /// The frame of one envelope, or the undecodable bytes.
+    /// The batch of one envelope, or the undecodable bytes.
     pub payload: Bytes,
     /// When it failed last, nanoseconds since the Unix epoch.
     pub failed_at_ns: i64,
 }
 
-/// A letter with its place in the store.
+/// A dead letter with its place in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedLetter {
+pub struct ListedDeadLetter {
     /// Its place in the order of arrival: the cursor for the next page.
     pub position: i64,
-    /// The letter.
-    pub letter: StoredLetter,
+    /// The dead letter.
+    pub dead_letter: StoredDeadLetter,
 }

@@ -1,6 +1,6 @@
 //! `kill -9` at random moments: whatever was acknowledged before is there afterwards.
 //!
-//! The test re-executes itself as the process that is killed. That process appends frames of
+//! The test re-executes itself as the process that is killed. That process appends batches of
 //! known content and removes some, from several tasks at once, and says on its output what was
 //! acknowledged: `+ID NUMBER` for an append, `?ID` before a removal is asked for, `-ID` after it.
 
@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use ha_spool::{OpenError, Spool, SpoolFrame, SpoolOptions};
+use ha_spool::{OpenError, Spool, SpoolBatch, SpoolOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore as _, SeedableRng as _};
 
@@ -40,14 +40,14 @@ fn options(path: PathBuf) -> SpoolOptions {
 }
 
 /// Sizes from one page to many, so that kills fall into all kinds of writes.
-fn frame(number: u32) -> SpoolFrame {
+fn batch(number: u32) -> SpoolBatch {
     let bytes = [100, 1_000, 10_000, 100_000][number as usize % 4];
-    // Four that cannot be packed, four that can.
+    // Four that cannot be compressed, four that can.
     let mut payload = vec![number as u8; bytes];
     if (number / 4).is_multiple_of(2) {
         StdRng::seed_from_u64(u64::from(number)).fill_bytes(&mut payload);
     }
-    SpoolFrame {
+    SpoolBatch {
         payload: payload.into(),
         events: 1,
         oldest_ns: i64::from(number),
@@ -63,7 +63,7 @@ async fn append(path: PathBuf, first: u32) -> Result<()> {
         let spool = spool.clone();
         tasks.spawn(async move {
             for number in (first + task..).step_by(TASKS as usize) {
-                let id = spool.append(frame(number)).await?.id;
+                let id = spool.append(batch(number)).await?.id;
                 say(&format!("+{id} {number}\n"))?;
                 if number % 3 == 0 {
                     say(&format!("?{id}\n"))?;
@@ -90,11 +90,11 @@ fn say(line: &str) -> Result<()> {
 /// What the killed process said.
 #[derive(Default)]
 struct Said {
-    /// Id to number of the frames that must be there.
+    /// Id to number of the batches that must be there.
     kept: BTreeMap<i64, u32>,
-    /// Frames that may be there or not: their removal was asked for and not acknowledged.
+    /// Batches that may be there or not: their removal was asked for and not acknowledged.
     leaving: BTreeSet<i64>,
-    /// Frames that must not be there.
+    /// Batches that must not be there.
     removed: BTreeSet<i64>,
     lines: u32,
 }
@@ -163,7 +163,7 @@ async fn kill_and_look() -> Result<()> {
             .await
             .with_context(|| format!("round {round}"))?;
     }
-    println!("killed {ROUNDS} times, {acknowledged} acknowledged frames accounted for");
+    println!("killed {ROUNDS} times, {acknowledged} acknowledged batches accounted for");
     Ok(())
 }
 
@@ -209,30 +209,30 @@ async fn look(path: &Path, said: &Said) -> Result<()> {
         ensure!(newest.id > last, "out of order");
         last = newest.id;
         for found in &page {
-            let number = u32::try_from(found.frame.oldest_ns)?;
+            let number = u32::try_from(found.batch.oldest_ns)?;
             ensure!(
-                found.frame == frame(number),
-                "frame {number} has another content"
+                found.batch == batch(number),
+                "batch {number} has another content"
             );
             ensure!(
                 !said.removed.contains(&found.id),
-                "frame {number} was removed"
+                "batch {number} was removed"
             );
             let expected = missing.remove(&found.id);
             ensure!(
                 expected.is_none_or(|expected| expected == number),
-                "frame {number} moved"
+                "batch {number} moved"
             );
         }
         spool
-            .remove(page.iter().map(|frame| frame.id).collect())
+            .remove(page.iter().map(|batch| batch.id).collect())
             .await?;
     }
     ensure!(
         missing.is_empty(),
         "acknowledged and not there: {missing:?}"
     );
-    ensure!(spool.stats().frames == 0, "not empty: {:?}", spool.stats());
+    ensure!(spool.stats().batches == 0, "not empty: {:?}", spool.stats());
     spool.close().await;
     Ok(())
 }

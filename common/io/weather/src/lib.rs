@@ -20,7 +20,7 @@ pub use cache::Freshness;
 pub use fetch::FetchError;
 pub use weather::{Observed, Provider, Weather, WeatherError, WeatherOptions, describe};
 
-use ha_frame::WeatherFacts;
+use ha_batch::WeatherFacts;
 
 /// An observation, as every provider gives it.
 type Observation = WeatherFacts<'static>;

@@ -6,7 +6,7 @@
 )]
 
 use flate2::read::GzDecoder;
-use ha_frame::{Envelope, Origin, WeatherFacts};
+use ha_batch::{Envelope, Origin, WeatherFacts};
 use serde_json::value::RawValue;
 use std::io::{BufRead, BufReader};
 
@@ -36,7 +36,7 @@ pub fn envelope((index, json): (usize, &Vec<u8>)) -> Envelope<'_> {
     Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: Some(1_795_297_000_000),
+        run_id: Some(1_795_297_000_000),
         sequence: Some(index as u64 + 1),
         received_at_ns: 1_795_297_400_000_000_000,
         origin: Origin::Live,

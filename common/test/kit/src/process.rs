@@ -215,7 +215,7 @@ pub async fn log_level_changes_while_it_runs(
     assert_eq!(info, 2, "the address and the shutdown: {output}");
 }
 
-/// Starts a process with an `ADMIN_ADDR` that is taken: it ends, and names the cure.
+/// Starts a process with an `ADMIN_ADDR` that is taken: it ends, and names the remedy.
 pub async fn an_admin_address_in_use_ends_the_start(
     start: impl FnOnce((&'static str, String)) -> Process,
 ) {

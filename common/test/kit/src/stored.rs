@@ -126,9 +126,9 @@ impl Place {
     }
 
     /// The dead letters, taken off their queue: their bodies and their headers as texts.
-    pub async fn letters(&self) -> Vec<(Vec<u8>, BTreeMap<String, String>)> {
+    pub async fn dead_letters(&self) -> Vec<(Vec<u8>, BTreeMap<String, String>)> {
         let (connection, channel) = self.channel().await;
-        let mut letters = Vec::new();
+        let mut dead_letters = Vec::new();
         let options = BasicGetOptions { no_ack: true };
         while let Some(message) = channel
             .basic_get("ha.dead-letters".into(), options)
@@ -144,9 +144,9 @@ impl Place {
                     _ => None,
                 })
                 .collect();
-            letters.push((message.delivery.data, headers));
+            dead_letters.push((message.delivery.data, headers));
         }
         let _ = connection.close(200, "bye".into()).await;
-        letters
+        dead_letters
     }
 }

@@ -36,7 +36,7 @@ impl Services {
     /// that are running already are taken over.
     ///
     /// # Errors
-    /// When a service is not installed (the cure is in the message), a port is taken, or a service
+    /// When a service is not installed (the remedy is in the message), a port is taken, or a service
     /// does not come up; whatever was started is stopped again.
     pub async fn start(dir: PathBuf, port_base: u16, which: &[Service]) -> anyhow::Result<Self> {
         Self::launch(dir, port_base, None, which, &[], AtEnd::Keep).await

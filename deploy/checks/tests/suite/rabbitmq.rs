@@ -188,10 +188,10 @@ async fn definitions_are_the_topology_of_the_code_and_every_user_may_do_his_work
 
     let (_, operator) = users.connect("operator").await;
     let channel = operator.create_channel().await.unwrap();
-    let letter = channel
+    let dead_letter = channel
         .basic_get("ha.dead-letters".into(), BasicGetOptions { no_ack: true })
         .await;
-    assert!(letter.unwrap().is_some());
+    assert!(dead_letter.unwrap().is_some());
     publish(&operator, "ha.events", "home").await.unwrap();
     publish(&operator, "ha.dead-letters", "").await.unwrap();
     assert_refused(consume(&operator, "ha.events").await);
@@ -218,7 +218,7 @@ fn the_tree_holds_no_password_and_the_4x_policy_stays_out_for_3x() {
     assert!(definitions.to_string().contains("max-length-bytes"));
     assert!(
         !definitions.to_string().contains("-1"),
-        "drops letters on 3.x"
+        "drops dead letters on 3.x"
     );
     let unlimited = "ha-dead-letters-unlimited";
     let made = |series: &str| {

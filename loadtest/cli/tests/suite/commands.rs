@@ -45,7 +45,7 @@ async fn all_that_is_wrong_is_said_at_once_and_nothing_starts() {
 }
 
 #[tokio::test]
-async fn missing_binaries_are_named_with_the_cure() {
+async fn missing_binaries_are_named_with_the_remedy() {
     let empty = tempfile::tempdir().unwrap();
     let mut plan = plan("--mode inline --sink sqlite", &[]);
     plan.binaries = Some(empty.path().to_owned());

@@ -68,8 +68,8 @@ pub(super) enum Trace {
     Lag,
     /// Requests were answered by the drill.
     Requests,
-    /// There are letters.
-    Letters,
+    /// There are dead letters.
+    DeadLetters,
     /// The producer reports events as lost.
     Lost,
 }
@@ -259,7 +259,7 @@ impl FaultName {
             | Self::NetHalfOpen
             | Self::AllAtOnce => Trace::Lag,
             Self::Db503 | Self::Db401 | Self::DbHang => Trace::Requests,
-            Self::DbTypeConflict | Self::WorkerPoison => Trace::Letters,
+            Self::DbTypeConflict | Self::WorkerPoison => Trace::DeadLetters,
             Self::ProducerSpoolFull => Trace::Lost,
             _ => Trace::Itself,
         }

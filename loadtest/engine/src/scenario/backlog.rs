@@ -271,7 +271,7 @@ async fn queued(harness: &Harness, progress: &Progress) -> anyhow::Result<()> {
         let sent = harness.sent();
         let status = harness.status("producer").await.unwrap_or_default();
         let number = |path| status.pointer(path).and_then(Value::as_u64);
-        // A frame that the broker did not take at once came by way of the spool.
+        // A batch that the broker did not take at once came by way of the spool.
         let events = |name| number(name).unwrap_or_default();
         let confirmed = events("/events/confirmed") + events("/events/drained");
         if confirmed >= sent && number("/spool/events") == Some(0) {

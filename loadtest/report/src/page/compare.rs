@@ -27,7 +27,7 @@ const FIGURES: [(&str, &str, usize); 29] = [
     ("worker, MB at most", "/worker/rss_mb_max", 1),
     ("producer, last third to first", "/producer/rss_ratio", 3),
     ("worker, last third to first", "/worker/rss_ratio", 3),
-    ("queue, frames at most", "/queue_depth_max", 0),
+    ("queue, batches at most", "/queue_depth_max", 0),
     ("drain, s", "/drain_s", 2),
     ("recovery, s", "/recovery_s", 2),
     ("backlog drain, s", "/backlog/drain_s", 2),
@@ -86,10 +86,10 @@ fn cases(report: &Value) -> &[Value] {
     report["cases"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn title(letter: &str, report: &Value) -> String {
+fn title(dead_letter: &str, report: &Value) -> String {
     let text = |name: &str| report[name].as_str().unwrap_or("-");
     format!(
-        "{letter}: {}, mode {}, sink {}, {} events/s asked, {}, {}",
+        "{dead_letter}: {}, mode {}, sink {}, {} events/s asked, {}, {}",
         text("scenario"),
         text("mode"),
         text("sink"),

@@ -1,19 +1,19 @@
 use crate::config::ServiceSettings;
 use ha_enrich::Options;
-use ha_settings::{BatchSettings, SinkChoice};
+use ha_settings::{SinkChoice, WriteBatchSettings};
 use url::Url;
 
-/// Frames on their way at one time.
-pub(super) const FRAMES_UNDER_WAY_MAX: usize = 64;
+/// Batches on their way at one time.
+pub(super) const BATCHES_UNDER_WAY_MAX: usize = 64;
 
-/// Where frames go.
+/// Where batches go.
 #[derive(Debug)]
 pub(super) enum Destination {
     Broker(Url),
     Service(ServiceSettings),
     Sink {
         sink: SinkChoice,
-        batch: BatchSettings,
+        batch: WriteBatchSettings,
         enrichment: Box<Options>,
     },
 }

@@ -1,11 +1,11 @@
-//! Reading the file: lines to events, events to frames.
+//! Reading the file: lines to events, events to batches.
 
 use super::progress::{BadLines, Progress};
-use crate::deliver::encoded::EncodedFrame;
+use crate::deliver::encoded::EncodedBatch;
+use ha_batch::{Batch, Envelope, Origin};
 use ha_filter::Filter;
-use ha_frame::{Envelope, Frame, Origin};
 use ha_pipeline::now_ns;
-use ha_settings::FramingSettings;
+use ha_settings::BatchingSettings;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -17,14 +17,14 @@ use uuid::Uuid;
 /// A longer line is no message (`get_states` of a large home is a few MiB).
 const LINE_BYTES_MAX: usize = 64 << 20;
 
-/// Frames are kept small, whatever `FRAME_BYTES_MAX` allows: many are under way at one time.
-const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Batches are kept small, whatever `FRAME_BYTES_MAX` allows: many are under way at one time.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// A frame, and the line of each of its events.
+/// A batch, and the line of each of its events.
 #[derive(Debug)]
-pub struct LineFrame {
+pub struct LineBatch {
     /// Ready for the route.
-    pub frame: EncodedFrame,
+    pub batch: EncodedBatch,
     /// Line numbers, from 1.
     pub lines: Vec<u64>,
 }
@@ -33,9 +33,9 @@ pub struct LineFrame {
 pub struct Reader {
     pub instance: String,
     pub filter: Filter,
-    pub limits: FramingSettings,
+    pub limits: BatchingSettings,
     /// Closed when nobody wants more.
-    pub frames: mpsc::Sender<LineFrame>,
+    pub batches: mpsc::Sender<LineBatch>,
     pub progress: Arc<Progress>,
     pub bad: Arc<BadLines>,
 }
@@ -136,7 +136,7 @@ impl Reader {
 
     fn is_full(&self, open: &Open) -> bool {
         open.events.len() >= self.limits.events_max
-            || open.bytes >= self.limits.bytes_max.min(FRAME_BYTES_MAX)
+            || open.bytes >= self.limits.bytes_max.min(BATCH_BYTES_MAX)
     }
 
     /// Waits while the way is behind; whether anyone wants more.
@@ -151,22 +151,22 @@ impl Reader {
         let envelopes = events.iter().map(|json| Envelope {
             id: Uuid::now_v7(),
             instance: self.instance.as_str().into(),
-            epoch: None,
+            run_id: None,
             sequence: None,
             received_at_ns,
             origin: Origin::Import,
             json: json.as_slice().into(),
         });
-        let frame = Frame::new(envelopes.collect());
+        let batch = Batch::new(envelopes.collect());
         let mut payload = Vec::with_capacity(bytes + 160 * events.len() + 64);
-        if let Err(error) = ha_frame::encode(&frame, &mut payload) {
+        if let Err(error) = ha_batch::encode(&batch, &mut payload) {
             lines
                 .iter()
                 .for_each(|line| self.bad.report(*line, &error.to_string()));
             return true;
         }
         let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
-        let frame = EncodedFrame {
+        let batch = EncodedBatch {
             payload: payload.into(),
             envelopes: count,
             events: count,
@@ -174,8 +174,8 @@ impl Reader {
             is_first_offer: false,
             trace: ha_trace::Context::default(),
         };
-        self.frames
-            .blocking_send(LineFrame { frame, lines })
+        self.batches
+            .blocking_send(LineBatch { batch, lines })
             .is_ok()
     }
 }

@@ -1,13 +1,13 @@
-//! Where an import's frames go, and what comes back.
+//! Where an import's batches go, and what comes back.
 
-use super::destination::{Destination, FRAMES_UNDER_WAY_MAX};
-use super::lines::LineFrame;
+use super::destination::{BATCHES_UNDER_WAY_MAX, Destination};
+use super::lines::LineBatch;
 use crate::deliver::route::{Route, RouteError};
 use anyhow::Context;
 use ha_broker::{Publisher, PublisherOptions};
-use ha_intake::{ClientOptions, IntakeClient, IntakeError};
+use ha_http::{ClientOptions, IntakeClient, IntakeError};
 use ha_pipeline::{
-    DeadLetters, LatencyRecorder, Letter, Outcome, Pipeline, SinkState, Ticket, Work,
+    AckHandle, DeadLetter, DeadLetterStore, LatencyRecorder, Outcome, Pipeline, SinkState, Work,
 };
 use ha_resilience::Backoff;
 use ha_settings::TlsSettings;
@@ -15,22 +15,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// A frame that the workers refuse so often is refused for good: they say so of the frame itself.
+/// A batch that the workers refuse so often is refused for good: they say so of the batch itself.
 const REFUSALS_MAX: u32 = 3;
 
 /// Line and reason of events that were not taken.
 type Refused = Vec<(u64, String)>;
 
-/// A frame's end.
+/// A batch's end.
 #[derive(Debug)]
 pub struct Delivered {
-    /// Events in the frame.
+    /// Events in the batch.
     pub events: u64,
     /// Those of them that the database does not take.
     pub refused: Refused,
 }
 
-/// The way of an import's frames.
+/// The way of an import's batches.
 #[derive(Debug)]
 pub enum Way {
     /// To the workers, over the broker or HTTP; they keep dead letters of what cannot be stored.
@@ -42,33 +42,33 @@ pub enum Way {
     },
     /// Through the stages in this process.
     Pipeline {
-        /// Frames go in.
-        work: mpsc::Sender<Work<LineTicket>>,
+        /// Batches go in.
+        work: mpsc::Sender<Work<LineAckHandle>>,
         /// Whether the database takes writes.
         sink: watch::Receiver<SinkState>,
     },
 }
 
-/// The letters of an import are lines of the report: the file still has the events.
+/// The dead letters of an import are lines of the report: the file still has the events.
 #[derive(Debug)]
 struct Reported;
 
-impl DeadLetters for Reported {
-    async fn deliver(&self, _letters: Vec<Letter>) {}
+impl DeadLetterStore for Reported {
+    async fn deliver(&self, _dead_letters: Vec<DeadLetter>) {}
 }
 
-/// Collects what is not taken of one frame.
+/// Collects what is not taken of one batch.
 #[derive(Debug)]
-pub struct LineTicket {
+pub struct LineAckHandle {
     lines: Vec<u64>,
     refused: Refused,
     settled: oneshot::Sender<Refused>,
 }
 
-impl Ticket for LineTicket {
-    fn became_letter(&mut self, envelope: usize, letter: &Letter) {
+impl AckHandle for LineAckHandle {
+    fn became_dead_letter(&mut self, envelope: usize, dead_letter: &DeadLetter) {
         let line = self.lines.get(envelope).copied().unwrap_or_default();
-        self.refused.push((line, letter.error.clone()));
+        self.refused.push((line, dead_letter.error.clone()));
     }
 }
 
@@ -81,14 +81,14 @@ impl Way {
         destination: &Destination,
         instance: &str,
         tls: &TlsSettings,
-        pack_bytes_min: Option<usize>,
+        compress_bytes_min: Option<usize>,
     ) -> anyhow::Result<Self> {
         match destination {
             Destination::Broker(url) => {
                 let name = format!("ha-ingestor import {instance}");
                 let broker = ha_settings::broker(url.clone(), name, tls)?;
                 let options = PublisherOptions {
-                    pack_bytes_min,
+                    compress_bytes_min,
                     ..PublisherOptions::default()
                 };
                 let publisher = Publisher::start(broker, options);
@@ -102,7 +102,7 @@ impl Way {
             Destination::Service(workers) => {
                 let (urls, token) = (workers.urls.clone(), workers.token.clone());
                 let options = ClientOptions {
-                    pack_bytes_min,
+                    compress_bytes_min,
                     ..ClientOptions::new(urls, token, Arc::clone(&tls.client))
                 };
                 Ok(Self::over(Route::Service(IntakeClient::new(options))))
@@ -134,14 +134,14 @@ impl Way {
     }
 
     fn start(pipeline: Pipeline<Reported>) -> Self {
-        let (work, input) = mpsc::channel(FRAMES_UNDER_WAY_MAX);
-        let (output, mut outcomes) = mpsc::channel(FRAMES_UNDER_WAY_MAX);
+        let (work, input) = mpsc::channel(BATCHES_UNDER_WAY_MAX);
+        let (output, mut outcomes) = mpsc::channel(BATCHES_UNDER_WAY_MAX);
         let sink = pipeline.sink_state();
         tokio::spawn(async move { pipeline.run(input, output).await });
         tokio::spawn(async move {
             while let Some(outcome) = outcomes.recv().await {
-                // Frames of a newer version are not made here.
-                if let Outcome::Settled(LineTicket {
+                // Batches of a newer version are not made here.
+                if let Outcome::Settled(LineAckHandle {
                     refused, settled, ..
                 }) = outcome
                 {
@@ -152,19 +152,19 @@ impl Way {
         Self::Pipeline { work, sink }
     }
 
-    /// Delivers one frame, however long that takes; whoever waits decides when to give up.
-    pub async fn deliver(&self, frame: LineFrame) -> Delivered {
-        let events = u64::from(frame.frame.events);
+    /// Delivers one batch, however long that takes; whoever waits decides when to give up.
+    pub async fn deliver(&self, batch: LineBatch) -> Delivered {
+        let events = u64::from(batch.batch.events);
         match self {
             Self::Workers { route, reason } => {
                 let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
                 let mut refusals = 0;
-                while let Err(error) = route.offer(&frame.frame).await {
+                while let Err(error) = route.offer(&batch.batch).await {
                     if let RouteError::Service(IntakeError::Rejected(words)) = &error {
                         refusals += 1;
                         if refusals >= REFUSALS_MAX {
                             let refused = |line| (line, words.clone());
-                            let refused = frame.lines.into_iter().map(refused).collect();
+                            let refused = batch.lines.into_iter().map(refused).collect();
                             return Delivered { events, refused };
                         }
                     }
@@ -178,17 +178,17 @@ impl Way {
             }
             Self::Pipeline { work, .. } => loop {
                 let (settled, settles) = oneshot::channel();
-                let ticket = LineTicket {
-                    lines: frame.lines.clone(),
+                let ack_handle = LineAckHandle {
+                    lines: batch.lines.clone(),
                     refused: Vec::new(),
                     settled,
                 };
-                let payload = frame.frame.payload.clone();
+                let payload = batch.batch.payload.clone();
                 let sent = work
                     .send(Work {
                         payload,
                         replay: None,
-                        ticket,
+                        ack_handle,
                     })
                     .await;
                 if let (Ok(()), Ok(refused)) = (sent, settles.await) {

@@ -74,7 +74,7 @@ pub fn body(alerts: &[Alert], instance: &str, now: SystemTime) -> Value {
                 },
                 "annotations": {
                     "summary": format!("{instance}: {}", summary(alert.rule, alert.value)),
-                    "description": rule.cure,
+                    "description": rule.remedy,
                 },
                 "startsAt": time(alert.began),
                 "endsAt": time(alert.ended.unwrap_or(now + VALID)),

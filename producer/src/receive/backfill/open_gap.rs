@@ -4,7 +4,7 @@ use ha_event::UtcMicros;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Shared by the framer, which opens and closes the gap, and gap fill, which says what keeps it
+/// Shared by the batcher, which opens and closes the gap, and gap fill, which says what keeps it
 /// open. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct OpenGap(Arc<Mutex<State>>);

@@ -1,7 +1,7 @@
 //! What the registries say of the entities, joined.
 
+use ha_batch::EntityFacts;
 use ha_enrich::EntityRecord;
-use ha_frame::EntityFacts;
 use std::sync::Arc;
 
 /// What the registries say of one entity.
@@ -14,7 +14,7 @@ pub struct EntityRow {
 }
 
 impl EntityRow {
-    /// What travels in frames; none for an entity that is in no registry.
+    /// What travels in batches; none for an entity that is in no registry.
     #[must_use]
     pub fn facts(&self) -> Option<EntityFacts<'_>> {
         let record = &self.record;

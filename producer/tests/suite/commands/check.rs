@@ -74,7 +74,7 @@ async fn a_producer_with_everything_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_failure_is_a_line_with_its_cure_and_nothing_hides_the_rest() {
+async fn each_failure_is_a_line_with_its_remedy_and_nothing_hides_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let home = Simulator::start(SimulatorOptions::default()).await.unwrap();
     let good = inline(&home, folder.path());

@@ -92,13 +92,13 @@ async fn importing_twice_changes_nothing_in_influxdb_by_every_way() {
         ("ENRICHMENT_MODE", "service".into()),
         ("ENRICHMENT_SERVICE_URL", format!("http://127.0.0.1:{port}")),
     ];
-    let letters = tempfile::tempdir().unwrap();
+    let dead_letters = tempfile::tempdir().unwrap();
     let mut worker = by_service.influxdb();
     worker.extend([
         ("INTAKE_ADDR", format!("127.0.0.1:{port}")),
         (
             "SPOOL_PATH",
-            letters.path().join("spool.db").display().to_string(),
+            dead_letters.path().join("spool.db").display().to_string(),
         ),
     ]);
     let worker = Process::start(&binary("worker"), &["run"], &worker);
@@ -257,7 +257,7 @@ async fn an_interrupted_import_says_how_far_it_came() {
         &["import", "--jsonl", CAPTURE],
         &variables,
     );
-    // Nobody takes its frames; it reads ahead as far as it may.
+    // Nobody takes its batches; it reads ahead as far as it may.
     eventually("a word of it", async || {
         process.output().contains("0 events imported").then_some(())
     })

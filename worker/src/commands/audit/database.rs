@@ -37,9 +37,9 @@ pub(super) struct Number<'a> {
 pub(super) struct Count<'a> {
     pub instance: &'a str,
     pub time_ns: i64,
-    pub epoch: u64,
+    pub run_id: u64,
     pub sequence_last: u64,
-    /// Events lost in this epoch until then, as the producer knows.
+    /// Events lost in this run until then, as the producer knows.
     pub lost: u64,
 }
 
@@ -152,11 +152,11 @@ impl Database {
                     if instance.is_some_and(|instance| instance != home) {
                         continue;
                     }
-                    if let Some((epoch, sequence_last)) = number(2)?.zip(number(3)?) {
+                    if let Some((run_id, sequence_last)) = number(2)?.zip(number(3)?) {
                         on_count(Count {
                             instance: &home,
                             time_ns: row.get(1)?,
-                            epoch,
+                            run_id,
                             sequence_last,
                             lost: number(4)?.unwrap_or_default(),
                         });
@@ -311,14 +311,14 @@ fn each_count(series: &Series, on_count: &mut impl FnMut(Count<'_>)) {
     let instance = series.tags.get("instance").map_or("", String::as_str);
     for row in &series.values {
         let number = |at: usize| row.get(at).and_then(Value::as_u64);
-        if let Some((epoch, sequence_last)) = number(1).zip(number(2)) {
+        if let Some((run_id, sequence_last)) = number(1).zip(number(2)) {
             let time_ns = row.first().and_then(Value::as_i64).unwrap_or_default();
             // A count is a whole number, whatever type its field has.
             let lost = row.get(3).and_then(Value::as_f64).unwrap_or_default() as u64;
             on_count(Count {
                 instance,
                 time_ns,
-                epoch,
+                run_id,
                 sequence_last,
                 lost,
             });

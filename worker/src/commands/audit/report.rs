@@ -1,14 +1,14 @@
 //! What the audit says.
 
 use super::database::Window;
-use super::epochs::{EpochReport, GapReport, Why};
 use super::history::Compared;
+use super::runs::{GapReport, RunReport, Why};
 use crate::commands::moment::{to_microsecond, to_second};
 use crate::commands::terminal::count_of;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Gaps of one epoch that are printed; the report in JSON has all.
+/// Gaps of one run that are printed; the report in JSON has all.
 const GAPS_PRINTED_MAX: usize = 50;
 
 /// The whole report.
@@ -18,43 +18,46 @@ pub(super) struct Report {
     until: String,
     #[serde(skip)]
     window: Window,
-    epochs: Vec<EpochReport>,
+    #[serde(rename = "epochs")]
+    runs: Vec<RunReport>,
     stored: u64,
     dead_letters: u64,
     backfilled: u64,
     lost: u64,
     unexplained: u64,
-    /// Whether letters were read at all.
-    letters_read: bool,
-    /// Frames that wait in the queue or in the spool.
-    waiting_frames: Option<u64>,
+    /// Whether dead letters were read at all.
+    #[serde(rename = "letters_read")]
+    dead_letters_read: bool,
+    /// Batches that wait in the queue or in the spool.
+    #[serde(rename = "waiting_frames")]
+    waiting_batches: Option<u64>,
     pub history: Option<Compared>,
 }
 
 impl Report {
     pub fn new(
         window: Window,
-        epochs: Vec<EpochReport>,
-        letters_read: bool,
-        waiting_frames: Option<u64>,
+        runs: Vec<RunReport>,
+        dead_letters_read: bool,
+        waiting_batches: Option<u64>,
     ) -> Self {
         let missing = |why: Why| {
-            let gaps = epochs.iter().flat_map(|epoch| &epoch.gaps);
+            let gaps = runs.iter().flat_map(|run_id| &run_id.gaps);
             gaps.filter(|gap| gap.why == why).map(|gap| gap.count).sum()
         };
         Self {
             since: to_microsecond(window.since_ns),
             until: to_microsecond(window.until_ns),
             window,
-            stored: epochs.iter().map(|epoch| epoch.stored).sum(),
-            dead_letters: epochs.iter().map(|epoch| epoch.dead_letters).sum(),
+            stored: runs.iter().map(|run_id| run_id.stored).sum(),
+            dead_letters: runs.iter().map(|run_id| run_id.dead_letters).sum(),
             backfilled: missing(Why::Backfilled),
             lost: missing(Why::Lost),
             unexplained: missing(Why::Unexplained),
-            letters_read,
-            waiting_frames,
+            dead_letters_read,
+            waiting_batches,
             history: None,
-            epochs,
+            runs,
         }
     }
 
@@ -69,7 +72,7 @@ impl Report {
 
     /// When the youngest event next to an unexplained gap happened.
     pub fn youngest_unexplained_ns(&self) -> i64 {
-        let gaps = self.epochs.iter().flat_map(|epoch| &epoch.gaps);
+        let gaps = self.runs.iter().flat_map(|run_id| &run_id.gaps);
         let unexplained = gaps.filter(|gap| gap.why == Why::Unexplained);
         let neighbours = unexplained.flat_map(|gap| [&gap.before, &gap.after]);
         neighbours
@@ -87,27 +90,27 @@ impl Report {
             to_second(since_ns),
             to_second(until_ns)
         )?;
-        for epoch in &self.epochs {
-            print_epoch(epoch, out)?;
+        for run_id in &self.runs {
+            print_run_id(run_id, out)?;
         }
-        if self.epochs.is_empty() {
+        if self.runs.is_empty() {
             writeln!(
                 out,
                 "no numbered events in this window: nothing to audit (check --since, --instance \
                  and the database)"
             )?;
         }
-        if !self.letters_read {
+        if !self.dead_letters_read {
             writeln!(
                 out,
                 "dead letters were not read: set AMQP_URL or give --spool-path"
             )?;
         }
-        if let Some(frames @ 1..) = self.waiting_frames {
+        if let Some(batches @ 1..) = self.waiting_batches {
             writeln!(
                 out,
                 "{} still waiting to be stored",
-                count_of(frames, "frame")
+                count_of(batches, "frame")
             )?;
         }
         if let Some(history) = &self.history {
@@ -143,26 +146,26 @@ impl Report {
     }
 }
 
-fn print_epoch(epoch: &EpochReport, out: &mut impl Write) -> io::Result<()> {
-    let missing: u64 = epoch.gaps.iter().map(|gap| gap.count).sum();
-    let began_ns = i64::try_from(epoch.epoch)
+fn print_run_id(run_id: &RunReport, out: &mut impl Write) -> io::Result<()> {
+    let missing: u64 = run_id.gaps.iter().map(|gap| gap.count).sum();
+    let began_ns = i64::try_from(run_id.run_id)
         .unwrap_or_default()
         .saturating_mul(1_000_000);
     writeln!(
         out,
-        "{}, run of {} (epoch {}): numbers {} to {}, {} stored, {}, {missing} missing",
-        epoch.instance,
+        "{}, run of {} (run {}): numbers {} to {}, {} stored, {}, {missing} missing",
+        run_id.instance,
         to_second(began_ns),
-        epoch.epoch,
-        epoch.first,
-        epoch.last,
-        epoch.stored,
-        count_of(epoch.dead_letters, "dead letter"),
+        run_id.run_id,
+        run_id.first,
+        run_id.last,
+        run_id.stored,
+        count_of(run_id.dead_letters, "dead letter"),
     )?;
-    for gap in epoch.gaps.iter().take(GAPS_PRINTED_MAX) {
+    for gap in run_id.gaps.iter().take(GAPS_PRINTED_MAX) {
         print_gap(gap, out)?;
     }
-    if let Some(more @ 1..) = epoch.gaps.len().checked_sub(GAPS_PRINTED_MAX) {
+    if let Some(more @ 1..) = run_id.gaps.len().checked_sub(GAPS_PRINTED_MAX) {
         writeln!(
             out,
             "  and {} (--json has them)",

@@ -1,6 +1,6 @@
 //! The workbench's flags.
 
-use super::letter::{Letter, REASONS};
+use super::dead_letter::{DeadLetter, REASONS};
 use crate::commands::moment::{moment, now_ns};
 use clap::Args;
 use globset::{Glob, GlobMatcher};
@@ -8,10 +8,10 @@ use ha_settings::{BrokerArgs, Problems, TlsArgs, TlsSettings, number};
 use std::path::PathBuf;
 use url::Url;
 
-/// Which letters: those of the broker, or those of a producer without one.
+/// Which dead letters: those of the broker, or those of a producer without one.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// Read the letters in this spool file (a producer without a broker keeps its letters there)
+    /// Read the dead letters in this spool file (a producer without a broker keeps its dead letters there)
     /// instead of those at the broker
     #[arg(long, value_name = "FILE", help_heading = "Letters")]
     spool_path: Option<PathBuf>,
@@ -24,8 +24,8 @@ pub struct StoreArgs {
         help_heading = "Letters"
     )]
     spool_bytes_max: String,
-    /// RabbitMQ's management API, to check that the letters' queue has no delivery limit (needed
-    /// on RabbitMQ 4 only, where one drops letters that were read too often); with user and
+    /// RabbitMQ's management API, to check that the dead letters' queue has no delivery limit (needed
+    /// on RabbitMQ 4 only, where one drops dead letters that were read too often); with user and
     /// password of AMQP_URL
     #[arg(
         long,
@@ -43,7 +43,7 @@ pub struct StoreArgs {
     pub(crate) log: String,
 }
 
-/// Where the letters are.
+/// Where the dead letters are.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum StorePlace {
@@ -58,7 +58,7 @@ pub(crate) enum StorePlace {
 }
 
 impl StoreArgs {
-    /// Where the letters are; `None` after a problem.
+    /// Where the dead letters are; `None` after a problem.
     pub(super) fn resolve(&self, problems: &mut Problems) -> Option<StorePlace> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bytes_max = number(
@@ -94,7 +94,7 @@ impl StoreArgs {
         })
     }
 
-    /// Where the letters are, if that was said: no problem if not.
+    /// Where the dead letters are, if that was said: no problem if not.
     pub(crate) fn resolve_if_given(&self, problems: &mut Problems) -> Option<StorePlace> {
         let broker = self.broker.amqp_url.is_some() || self.broker.amqp_url_file.is_some();
         if broker || self.spool_path.is_some() {
@@ -111,26 +111,26 @@ impl StoreArgs {
     }
 }
 
-/// Which of the letters.
+/// Which of the dead letters.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which letters")]
+#[command(next_help_heading = "Which dead letters")]
 pub struct FilterArgs {
-    /// Only letters with this reason
+    /// Only dead letters with this reason
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Only letters of entities (or, for other events, event types) that match, such as sensor.*
+    /// Only dead letters of entities (or, for other events, event types) that match, such as sensor.*
     #[arg(long, value_name = "GLOB")]
     entity: Option<String>,
-    /// Only letters of this home
+    /// Only dead letters of this home
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
-    /// Only letters that failed since: a time, or 30m, 2h, 1d ago
+    /// Only dead letters that failed since: a time, or 30m, 2h, 1d ago
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only letters of this group (see list --group)
+    /// Only dead letters of this group (see list --group)
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Option<String>,
-    /// Only the letter with this id
+    /// Only the dead letter with this id
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// At most so many of them, oldest first
@@ -138,9 +138,9 @@ pub struct FilterArgs {
     limit: Option<u64>,
 }
 
-/// Which of the letters, checked.
+/// Which of the dead letters, checked.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LetterFilter {
+pub(crate) struct DeadLetterFilter {
     reason: Option<String>,
     entity: Option<GlobMatcher>,
     instance: Option<String>,
@@ -151,7 +151,7 @@ pub(crate) struct LetterFilter {
 }
 
 impl FilterArgs {
-    pub(super) fn resolve(&self, problems: &mut Problems) -> LetterFilter {
+    pub(super) fn resolve(&self, problems: &mut Problems) -> DeadLetterFilter {
         if let Some(reason) = &self.reason
             && !REASONS.contains(&reason.as_str())
         {
@@ -166,7 +166,7 @@ impl FilterArgs {
             glob.map_err(|error| problems.bad("--entity", pattern, error))
                 .ok()
         });
-        LetterFilter {
+        DeadLetterFilter {
             reason: self.reason.clone(),
             entity,
             instance: self.instance.clone(),
@@ -181,8 +181,8 @@ impl FilterArgs {
     }
 }
 
-impl LetterFilter {
-    /// Only the letter with this id.
+impl DeadLetterFilter {
+    /// Only the dead letter with this id.
     pub fn of_id(id: String) -> Self {
         Self {
             id: Some(id),
@@ -190,24 +190,24 @@ impl LetterFilter {
         }
     }
 
-    pub fn matches(&self, letter: &Letter) -> bool {
+    pub fn matches(&self, dead_letter: &DeadLetter) -> bool {
         let same = |wanted: &Option<String>, found: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted == found)
         };
-        same(&self.reason, &letter.reason)
-            && same(&self.fingerprint, &letter.fingerprint)
-            && same(&self.instance, &letter.instance)
+        same(&self.reason, &dead_letter.reason)
+            && same(&self.fingerprint, &dead_letter.fingerprint)
+            && same(&self.instance, &dead_letter.instance)
             && self
                 .entity
                 .as_ref()
-                .is_none_or(|glob| glob.is_match(&letter.subject))
+                .is_none_or(|glob| glob.is_match(&dead_letter.subject))
             && self
                 .since_ns
-                .is_none_or(|since| letter.failed_at_ns >= since)
-            && self.id.as_ref().is_none_or(|id| letter.is_called(id))
+                .is_none_or(|since| dead_letter.failed_at_ns >= since)
+            && self.id.as_ref().is_none_or(|id| dead_letter.is_called(id))
     }
 
-    /// Letters wanted at most.
+    /// Dead letters wanted at most.
     pub fn limit(&self) -> u64 {
         self.limit.unwrap_or(u64::MAX)
     }

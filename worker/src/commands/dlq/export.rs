@@ -1,7 +1,7 @@
-//! `dlq export`, `discard` and `restore`: letters as lines of a file.
+//! `dlq export`, `discard` and `restore`: dead letters as lines of a file.
 
-use super::args::{LetterFilter, StorePlace};
-use super::letter::{Handle, Letter};
+use super::args::{DeadLetterFilter, StorePlace};
+use super::dead_letter::{DeadLetter, Handle};
 use super::progress;
 use super::store::{Sender, Store};
 use crate::commands::terminal::{confirmed, count_of};
@@ -15,11 +15,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
-/// Letters that are written together before the disk is waited for.
-const PAGE_LETTERS: usize = 1_000;
+/// Dead letters that are written together before the disk is waited for.
+const PAGE_DEAD_LETTERS: usize = 1_000;
 
-/// Letters put back at one time.
-const WINDOW_LETTERS: usize = 256;
+/// Dead letters put back at one time.
+const WINDOW_DEAD_LETTERS: usize = 256;
 
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,10 +30,10 @@ struct Line {
     payload: String,
 }
 
-/// Writes the letters, and leaves them where they are.
+/// Writes the dead letters, and leaves them where they are.
 pub(super) async fn export(
     place: &StorePlace,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     path: &Path,
 ) -> anyhow::Result<bool> {
     let mut store = Store::open(place).await?;
@@ -41,16 +41,16 @@ pub(super) async fn export(
     store.close().await?;
     println!(
         "exported {} to {}",
-        count_of(exported?, "letter"),
+        count_of(exported?, "dead letter"),
         path.display()
     );
     Ok(true)
 }
 
-/// Writes the letters, and takes them once they are on the disk.
+/// Writes the dead letters, and takes them once they are on the disk.
 pub(super) async fn discard(
     place: &StorePlace,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     path: &Path,
     yes: bool,
 ) -> anyhow::Result<bool> {
@@ -61,7 +61,7 @@ pub(super) async fn discard(
         } else {
             "those that match of"
         };
-        let depth = count_of(store.depth().await?, "letter");
+        let depth = count_of(store.depth().await?, "dead letter");
         let question = format!(
             "Discard {which} {depth}, after writing them to {}?",
             path.display()
@@ -76,7 +76,7 @@ pub(super) async fn discard(
     store.close().await?;
     println!(
         "discarded {}; restore them with: worker dlq restore {}",
-        count_of(discarded?, "letter"),
+        count_of(discarded?, "dead letter"),
         path.display()
     );
     Ok(true)
@@ -84,32 +84,32 @@ pub(super) async fn discard(
 
 async fn write_out(
     store: &mut Store,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     path: &Path,
     take: bool,
 ) -> anyhow::Result<u64> {
-    // An older export may be the only copy of its letters.
+    // An older export may be the only copy of its dead letters.
     let file = OpenOptions::new().write(true).create_new(true).open(path);
     let file = file.with_context(|| format!("{} cannot be created", path.display()))?;
     let depth = store.depth().await?;
-    let bar = progress::letters(depth.min(filter.limit()), "exporting");
+    let bar = progress::dead_letters(depth.min(filter.limit()), "exporting");
     let mut out = BufWriter::new(file);
     let mut page: Vec<Handle> = Vec::new();
     let (mut read, mut written) = (0, 0);
     while read < depth && written < filter.limit() {
-        let Some(letter) = store.next().await? else {
+        let Some(dead_letter) = store.next().await? else {
             break;
         };
         read += 1;
-        if !filter.matches(&letter) {
+        if !filter.matches(&dead_letter) {
             continue;
         }
-        serde_json::to_writer(&mut out, &line(&letter))?;
+        serde_json::to_writer(&mut out, &line(&dead_letter))?;
         out.write_all(b"\n")?;
         written += 1;
         bar.inc(1);
-        page.push(letter.handle);
-        if page.len() >= PAGE_LETTERS {
+        page.push(dead_letter.handle);
+        if page.len() >= PAGE_DEAD_LETTERS {
             settle(store, &mut out, &mut page, take).await?;
         }
     }
@@ -140,15 +140,15 @@ async fn settle(
     Ok(())
 }
 
-fn line(letter: &Letter) -> Line {
+fn line(dead_letter: &DeadLetter) -> Line {
     Line {
-        id: letter.id.clone(),
-        headers: letter.headers.iter().cloned().collect(),
-        payload: STANDARD.encode(&letter.payload),
+        id: dead_letter.id.clone(),
+        headers: dead_letter.headers.iter().cloned().collect(),
+        payload: STANDARD.encode(&dead_letter.payload),
     }
 }
 
-/// Puts the letters of a file back. Restored twice, a letter is there twice (at the broker), and
+/// Puts the dead letters of a file back. Restored twice, a dead letter is there twice (at the broker), and
 /// replayed twice it is one point.
 pub(super) async fn restore(place: &StorePlace, path: &Path) -> anyhow::Result<bool> {
     let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -170,7 +170,7 @@ pub(super) async fn restore(place: &StorePlace, path: &Path) -> anyhow::Result<b
                 break;
             }
         }
-        if under_way.len() >= WINDOW_LETTERS
+        if under_way.len() >= WINDOW_DEAD_LETTERS
             && let Some(done) = under_way.next().await
         {
             match done {
@@ -190,7 +190,7 @@ pub(super) async fn restore(place: &StorePlace, path: &Path) -> anyhow::Result<b
     }
     drop(under_way);
     store.close().await?;
-    println!("restored {}", count_of(restored, "letter"));
+    println!("restored {}", count_of(restored, "dead letter"));
     match failure {
         None => Ok(true),
         Some(error) => Err(error.context("stopped; the file is as it was")),
@@ -210,7 +210,7 @@ fn parse(text: &str) -> anyhow::Result<Option<Line>> {
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let line: Line = serde_json::from_str(text).context("not a letter")?;
+    let line: Line = serde_json::from_str(text).context("not a dead letter")?;
     ensure!(
         STANDARD.decode(&line.payload).is_ok(),
         "payload is not base64"

@@ -1,7 +1,7 @@
-//! Whether the broker drops letters that are read often.
+//! Whether the broker drops dead letters that are read often.
 //!
-//! A quorum queue counts a delivery for every look at a letter. RabbitMQ 3.x has no limit unless
-//! somebody sets one; from 4.0 on the default is 20, and the letters' queue must have
+//! A quorum queue counts a delivery for every look at a dead letter. RabbitMQ 3.x has no limit unless
+//! somebody sets one; from 4.0 on the default is 20, and the dead letters' queue must have
 //! `delivery-limit = -1` by policy. AMQP says nothing of policies: only the management API does.
 
 use anyhow::{Context, bail};
@@ -20,10 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// `Connection.Start` of RabbitMQ is half a kilobyte.
 const START_BYTES_MAX: usize = 16 * 1024;
 
-/// What is known of the letters' queue.
+/// What is known of the dead letters' queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryLimit {
-    /// Letters may be looked at as often as one likes.
+    /// Dead letters may be looked at as often as one likes.
     None,
     /// There may be one.
     Unknown,
@@ -51,9 +51,9 @@ pub(crate) async fn delivery_limit(
         (Some(..=3), None) => Ok(DeliveryLimit::None),
         (_, None) => {
             eprintln!(
-                "warning: RabbitMQ {} drops a letter that was delivered 20 times, unless a policy \
+                "warning: RabbitMQ {} drops a dead letter that was delivered 20 times, unless a policy \
                  sets delivery-limit = -1 on {}. Every look counts. Set RABBITMQ_MANAGEMENT_URL, \
-                 so that this can be checked; until then letters that were looked at often are \
+                 so that this can be checked; until then dead letters that were looked at often are \
                  left alone.",
                 version.as_deref().unwrap_or("(of unknown version)"),
                 topology::DEAD_LETTERS_QUEUE
@@ -64,7 +64,7 @@ pub(crate) async fn delivery_limit(
 }
 
 /// The policy wins over the argument only if it is lower; -1 stands for no limit from 4.0 on, and
-/// on 3.x it drops the letter at its first return.
+/// on 3.x it drops the dead letter at its first return.
 fn judge(queue: &Value, major: Option<u32>) -> anyhow::Result<()> {
     let policy = queue["effective_policy_definition"]["delivery-limit"].as_i64();
     let argument = queue["arguments"]["x-delivery-limit"].as_i64();
@@ -72,15 +72,15 @@ fn judge(queue: &Value, major: Option<u32>) -> anyhow::Result<()> {
     match (major, policy.or(argument)) {
         (Some(..=3), None) | (Some(4..) | None, Some(-1)) => Ok(()),
         (Some(..=3), Some(limit)) => bail!(
-            "{name} has the delivery limit {limit}: reading would drop letters. Take it out of \
+            "{name} has the delivery limit {limit}: reading would drop dead letters. Take it out of \
              the policy (RabbitMQ 3 has no limit without it)"
         ),
         (_, Some(limit)) => bail!(
-            "{name} has the delivery limit {limit}: reading would drop letters. Set the policy \
+            "{name} has the delivery limit {limit}: reading would drop dead letters. Set the policy \
              delivery-limit = -1 on it (deploy/rabbitmq has it)"
         ),
         (_, None) => bail!(
-            "{name} has RabbitMQ 4's default delivery limit of 20: reading would drop letters. \
+            "{name} has RabbitMQ 4's default delivery limit of 20: reading would drop dead letters. \
              Set the policy delivery-limit = -1 on it (deploy/rabbitmq has it)"
         ),
     }
@@ -141,7 +141,7 @@ async fn server_version(url: &Url, tls: &TlsSettings) -> Option<String> {
 
 async fn greeting(mut socket: impl AsyncRead + AsyncWrite + Unpin) -> Option<String> {
     socket.write_all(b"AMQP\x00\x00\x09\x01").await.ok()?;
-    // A frame: type, channel, size, payload, end.
+    // A batch: type, channel, size, payload, end.
     let mut head = [0_u8; 7];
     socket.read_exact(&mut head).await.ok()?;
     let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;

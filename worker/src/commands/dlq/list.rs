@@ -1,7 +1,7 @@
 //! `dlq list`.
 
-use super::args::{LetterFilter, StorePlace};
-use super::letter::Letter;
+use super::args::{DeadLetterFilter, StorePlace};
+use super::dead_letter::DeadLetter;
 use super::progress;
 use super::store::Store;
 use crate::commands::moment::{to_microsecond, to_second};
@@ -10,16 +10,16 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
-/// Letters of more causes than this are counted together.
+/// Dead letters of more causes than this are counted together.
 const GROUPS_MAX: usize = 10_000;
 
 const ERROR_WIDTH: usize = 90;
 const SUBJECT_WIDTH: usize = 34;
 
-/// Prints the letters.
+/// Prints the dead letters.
 pub(super) async fn list(
     place: &StorePlace,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     group: bool,
     json: bool,
 ) -> anyhow::Result<bool> {
@@ -31,7 +31,7 @@ pub(super) async fn list(
         each(&mut store, filter, json, &mut out).await
     };
     let flushed = out.flush();
-    // Before anything else: the letters are given back whatever went wrong.
+    // Before anything else: the dead letters are given back whatever went wrong.
     store.close().await?;
     listed?;
     flushed?;
@@ -40,20 +40,20 @@ pub(super) async fn list(
 
 async fn each(
     store: &mut Store,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let (mut shown, mut all) = (0_u64, 0_u64);
     while shown < filter.limit()
-        && let Some(letter) = store.next().await?
+        && let Some(dead_letter) = store.next().await?
     {
         all += 1;
-        if !filter.matches(&letter) {
+        if !filter.matches(&dead_letter) {
             continue;
         }
         if json {
-            writeln!(out, "{}", letter.to_json())?;
+            writeln!(out, "{}", dead_letter.to_json())?;
         } else {
             if shown == 0 {
                 writeln!(
@@ -62,34 +62,34 @@ async fn each(
                     "FAILED (UTC)", "REASON", "ENTITY", "REPLAYS", "ID"
                 )?;
             }
-            write_row(out, &letter)?;
+            write_row(out, &dead_letter)?;
         }
         shown += 1;
     }
     if !json {
         match (shown, shown == all) {
-            (0, true) => writeln!(out, "no letters")?,
-            (_, true) => writeln!(out, "{}", count_of(shown, "letter"))?,
-            _ => writeln!(out, "{} of {all} looked at", count_of(shown, "letter"))?,
+            (0, true) => writeln!(out, "no dead letters")?,
+            (_, true) => writeln!(out, "{}", count_of(shown, "dead letter"))?,
+            _ => writeln!(out, "{} of {all} looked at", count_of(shown, "dead letter"))?,
         }
     }
     Ok(())
 }
 
-fn write_row(out: &mut impl Write, letter: &Letter) -> io::Result<()> {
+fn write_row(out: &mut impl Write, dead_letter: &DeadLetter) -> io::Result<()> {
     writeln!(
         out,
         "{:<19}  {:<13}  {:<SUBJECT_WIDTH$}  {:>7}  {:<12}  {}",
-        to_second(letter.failed_at_ns),
-        letter.reason,
-        cut(&letter.subject_and_more(), SUBJECT_WIDTH),
-        letter.replays,
-        letter.short_id(),
-        cut(&letter.error, ERROR_WIDTH),
+        to_second(dead_letter.failed_at_ns),
+        dead_letter.reason,
+        cut(&dead_letter.subject_and_more(), SUBJECT_WIDTH),
+        dead_letter.replays,
+        dead_letter.short_id(),
+        cut(&dead_letter.error, ERROR_WIDTH),
     )
 }
 
-/// Letters that failed for one cause.
+/// Dead letters that failed for one cause.
 struct Group {
     count: u64,
     first_ns: i64,
@@ -107,37 +107,37 @@ struct Example {
 
 async fn grouped(
     store: &mut Store,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let bar = progress::letters(store.depth().await?, "reading");
+    let bar = progress::dead_letters(store.depth().await?, "reading");
     let mut groups: HashMap<String, Group> = HashMap::new();
     let (mut all, mut in_more_groups) = (0_u64, 0_u64);
     while all < filter.limit()
-        && let Some(letter) = store.next().await?
+        && let Some(dead_letter) = store.next().await?
     {
         bar.inc(1);
-        if !filter.matches(&letter) {
+        if !filter.matches(&dead_letter) {
             continue;
         }
         all += 1;
-        let failed_at_ns = letter.failed_at_ns;
-        if let Some(group) = groups.get_mut(&letter.fingerprint) {
+        let failed_at_ns = dead_letter.failed_at_ns;
+        if let Some(group) = groups.get_mut(&dead_letter.fingerprint) {
             group.count += 1;
             group.first_ns = group.first_ns.min(failed_at_ns);
             group.last_ns = group.last_ns.max(failed_at_ns);
         } else if groups.len() < GROUPS_MAX {
             let example = Example {
-                short_id: letter.short_id().to_owned(),
-                subject: letter.subject_and_more(),
-                reason: letter.reason,
-                stage: letter.stage,
-                error: letter.error,
+                short_id: dead_letter.short_id().to_owned(),
+                subject: dead_letter.subject_and_more(),
+                reason: dead_letter.reason,
+                stage: dead_letter.stage,
+                error: dead_letter.error,
             };
             let (first_ns, last_ns) = (failed_at_ns, failed_at_ns);
             groups.insert(
-                letter.fingerprint,
+                dead_letter.fingerprint,
                 Group {
                     count: 1,
                     first_ns,
@@ -184,14 +184,14 @@ async fn grouped(
         writeln!(
             out,
             "{} of more than {GROUPS_MAX} other causes",
-            count_of(in_more_groups, "letter")
+            count_of(in_more_groups, "dead letter")
         )?;
     }
     let count = groups.len() as u64;
     writeln!(
         out,
         "{} in {}",
-        count_of(all, "letter"),
+        count_of(all, "dead letter"),
         count_of(count, "group")
     )?;
     Ok(())

@@ -1,7 +1,7 @@
 //! `dlq replay`.
 
-use super::args::{LetterFilter, StorePlace};
-use super::letter::{Handle, Letter};
+use super::args::{DeadLetterFilter, StorePlace};
+use super::dead_letter::{DeadLetter, Handle};
 use super::progress;
 use super::store::{Sender, Store};
 use super::today::{Today, today};
@@ -14,13 +14,13 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Letters under way at one time; also what Ctrl-C waits for.
-const WINDOW_LETTERS: usize = 256;
+/// Dead letters under way at one time; also what Ctrl-C waits for.
+const WINDOW_DEAD_LETTERS: usize = 256;
 
-/// Says of every letter what today's code makes of it.
+/// Says of every dead letter what today's code makes of it.
 pub(super) async fn dry_run(
     place: &StorePlace,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     options: &Options,
 ) -> anyhow::Result<bool> {
     let mut store = Store::open(place).await?;
@@ -35,40 +35,44 @@ pub(super) async fn dry_run(
 
 async fn tell(
     store: &mut Store,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     options: &Options,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let (mut good, mut bad) = (0_u64, 0_u64);
     while good + bad < filter.limit()
-        && let Some(letter) = store.next().await?
+        && let Some(dead_letter) = store.next().await?
     {
-        if !filter.matches(&letter) {
+        if !filter.matches(&dead_letter) {
             continue;
         }
-        let verdict = today(&letter, options);
+        let verdict = today(&dead_letter, options);
         *(if matches!(verdict, Today::Points(_)) {
             &mut good
         } else {
             &mut bad
         }) += 1;
-        let subject = cut(&letter.subject_and_more(), 34);
-        writeln!(out, "{:<12}  {subject:<34}  {verdict}", letter.short_id())?;
+        let subject = cut(&dead_letter.subject_and_more(), 34);
+        writeln!(
+            out,
+            "{:<12}  {subject:<34}  {verdict}",
+            dead_letter.short_id()
+        )?;
     }
     writeln!(
         out,
         "dry run: {} would become points, {} would fail again; nothing was sent, and the database \
          was not asked",
-        count_of(good, "letter"),
-        count_of(bad, "letter"),
+        count_of(good, "dead letter"),
+        count_of(bad, "dead letter"),
     )?;
     Ok(())
 }
 
-/// Sends the letters again.
+/// Sends the dead letters again.
 pub(super) async fn replay(
     place: &StorePlace,
-    filter: &LetterFilter,
+    filter: &DeadLetterFilter,
     rate: Option<u32>,
     yes: bool,
 ) -> anyhow::Result<bool> {
@@ -80,7 +84,10 @@ pub(super) async fn replay(
         } else {
             "those that match of"
         };
-        if !confirmed(&format!("Replay {which} {}?", count_of(depth, "letter")))? {
+        if !confirmed(&format!(
+            "Replay {which} {}?",
+            count_of(depth, "dead letter")
+        ))? {
             store.close().await?;
             return Ok(false);
         }
@@ -93,7 +100,7 @@ pub(super) async fn replay(
         under_way: FuturesUnordered::new(),
         sender,
         began_ns: now_ns(),
-        bar: progress::letters(depth.min(filter.limit()), "replaying"),
+        bar: progress::dead_letters(depth.min(filter.limit()), "replaying"),
         done: 0,
         left: 0,
         failure: None,
@@ -106,14 +113,14 @@ pub(super) async fn replay(
     }
     run.bar.finish_and_clear();
     let closed = store.close().await;
-    println!("replayed {}", count_of(run.done, "letter"));
+    println!("replayed {}", count_of(run.done, "dead letter"));
     if waits_for_producer && run.done > 0 {
         println!("they are in the spool, first in line when a producer is started on it");
     }
     if run.left > 0 {
         println!(
-            "{} stay: a newer version wrote them, or they are no frames",
-            count_of(run.left, "letter")
+            "{} stay: a newer version wrote them, or they are no batches",
+            count_of(run.left, "dead letter")
         );
     }
     if let Some(failure) = run.failure {
@@ -124,7 +131,7 @@ pub(super) async fn replay(
     match end {
         End::Done => Ok(true),
         End::Again => {
-            println!("stopped at a letter that failed after this replay began");
+            println!("stopped at a dead letter that failed after this replay began");
             Ok(true)
         }
         End::Interrupted => {
@@ -136,7 +143,7 @@ pub(super) async fn replay(
 
 enum End {
     Done,
-    /// The next letters failed after the beginning, perhaps because they were replayed.
+    /// The next dead letters failed after the beginning, perhaps because they were replayed.
     Again,
     Interrupted,
 }
@@ -157,14 +164,14 @@ impl Run<futures_util::future::BoxFuture<'static, Sent>> {
     async fn go(
         &mut self,
         store: &mut Store,
-        filter: &LetterFilter,
+        filter: &DeadLetterFilter,
         depth: u64,
         pace: Option<Duration>,
         interrupted: &tokio_util::sync::CancellationToken,
     ) -> anyhow::Result<End> {
         let mut due = Instant::now();
         let (mut read, mut sent) = (0, 0);
-        // Letters that come in meanwhile are behind those that were there: the queue is in order.
+        // Dead letters that come in meanwhile are behind those that were there: the queue is in order.
         while read < depth && sent < filter.limit() {
             while let Some((handle, outcome)) = self.next_settled().await {
                 self.settle(store, handle, outcome).await;
@@ -175,19 +182,19 @@ impl Run<futures_util::future::BoxFuture<'static, Sent>> {
             if interrupted.is_cancelled() {
                 return Ok(End::Interrupted);
             }
-            let Some(letter) = store.next().await? else {
+            let Some(dead_letter) = store.next().await? else {
                 break;
             };
             read += 1;
-            if letter.failed_at_ns > self.began_ns {
+            if dead_letter.failed_at_ns > self.began_ns {
                 return Ok(End::Again);
             }
-            if !filter.matches(&letter) {
+            if !filter.matches(&dead_letter) {
                 continue;
             }
-            // A newer frame would make every older worker pause; the spool holds only frames.
-            if letter.newer_version.is_some()
-                || (self.sender.waits_for_producer() && letter.events.is_empty())
+            // A newer batch would make every older worker pause; the spool holds only batches.
+            if dead_letter.newer_version.is_some()
+                || (self.sender.waits_for_producer() && dead_letter.events.is_empty())
             {
                 self.left += 1;
                 continue;
@@ -200,26 +207,26 @@ impl Run<futures_util::future::BoxFuture<'static, Sent>> {
                 due = due.max(Instant::now() - pace) + pace;
             }
             sent += 1;
-            self.send(letter);
+            self.send(dead_letter);
         }
         Ok(End::Done)
     }
 
-    fn send(&mut self, letter: Letter) {
+    fn send(&mut self, dead_letter: DeadLetter) {
         let sender = self.sender.clone();
-        let sending = async move { (letter.handle, sender.replay(&letter).await) };
+        let sending = async move { (dead_letter.handle, sender.replay(&dead_letter).await) };
         self.under_way.push(sending.boxed());
     }
 
     /// One that has ended; waits for it only while the window is full.
     async fn next_settled(&mut self) -> Option<Sent> {
-        if self.under_way.len() >= WINDOW_LETTERS {
+        if self.under_way.len() >= WINDOW_DEAD_LETTERS {
             return self.under_way.next().await;
         }
         self.under_way.next().now_or_never().flatten()
     }
 
-    /// Takes a letter whose frame is safe.
+    /// Takes a dead letter whose batch is safe.
     async fn settle(&mut self, store: &mut Store, handle: Handle, sent: anyhow::Result<()>) {
         let taken = match sent {
             Ok(()) => store.take(handle).await,

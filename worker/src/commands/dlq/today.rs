@@ -1,16 +1,16 @@
-//! What today's code makes of a letter: the same function that the worker calls.
+//! What today's code makes of a dead letter: the same function that the worker calls.
 
-use super::letter::Letter;
+use super::dead_letter::DeadLetter;
 use ha_enrich::Options;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The verdict on one letter.
+/// The verdict on one dead letter.
 #[derive(Debug)]
 pub(super) enum Today {
     /// Every event becomes a point; their line protocol.
     Points(Vec<String>),
-    /// It would be a letter again, for this reason.
+    /// It would be a dead letter again, for this reason.
     Fails { reason: &'static str, error: String },
     /// A newer worker must judge.
     NewerVersion(u16),
@@ -25,7 +25,7 @@ impl fmt::Display for Today {
             Self::NewerVersion(version) => {
                 write!(
                     f,
-                    "was written by a newer version (frame {version}): replay it with that"
+                    "was written by a newer version (batch {version}): replay it with that"
                 )
             }
         }
@@ -33,12 +33,12 @@ impl fmt::Display for Today {
 }
 
 /// Tries it; touches nothing.
-pub(super) fn today(letter: &Letter, options: &Options) -> Today {
-    if let Some(version) = letter.newer_version {
+pub(super) fn today(dead_letter: &DeadLetter, options: &Options) -> Today {
+    if let Some(version) = dead_letter.newer_version {
         return Today::NewerVersion(version);
     }
-    let frame = match ha_frame::decode(&letter.payload) {
-        Ok(frame) => frame,
+    let batch = match ha_batch::decode(&dead_letter.payload) {
+        Ok(batch) => batch,
         Err(error) => {
             return Today::Fails {
                 reason: "undecodable",
@@ -46,10 +46,10 @@ pub(super) fn today(letter: &Letter, options: &Options) -> Today {
             };
         }
     };
-    let mut points = Vec::with_capacity(frame.envelopes.len());
-    for envelope in &frame.envelopes {
+    let mut points = Vec::with_capacity(batch.envelopes.len());
+    for envelope in &batch.envelopes {
         let enriched = catch_unwind(AssertUnwindSafe(|| {
-            ha_enrich::enrich(envelope, frame.home.as_ref(), options)
+            ha_enrich::enrich(envelope, batch.home.as_ref(), options)
                 .map(|mut point| point.seal().then(|| point.to_line()))
         }));
         match enriched {

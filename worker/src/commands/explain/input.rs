@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ha_frame::{Envelope, Origin};
+use ha_batch::{Envelope, Origin};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -11,8 +11,8 @@ use std::borrow::Cow;
 /// One thing to explain.
 #[derive(Debug)]
 pub(super) enum Input<'a> {
-    /// An encoded frame: a letter, or a message of the queue.
-    Frame(Cow<'a, [u8]>),
+    /// An encoded batch: a dead letter, or a message of the queue.
+    Batch(Cow<'a, [u8]>),
     /// One event, in an envelope made for it.
     Event(Envelope<'a>),
 }
@@ -27,10 +27,10 @@ struct Object<'a> {
     event: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    /// Of a line of `dlq export`: a frame, Base64.
+    /// Of a line of `dlq export`: a batch, Base64.
     #[serde(borrow, default)]
     payload: Option<Cow<'a, str>>,
-    /// Of `dlq show --json`: the letter's events.
+    /// Of `dlq show --json`: the dead letter's events.
     #[serde(borrow, default)]
     contents: Option<Vec<&'a RawValue>>,
     /// Of an envelope written as JSON: the event, or its text.
@@ -42,15 +42,15 @@ struct Object<'a> {
 pub(super) fn read<'a>(bytes: &'a [u8], instance: &'a str) -> anyhow::Result<Vec<Input<'a>>> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) if matches!(text.trim_start().as_bytes().first(), Some(b'{' | b'[')) => text,
-        _ if ha_frame::decode(bytes).is_ok() => {
-            return Ok(vec![Input::Frame(Cow::Borrowed(bytes))]);
+        _ if ha_batch::decode(bytes).is_ok() => {
+            return Ok(vec![Input::Batch(Cow::Borrowed(bytes))]);
         }
-        _ if ha_frame::is_packed(bytes) => {
-            let frame = ha_frame::unpack(bytes).context("--event: a packed frame")?;
-            return Ok(vec![Input::Frame(Cow::Owned(frame))]);
+        _ if ha_batch::is_compressed(bytes) => {
+            let batch = ha_batch::decompress(bytes).context("--event: a compressed batch")?;
+            return Ok(vec![Input::Batch(Cow::Owned(batch))]);
         }
         Ok(text) if text.trim().is_empty() => bail!("--event: there is nothing in it"),
-        _ => bail!("--event: neither JSON nor a frame"),
+        _ => bail!("--event: neither JSON nor a batch"),
     };
     let mut inputs = Vec::new();
     // Values follow each other with line breaks or nothing between them: JSON Lines and a single
@@ -89,8 +89,8 @@ fn take<'a>(text: &'a str, instance: &'a str, inputs: &mut Vec<Input<'a>>) -> an
             ..
         } => {
             let payload = STANDARD.decode(payload.as_bytes());
-            let payload = payload.context("--event: the payload of a letter is not Base64")?;
-            inputs.push(Input::Frame(Cow::Owned(payload)));
+            let payload = payload.context("--event: the payload of a dead letter is not Base64")?;
+            inputs.push(Input::Batch(Cow::Owned(payload)));
         }
         Object {
             event_type: None,
@@ -132,7 +132,7 @@ fn envelope<'a>(json: Cow<'a, [u8]>, instance: &'a str) -> Envelope<'a> {
     Envelope {
         id: uuid::Uuid::nil(),
         instance: instance.into(),
-        epoch: None,
+        run_id: None,
         sequence: None,
         received_at_ns: source_time.map_or(0, |time| time.as_nanos()),
         origin: Origin::Live,
@@ -148,9 +148,9 @@ mod tests {
         let inputs = read(bytes, "home").unwrap();
         let event = |input: &Input<'_>| match input {
             Input::Event(envelope) => String::from_utf8(envelope.json.to_vec()).unwrap(),
-            Input::Frame(payload) => {
-                let frame = ha_frame::decode(payload).unwrap();
-                String::from_utf8(frame.envelopes[0].json.to_vec()).unwrap()
+            Input::Batch(payload) => {
+                let batch = ha_batch::decode(payload).unwrap();
+                String::from_utf8(batch.envelopes[0].json.to_vec()).unwrap()
             }
         };
         inputs.iter().map(event).collect()
@@ -160,9 +160,9 @@ mod tests {
     fn every_shape_that_an_event_is_kept_in_is_read() {
         let event = r#"{"event_type":"a","data":{"n":1}}"#;
         let message = format!(r#"{{"id":1,"type":"event","event":{event}}}"#);
-        let frame = ha_frame::Frame::new(vec![envelope(event.as_bytes().into(), "x")]);
+        let batch = ha_batch::Batch::new(vec![envelope(event.as_bytes().into(), "x")]);
         let mut payload = Vec::new();
-        ha_frame::encode(&frame, &mut payload).unwrap();
+        ha_batch::encode(&batch, &mut payload).unwrap();
         let exported = format!(
             r#"{{"id":"1","headers":{{}},"payload":"{}"}}"#,
             STANDARD.encode(&payload)
@@ -194,8 +194,8 @@ mod tests {
     fn what_holds_no_event_says_so() {
         for (bytes, words) in [
             (&b""[..], "nothing in it"),
-            (b"hello", "neither JSON nor a frame"),
-            (b"\xff\xfe", "neither JSON nor a frame"),
+            (b"hello", "neither JSON nor a batch"),
+            (b"\xff\xfe", "neither JSON nor a batch"),
             (b"{\"a\":", "not JSON"),
             (b"[]", "no event in it"),
             (br#"{"payload":"%"}"#, "not Base64"),

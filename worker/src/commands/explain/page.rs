@@ -2,8 +2,8 @@
 
 use super::fate::Fate;
 use crate::commands::moment::to_microsecond;
+use ha_batch::Envelope;
 use ha_enrich::{Explanation, StageOutcome};
-use ha_frame::Envelope;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -32,8 +32,8 @@ pub(super) fn print(
     if let Some(time) = peek.and_then(|peek| peek.source_time) {
         line("time", &to_microsecond(time.as_nanos()))?;
     }
-    let sequence = envelope.epoch.zip(envelope.sequence);
-    let sequence = sequence.map(|(epoch, sequence)| format!(", event {sequence} of epoch {epoch}"));
+    let sequence = envelope.run_id.zip(envelope.sequence);
+    let sequence = sequence.map(|(run_id, sequence)| format!(", event {sequence} of run {run_id}"));
     let (instance, origin) = (&envelope.instance, envelope.origin.as_str());
     let sequence = sequence.unwrap_or_default();
     line("from", &format!("{instance}, {origin}{sequence}"))?;

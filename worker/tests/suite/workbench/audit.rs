@@ -1,6 +1,6 @@
 //! The audit against a database from which something is missing.
 
-use super::support::{EPOCH, Place, bad_letter, encoded, envelope, event, time_us};
+use super::support::{Place, RUN_ID, bad_dead_letter, encoded, envelope, event, time_us};
 use ha_event::UtcMicros;
 use ha_simulator::{HouseOptions, Simulator, SimulatorOptions};
 use ha_source::{Source, SourceEvent, SourceOptions};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Events 1 to `count` of the epoch, in frames of a hundred.
+/// Events 1 to `count` of the run, in batches of a hundred.
 async fn store(place: &Place, count: u64) {
     let json: Vec<_> = (1..=count)
         .map(|sequence| event(&format!("sensor.s{}", sequence % 7), sequence))
@@ -19,7 +19,7 @@ async fn store(place: &Place, count: u64) {
             .iter()
             .map(|(sequence, json)| envelope(*sequence, json))
             .collect();
-        place.publish_frame(encoded(envelopes)).await;
+        place.publish_batch(encoded(envelopes)).await;
     }
 }
 
@@ -83,8 +83,8 @@ async fn a_complete_database_passes_and_one_deleted_point_is_named() {
         ran.text
     );
 
-    // The same event as a letter: explained.
-    place.publish_letters(vec![bad_letter(433)]).await;
+    // The same event as a dead letter: explained.
+    place.publish_dead_letters(vec![bad_dead_letter(433)]).await;
     let (code, report) = audit(&place).await;
     assert_eq!(
         (code, &report["dead_letters"]),
@@ -103,7 +103,7 @@ async fn what_the_producer_counted_says_where_the_end_is() {
     let quality = |sequence_last: u64, lost: u64| {
         let time_ns = time_us(300) * 1_000;
         format!(
-            "data_quality,instance=home epoch={EPOCH}i,sequence_last={sequence_last}i,lost={lost}i {time_ns}"
+            "data_quality,instance=home epoch={RUN_ID}i,sequence_last={sequence_last}i,lost={lost}i {time_ns}"
         )
     };
     for (sequence_last, lost, expected, why) in [
@@ -173,7 +173,7 @@ async fn every_state_of_home_assistants_history_is_in_the_database() {
                     first = first.min(time).or(time);
                     let json = std::str::from_utf8(&event.json).unwrap();
                     place
-                        .publish_frame(encoded(vec![envelope(sequence, json)]))
+                        .publish_batch(encoded(vec![envelope(sequence, json)]))
                         .await;
                 }
                 other => panic!("{other:?}"),

@@ -1,15 +1,15 @@
-//! Letters on their way again.
+//! Dead letters on their way again.
 
-use super::support::{Place, Ran, Running, bad_letter, good_letter, until};
-use ha_pipeline::Letter;
+use super::support::{Place, Ran, Running, bad_dead_letter, good_dead_letter, until};
+use ha_pipeline::DeadLetter;
 use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_replay_loses_nothing_and_the_next_one_goes_on() {
-    const LETTERS: u64 = 2_000;
+    const DEAD_LETTERS: u64 = 2_000;
     let place = Place::new().await;
     place
-        .publish_letters((1..=LETTERS).map(good_letter).collect())
+        .publish_dead_letters((1..=DEAD_LETTERS).map(good_dead_letter).collect())
         .await;
     let _worker = place.start_worker();
 
@@ -43,25 +43,25 @@ async fn an_interrupted_replay_loses_nothing_and_the_next_one_goes_on() {
     .await;
     let left = u64::from(place.depth().await);
     assert!(
-        left > 0 && left < LETTERS,
-        "{left} letters left: it was not interrupted in its middle"
+        left > 0 && left < DEAD_LETTERS,
+        "{left} dead letters left: it was not interrupted in its middle"
     );
     assert_eq!(
         text.lines().next().unwrap(),
-        format!("replayed {} letters", grouped(LETTERS - left))
+        format!("replayed {} dead letters", grouped(DEAD_LETTERS - left))
     );
-    place.until_points(LETTERS - left).await;
+    place.until_points(DEAD_LETTERS - left).await;
     assert_eq!(
         place.points().await + left,
-        LETTERS,
-        "points and letters account for all"
+        DEAD_LETTERS,
+        "points and dead letters account for all"
     );
 
     let ran = place.run(&["dlq", "replay", "--yes"]).await;
     assert_eq!(ran.code, 0, "{}", ran.error);
-    place.until_points(LETTERS).await;
+    place.until_points(DEAD_LETTERS).await;
     assert_eq!(place.depth().await, 0);
-    assert_eq!(place.points().await, LETTERS);
+    assert_eq!(place.points().await, DEAD_LETTERS);
 }
 
 fn grouped(count: u64) -> String {
@@ -73,11 +73,11 @@ fn grouped(count: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_fails_again_is_counted_and_ends_the_replay() {
+async fn a_dead_letter_that_fails_again_is_counted_and_ends_the_replay() {
     let place = Place::new().await;
-    let rubbish = Letter::undecodable(b"rubbish".as_slice().into(), &"not a frame");
+    let rubbish = DeadLetter::undecodable(b"rubbish".as_slice().into(), &"not a batch");
     place
-        .publish_letters(vec![bad_letter(1), good_letter(2), rubbish])
+        .publish_dead_letters(vec![bad_dead_letter(1), good_dead_letter(2), rubbish])
         .await;
     let first = place.list(&["--reason", "invalid_event"]).await[0].clone();
     let _worker = place.start_worker();
@@ -87,20 +87,21 @@ async fn a_letter_that_fails_again_is_counted_and_ends_the_replay() {
         // Those that come back while it runs are behind those that were there.
         let count = if replays == 1 { 3 } else { 2 };
         assert!(
-            ran.text.starts_with(&format!("replayed {count} letters")),
+            ran.text
+                .starts_with(&format!("replayed {count} dead letters")),
             "{}",
             ran.text
         );
         place.until_depth(2).await;
-        let letters = place.list(&[]).await;
-        for letter in &letters {
-            assert_eq!(letter["replays"], replays, "{letter}");
-            assert_eq!(letter["attempts"], replays + 1);
-            assert_ne!(letter["first_failed_at"], letter["failed_at"]);
+        let dead_letters = place.list(&[]).await;
+        for dead_letter in &dead_letters {
+            assert_eq!(dead_letter["replays"], replays, "{dead_letter}");
+            assert_eq!(dead_letter["attempts"], replays + 1);
+            assert_ne!(dead_letter["first_failed_at"], dead_letter["failed_at"]);
         }
-        let again = letters
+        let again = dead_letters
             .iter()
-            .find(|letter| letter["id"] == first["id"])
+            .find(|dead_letter| dead_letter["id"] == first["id"])
             .unwrap();
         assert_eq!(again["first_failed_at"], first["first_failed_at"]);
         assert_eq!(again["fingerprint"].as_str().unwrap().len(), 16);
@@ -112,7 +113,7 @@ async fn a_letter_that_fails_again_is_counted_and_ends_the_replay() {
 async fn limits_and_filters_hold_and_a_question_needs_a_terminal() {
     let place = Place::new().await;
     place
-        .publish_letters((1..=50).map(good_letter).collect())
+        .publish_dead_letters((1..=50).map(good_dead_letter).collect())
         .await;
     let unasked = place.run(&["dlq", "replay"]).await;
     assert_eq!(unasked.code, 2, "{}", unasked.error);
@@ -129,7 +130,7 @@ async fn limits_and_filters_hold_and_a_question_needs_a_terminal() {
         .await;
     assert_eq!(
         (code, text.as_str()),
-        (0, "replayed 4 letters\n"),
+        (0, "replayed 4 dead letters\n"),
         "{error}"
     );
     assert_eq!(place.depth().await, 46);

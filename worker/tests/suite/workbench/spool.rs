@@ -1,8 +1,8 @@
-//! Letters of a producer without a broker.
+//! Dead letters of a producer without a broker.
 
-use super::support::{Place, bad_letter, encoded, envelope, event, good_letter};
-use ha_dead_letters::SpoolLetters;
-use ha_pipeline::DeadLetters;
+use super::support::{Place, bad_dead_letter, encoded, envelope, event, good_dead_letter};
+use ha_dead_letters::SpoolDeadLetters;
+use ha_pipeline::DeadLetterStore;
 use ha_spool::{Spool, SpoolOptions};
 use serde_json::Value;
 
@@ -18,11 +18,13 @@ async fn the_same_commands_work_on_a_spool() {
     let place = Place::new().await;
     let path = place.file("spool.db");
     let spool = open(&path).await;
-    let letters = (1..=600)
-        .map(good_letter)
-        .chain((601..=610).map(bad_letter))
+    let dead_letters = (1..=600)
+        .map(good_dead_letter)
+        .chain((601..=610).map(bad_dead_letter))
         .collect();
-    SpoolLetters::new(spool.clone()).deliver(letters).await;
+    SpoolDeadLetters::new(spool.clone())
+        .deliver(dead_letters)
+        .await;
     let with = ["--spool-path", path.as_str()];
     let busy = place.run(&["dlq", "list", with[0], with[1]]).await;
     assert_eq!(busy.code, 1);
@@ -70,20 +72,23 @@ async fn the_same_commands_work_on_a_spool() {
     assert_eq!(ran.code, 0, "{}", ran.error);
     assert!(
         ran.text
-            .contains("replayed 5 letters\nthey are in the spool"),
+            .contains("replayed 5 dead letters\nthey are in the spool"),
         "{}",
         ran.text
     );
     let spool = open(&path).await;
-    assert_eq!((spool.stats().frames, spool.stats().letters), (5, 605));
-    let frames = spool.oldest(0, 10, 1 << 20).await.unwrap();
-    let frame = ha_frame::decode(&frames[0].frame.payload).unwrap();
     assert_eq!(
-        frame.replay.unwrap().count,
-        1,
-        "the frame carries what headers carry at the broker"
+        (spool.stats().batches, spool.stats().dead_letters),
+        (5, 605)
     );
-    assert_eq!(frame.envelopes[0].sequence, Some(1));
+    let batches = spool.oldest(0, 10, 1 << 20).await.unwrap();
+    let batch = ha_batch::decode(&batches[0].batch.payload).unwrap();
+    assert_eq!(
+        batch.replay.unwrap().count,
+        1,
+        "the batch carries what headers carry at the broker"
+    );
+    assert_eq!(batch.envelopes[0].sequence, Some(1));
     spool.close().await;
 
     let shown: Value = {
@@ -91,7 +96,7 @@ async fn the_same_commands_work_on_a_spool() {
         let gone = place
             .run(&["dlq", "show", id, "--json", with[0], with[1]])
             .await;
-        assert_eq!(gone.code, 1, "the first letter was replayed");
+        assert_eq!(gone.code, 1, "the first dead letter was replayed");
         let id = listed[7]["id"].as_str().unwrap();
         let ran = place
             .run(&["dlq", "show", id, "--json", with[0], with[1]])
@@ -110,7 +115,7 @@ async fn a_missing_spool_is_not_made() {
     assert_eq!(ran.code, 1);
     assert!(ran.error.contains("there is no spool"), "{}", ran.error);
     assert!(!super::support::exists(&path));
-    // Frames of the same events as the letters': what the tests send is what a producer sends.
+    // Batches of the same events as the dead letters': what the tests send is what a producer sends.
     let json = event("sensor.a", 1);
-    assert!(ha_frame::decode(&encoded(vec![envelope(1, &json)])).is_ok());
+    assert!(ha_batch::decode(&encoded(vec![envelope(1, &json)])).is_ok());
 }

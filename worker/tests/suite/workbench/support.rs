@@ -1,11 +1,11 @@
 //! One test's virtual host and database, and the binary run on them.
 
+use ha_batch::{Batch, Envelope, Origin};
 use ha_broker::{
-    Broker, BrokerOptions, LetterReader, Outgoing, Publisher, PublisherOptions, PublisherState,
+    Broker, BrokerOptions, DeadLetterReader, Outgoing, Publisher, PublisherOptions, PublisherState,
     TlsFiles, topology,
 };
-use ha_frame::{Envelope, Frame, Origin};
-use ha_pipeline::{Letter, Reason};
+use ha_pipeline::{DeadLetter, Reason};
 use ha_services::Services;
 use serde_json::Value;
 use std::path::Path;
@@ -98,9 +98,10 @@ impl Place {
         )
     }
 
-    pub async fn publish_letters(&self, letters: Vec<Letter>) {
-        let sent = letters.into_iter().map(|letter| {
-            let message = ha_dead_letters::letter_message(letter.headers(), letter.payload);
+    pub async fn publish_dead_letters(&self, dead_letters: Vec<DeadLetter>) {
+        let sent = dead_letters.into_iter().map(|dead_letter| {
+            let message =
+                ha_dead_letters::dead_letter_message(dead_letter.headers(), dead_letter.payload);
             self.publisher.publish(message)
         });
         for sent in futures_util::future::join_all(sent).await {
@@ -108,29 +109,33 @@ impl Place {
         }
     }
 
-    /// Frames on their way to a worker, as a producer sends them.
-    pub async fn publish_frame(&self, payload: Vec<u8>) {
+    /// Batches on their way to a worker, as a producer sends them.
+    pub async fn publish_batch(&self, payload: Vec<u8>) {
         let message = Outgoing {
             exchange: topology::EVENTS_EXCHANGE,
             routing_key: "home".into(),
             payload: payload.into(),
-            content_type: ha_frame::CONTENT_TYPE,
+            content_type: ha_batch::CONTENT_TYPE,
             headers: Vec::new(),
         };
         self.publisher.publish(message).await.unwrap();
     }
 
     pub async fn depth(&self) -> u32 {
-        let reader = LetterReader::open(Arc::clone(&self.broker)).await.unwrap();
+        let reader = DeadLetterReader::open(Arc::clone(&self.broker))
+            .await
+            .unwrap();
         let depth = reader.depth().await.unwrap();
         reader.close().await.unwrap();
         depth
     }
 
-    /// Frames that wait for a worker.
+    /// Batches that wait for a worker.
     pub async fn waiting(&self) -> u32 {
-        let reader = LetterReader::open(Arc::clone(&self.broker)).await.unwrap();
-        let depth = reader.waiting_frames().await.unwrap();
+        let reader = DeadLetterReader::open(Arc::clone(&self.broker))
+            .await
+            .unwrap();
+        let depth = reader.waiting_batches().await.unwrap();
         reader.close().await.unwrap();
         depth
     }
@@ -156,7 +161,7 @@ impl Place {
         until("letters", || async { self.depth().await == count }).await;
     }
 
-    /// All letters, as `dlq list --json` prints them.
+    /// All dead letters, as `dlq list --json` prints them.
     pub async fn list(&self, arguments: &[&str]) -> Vec<Value> {
         let ran = self
             .run(&[&["dlq", "list", "--json"], arguments].concat())
@@ -205,12 +210,12 @@ impl Drop for Running {
     }
 }
 
-/// The epoch that test events belong to.
-pub const EPOCH: u64 = 1_795_300_000_000;
+/// The run that test events belong to.
+pub const RUN_ID: u64 = 1_795_300_000_000;
 
 /// Microseconds since the epoch of event n: one a second.
 pub fn time_us(sequence: u64) -> i64 {
-    i64::try_from(EPOCH * 1_000 + sequence * 1_000_000).unwrap()
+    i64::try_from(RUN_ID * 1_000 + sequence * 1_000_000).unwrap()
 }
 
 /// Home Assistant's event n of a run.
@@ -225,7 +230,7 @@ pub fn envelope(sequence: u64, json: &str) -> Envelope<'_> {
     Envelope {
         id: Uuid::now_v7(),
         instance: "home".into(),
-        epoch: Some(EPOCH),
+        run_id: Some(RUN_ID),
         sequence: Some(sequence),
         received_at_ns: time_us(sequence) * 1_000,
         origin: Origin::Live,
@@ -235,16 +240,16 @@ pub fn envelope(sequence: u64, json: &str) -> Envelope<'_> {
 
 pub fn encoded(envelopes: Vec<Envelope<'_>>) -> Vec<u8> {
     let mut payload = Vec::new();
-    ha_frame::encode(&Frame::new(envelopes), &mut payload).unwrap();
+    ha_batch::encode(&Batch::new(envelopes), &mut payload).unwrap();
     payload
 }
 
-/// A letter of an event that is good today.
-pub fn good_letter(sequence: u64) -> Letter {
+/// A dead letter of an event that is good today.
+pub fn good_dead_letter(sequence: u64) -> DeadLetter {
     let json = event(&format!("sensor.s{}", sequence % 10), sequence);
     let error =
         format!("partial write: field type conflict: input field \"value\" on line {sequence}");
-    Letter::of_event(
+    DeadLetter::of_event(
         Reason::SinkRejected,
         "sink",
         &error,
@@ -252,11 +257,11 @@ pub fn good_letter(sequence: u64) -> Letter {
     )
 }
 
-/// A letter of something that is still no event.
-pub fn bad_letter(sequence: u64) -> Letter {
+/// A dead letter of something that is still no event.
+pub fn bad_dead_letter(sequence: u64) -> DeadLetter {
     let json = r#"{"event_type":"state_changed","data":{"entity_id":"light.bad","new_state":{"state":5}}}"#;
     let error = "not a Home Assistant event: invalid type";
-    Letter::of_event(
+    DeadLetter::of_event(
         Reason::InvalidEvent,
         "enrich",
         &error,

@@ -1,6 +1,6 @@
 //! With a server that answers as InfluxDB does on a bad day.
 
-use crate::support::{Running, frame, options, state_changed};
+use crate::support::{Running, batch, options, state_changed};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -77,7 +77,7 @@ async fn a_database_that_is_away_for_a_while_loses_nothing() {
             ..options()
         },
     );
-    running.send(1, frame(&events(10))).await;
+    running.send(1, batch(&events(10))).await;
     let state = running
         .wait_for_state(|state| *state != SinkState::Available)
         .await;
@@ -89,16 +89,16 @@ async fn a_database_that_is_away_for_a_while_loses_nothing() {
     running
         .wait_for_state(|state| *state == SinkState::Available)
         .await;
-    let (rest, letters) = running.finish().await;
+    let (rest, dead_letters) = running.finish().await;
     assert!(
-        rest.is_empty() && letters.is_empty(),
-        "{rest:?} {letters:?}"
+        rest.is_empty() && dead_letters.is_empty(),
+        "{rest:?} {dead_letters:?}"
     );
     assert_eq!(stored.lock().unwrap().len(), 10);
 }
 
 #[tokio::test]
-async fn a_line_that_the_database_refuses_is_a_letter_and_the_others_are_stored() {
+async fn a_line_that_the_database_refuses_is_a_dead_letter_and_the_others_are_stored() {
     let refused = |lines: &[String]| lines.iter().any(|line| line.contains("sensor.s3,"));
     let (sink, stored) = server(move |_, lines| {
         let words =
@@ -107,11 +107,11 @@ async fn a_line_that_the_database_refuses_is_a_letter_and_the_others_are_stored(
     })
     .await;
     let mut running = Running::start(sink, options());
-    // Packed, as frames of many events come from the broker; the letter is not.
-    let packed = ha_frame::pack(&frame(&events(20))).unwrap();
-    running.send(1, packed).await;
+    // Compressed, as batches of many events come from the broker; the dead letter is not.
+    let compressed = ha_batch::compress(&batch(&events(20))).unwrap();
+    running.send(1, compressed).await;
     running
-        .send(2, frame(&[state_changed("light.l", "on", 50)]))
+        .send(2, batch(&[state_changed("light.l", "on", 50)]))
         .await;
     let both = [running.outcome().await, running.outcome().await];
     assert!(
@@ -119,24 +119,26 @@ async fn a_line_that_the_database_refuses_is_a_letter_and_the_others_are_stored(
         "{both:?}"
     );
     assert_eq!(*running.state.borrow(), SinkState::Available);
-    running.send(3, ha_frame::pack(b"rubbish").unwrap()).await;
+    running
+        .send(3, ha_batch::compress(b"rubbish").unwrap())
+        .await;
     assert_eq!(running.outcome().await, Outcome::Settled(3));
-    let (_, letters) = running.finish().await;
-    assert_eq!(letters.len(), 2, "{letters:?}");
-    assert_eq!(letters[1].reason, Reason::Undecodable);
-    assert_eq!(letters[1].payload, b"rubbish".as_slice());
-    let letter = &letters[0];
+    let (_, dead_letters) = running.finish().await;
+    assert_eq!(dead_letters.len(), 2, "{dead_letters:?}");
+    assert_eq!(dead_letters[1].reason, Reason::Undecodable);
+    assert_eq!(dead_letters[1].payload, b"rubbish".as_slice());
+    let dead_letter = &dead_letters[0];
     assert_eq!(
-        (letter.reason, letter.stage),
+        (dead_letter.reason, dead_letter.stage),
         (Reason::SinkRejected, "sink")
     );
-    assert_eq!(letter.domain, "sensor");
+    assert_eq!(dead_letter.domain, "sensor");
     assert!(
-        letter.error.contains("field type conflict"),
+        dead_letter.error.contains("field type conflict"),
         "{}",
-        letter.error
+        dead_letter.error
     );
-    let of = ha_frame::decode(&letter.payload).unwrap();
+    let of = ha_batch::decode(&dead_letter.payload).unwrap();
     assert_eq!(of.envelopes[0].json, events(4)[3].as_bytes());
     assert_eq!(stored.lock().unwrap().len(), 20, "19 and the light");
 }
@@ -154,7 +156,7 @@ async fn a_database_that_hangs_is_given_up_and_tried_again() {
     };
     let sink = Sink::InfluxDb(InfluxDb::new(options_of_sink).unwrap());
     let mut running = Running::start(sink, options());
-    running.send(1, frame(&events(10))).await;
+    running.send(1, batch(&events(10))).await;
     let state = running
         .wait_for_state(|state| *state != SinkState::Available)
         .await;
@@ -166,8 +168,8 @@ async fn a_database_that_hangs_is_given_up_and_tried_again() {
     let app = Router::new().fallback(|| async { StatusCode::NO_CONTENT });
     let serving = tokio::spawn(async move { axum::serve(silent, app).await });
     assert_eq!(running.outcome().await, Outcome::Settled(1));
-    let (_, letters) = running.finish().await;
-    assert!(letters.is_empty());
+    let (_, dead_letters) = running.finish().await;
+    assert!(dead_letters.is_empty());
     serving.abort();
 }
 
@@ -189,11 +191,11 @@ async fn while_a_write_is_under_way_the_next_batch_fills() {
         ..options()
     };
     let mut running = Running::start(serve(app).await, limits);
-    running.send(1, frame(&events(10))).await;
+    running.send(1, batch(&events(10))).await;
     while arrived.load(Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    running.send(2, frame(&events(10))).await;
+    running.send(2, batch(&events(10))).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(arrived.load(Relaxed), 1, "the second is twice its age");
     go_on.notify_one();
@@ -211,7 +213,7 @@ async fn a_refusal_names_the_setting_and_drops_nothing() {
     })
     .await;
     let mut running = Running::start(sink, options());
-    running.send(1, frame(&events(10))).await;
+    running.send(1, batch(&events(10))).await;
     let state = running
         .wait_for_state(|state| *state != SinkState::Available)
         .await;
@@ -222,7 +224,7 @@ async fn a_refusal_names_the_setting_and_drops_nothing() {
         reason.contains("INFLUXDB_TOKEN") && !reason.contains("sekret"),
         "{reason}"
     );
-    assert!(running.letters.all().is_empty());
+    assert!(running.dead_letters.all().is_empty());
     assert!(stored.lock().unwrap().is_empty());
 }
 
@@ -236,19 +238,19 @@ async fn no_more_is_taken_than_the_limits_allow_while_the_database_hangs() {
         ..options()
     };
     let mut running = Running::start(sink, limits);
-    for ticket in 0..50 {
-        let n = u32::try_from(ticket).unwrap() * 10;
+    for ack_handle in 0..50 {
+        let n = u32::try_from(ack_handle).unwrap() * 10;
         let events: Vec<_> = (n..n + 10)
             .map(|n| state_changed("sensor.s", "1", n))
             .collect();
-        running.send(ticket, frame(&events)).await;
+        running.send(ack_handle, batch(&events)).await;
     }
-    let mut tickets = BTreeSet::new();
-    while tickets.len() < 50 {
-        let Outcome::Settled(ticket) = running.outcome().await else {
+    let mut ack_handles = BTreeSet::new();
+    while ack_handles.len() < 50 {
+        let Outcome::Settled(ack_handle) = running.outcome().await else {
             panic!()
         };
-        assert!(tickets.insert(ticket), "{ticket} twice");
+        assert!(ack_handles.insert(ack_handle), "{ack_handle} twice");
     }
     running.finish().await;
     assert_eq!(stored.lock().unwrap().len(), 500);
@@ -266,13 +268,13 @@ async fn what_follows_a_write_gathers_until_the_next_may_begin() {
     }))
     .await;
     let options = PipelineOptions {
-        // Longer than it takes to send three frames, also here and now.
+        // Longer than it takes to send three batches, also here and now.
         batch_age_max: Duration::from_secs(2),
         writes_in_flight_max: 4,
         ..options()
     };
     let mut running = Running::start(sink, options);
-    let one = |n: u32| frame(&[state_changed("sensor.s", "1", n)]);
+    let one = |n: u32| batch(&[state_changed("sensor.s", "1", n)]);
     running.send(0, one(0)).await;
     assert_eq!(running.outcome().await, Outcome::Settled(0));
     for n in 1..4 {

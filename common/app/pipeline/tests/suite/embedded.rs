@@ -1,15 +1,15 @@
-//! With the embedded database: what becomes a point, and what a letter.
+//! With the embedded database: what becomes a point, and what a dead letter.
 
 use crate::support::{
-    Running, SOON, embedded, encoded, frame, frame_of, newer_frame, options, state_changed, stored,
+    Running, SOON, batch, batch_of, embedded, encoded, newer_batch, options, state_changed, stored,
 };
-use ha_frame::Frame;
+use ha_batch::Batch;
 use ha_pipeline::{Outcome, PipelineOptions, Reason};
 use std::time::Duration;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn each_event_is_a_point_or_a_letter_and_each_frame_is_settled() {
+async fn each_event_is_a_point_or_a_dead_letter_and_each_batch_is_settled() {
     let (_dir, path, sink) = embedded().await;
     let running = Running::start(sink, options());
     let invalid = [
@@ -20,91 +20,95 @@ async fn each_event_is_a_point_or_a_letter_and_each_frame_is_settled() {
     ];
     let good = |n: u32| state_changed("sensor.a", &n.to_string(), n);
     let mixed = [good(1), invalid[0].clone(), good(2), invalid[1].clone()];
-    running.send(1, frame(&mixed)).await;
+    running.send(1, batch(&mixed)).await;
     running.send(2, b"rubbish".to_vec()).await;
     running
-        .send(3, frame(&[invalid[2].clone(), invalid[3].clone()]))
+        .send(3, batch(&[invalid[2].clone(), invalid[3].clone()]))
         .await;
-    let whole = frame(&[good(8)]);
+    let whole = batch(&[good(8)]);
     running.send(4, whole[..whole.len() - 1].to_vec()).await;
     running.send(5, [whole.clone(), vec![0]].concat()).await;
-    running.send(6, encoded(&Frame::new(Vec::new()))).await;
-    running.send(7, frame(&[good(9)])).await;
-    let (outcomes, letters) = running.finish().await;
+    running.send(6, encoded(&Batch::new(Vec::new()))).await;
+    running.send(7, batch(&[good(9)])).await;
+    let (outcomes, dead_letters) = running.finish().await;
 
-    let mut tickets: Vec<_> = outcomes
+    let mut ack_handles: Vec<_> = outcomes
         .iter()
         .map(|outcome| match outcome {
-            Outcome::Settled(ticket) => *ticket,
+            Outcome::Settled(ack_handle) => *ack_handle,
             Outcome::NewerVersion(..) => panic!("{outcome:?}"),
         })
         .collect();
-    tickets.sort_unstable();
-    assert_eq!(tickets, [1, 2, 3, 4, 5, 6, 7]);
+    ack_handles.sort_unstable();
+    assert_eq!(ack_handles, [1, 2, 3, 4, 5, 6, 7]);
     let expected = ["1", "2", "9"].map(|state| ("sensor.a".to_owned(), state.to_owned()));
     assert_eq!(stored(&path), expected);
 
-    let of = |reason| letters.iter().filter(move |letter| letter.reason == reason);
-    assert_eq!(letters.len(), 8);
+    let of = |reason| {
+        dead_letters
+            .iter()
+            .filter(move |dead_letter| dead_letter.reason == reason)
+    };
+    assert_eq!(dead_letters.len(), 8);
     let foreign: Vec<_> = of(Reason::Undecodable)
-        .map(|letter| letter.payload.to_vec())
+        .map(|dead_letter| dead_letter.payload.to_vec())
         .collect();
     assert_eq!(foreign.len(), 4);
     assert_eq!(foreign[0], b"rubbish");
-    assert!(of(Reason::Undecodable).all(|letter| letter.stage == "decode"));
-    // A letter of one event is a frame that can be sent again.
-    for (letter, json) in of(Reason::InvalidEvent).zip(&invalid) {
-        assert_eq!(letter.stage, "enrich");
-        assert!(!letter.error.is_empty());
-        let frame = ha_frame::decode(&letter.payload).unwrap();
-        assert_eq!(frame.envelopes.len(), 1);
-        assert_eq!(frame.envelopes[0].json, json.as_bytes());
+    assert!(of(Reason::Undecodable).all(|dead_letter| dead_letter.stage == "decode"));
+    // A dead letter of one event is a batch that can be sent again.
+    for (dead_letter, json) in of(Reason::InvalidEvent).zip(&invalid) {
+        assert_eq!(dead_letter.stage, "enrich");
+        assert!(!dead_letter.error.is_empty());
+        let batch = ha_batch::decode(&dead_letter.payload).unwrap();
+        assert_eq!(batch.envelopes.len(), 1);
+        assert_eq!(batch.envelopes[0].json, json.as_bytes());
     }
     assert_eq!(of(Reason::InvalidEvent).count(), invalid.len());
     let domains: Vec<_> = of(Reason::InvalidEvent)
-        .map(|letter| letter.domain.as_str())
+        .map(|dead_letter| dead_letter.domain.as_str())
         .collect();
     assert_eq!(domains, ["", "", "", "light"]);
 }
 
 #[tokio::test]
-async fn a_newer_frame_is_handed_back_and_its_neighbours_are_stored() {
+async fn a_newer_batch_is_handed_back_and_its_neighbours_are_stored() {
     let (_dir, path, sink) = embedded().await;
     let running = Running::start(sink, options());
     running
-        .send(1, frame(&[state_changed("sensor.a", "1", 1)]))
+        .send(1, batch(&[state_changed("sensor.a", "1", 1)]))
         .await;
-    running.send(2, newer_frame()).await;
+    running.send(2, newer_batch()).await;
     running
-        .send(3, frame(&[state_changed("sensor.a", "3", 3)]))
+        .send(3, batch(&[state_changed("sensor.a", "3", 3)]))
         .await;
-    let (outcomes, letters) = running.finish().await;
-    assert!(letters.is_empty(), "{letters:?}");
+    let (outcomes, dead_letters) = running.finish().await;
+    assert!(dead_letters.is_empty(), "{dead_letters:?}");
     assert_eq!(outcomes.len(), 3);
     assert!(
-        outcomes.contains(&Outcome::NewerVersion(2, ha_frame::VERSION + 1)),
+        outcomes.contains(&Outcome::NewerVersion(2, ha_batch::VERSION + 1)),
         "{outcomes:?}"
     );
     assert_eq!(stored(&path).len(), 2);
 }
 
 #[tokio::test]
-async fn the_same_frame_twice_is_one_point_each() {
+async fn the_same_batch_twice_is_one_point_each() {
     let (_dir, path, sink) = embedded().await;
     let running = Running::start(sink, options());
     let events = [
         state_changed("sensor.a", "1", 1),
         state_changed("sensor.b", "2", 1),
     ];
-    running.send(1, frame(&events)).await;
-    running.send(2, frame(&events)).await;
+    running.send(1, batch(&events)).await;
+    running.send(2, batch(&events)).await;
     let (outcomes, _) = running.finish().await;
     assert_eq!(outcomes.len(), 2);
     assert_eq!(stored(&path).len(), 2);
 }
 
 #[tokio::test]
-async fn a_lonely_frame_and_a_full_batch_wait_for_nobody() {
+async fn a_lonely_batch_and_a_full_batch_wait_for_nobody() {
     let (_dir, path, sink) = embedded().await;
     let options = PipelineOptions {
         batch_age_max: Duration::from_secs(3_600),
@@ -113,10 +117,10 @@ async fn a_lonely_frame_and_a_full_batch_wait_for_nobody() {
     };
     let mut running = Running::start(sink, options);
     let event = |n: u32| state_changed("sensor.a", &n.to_string(), n);
-    for (ticket, events) in [(1, vec![event(1)]), (2, vec![event(2), event(3)])] {
-        running.send(ticket, frame(&events)).await;
+    for (ack_handle, events) in [(1, vec![event(1)]), (2, vec![event(2), event(3)])] {
+        running.send(ack_handle, batch(&events)).await;
         let outcome = timeout(SOON, running.outcome()).await.unwrap();
-        assert_eq!(outcome, Outcome::Settled(ticket));
+        assert_eq!(outcome, Outcome::Settled(ack_handle));
     }
     assert_eq!(stored(&path).len(), 3, "the input is still open");
     let (count, ..) = running.latency.summary();
@@ -135,9 +139,9 @@ async fn imports_backfill_and_records_have_no_latency() {
         r#"{"event_type":"ha_ingestor_entity","data":{"entity_id":"sensor.a","unit":"W"},"time_fired":"2026-01-01T00:00:00.000003+00:00"}"#.to_owned(),
         state_changed("sensor.a", "4", 4),
     ];
-    let mut of = frame_of(&events);
-    of.envelopes[0].origin = ha_frame::Origin::Import;
-    of.envelopes[1].origin = ha_frame::Origin::Backfill;
+    let mut of = batch_of(&events);
+    of.envelopes[0].origin = ha_batch::Origin::Import;
+    of.envelopes[1].origin = ha_batch::Origin::Backfill;
     of.envelopes[2].sequence = None;
     running.send(1, encoded(&of)).await;
     running.finish().await;

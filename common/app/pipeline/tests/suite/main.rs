@@ -1,4 +1,4 @@
-//! Frames in, outcomes out: the pipeline between channels, an embedded database and a server that
+//! Batches in, outcomes out: the pipeline between channels, an embedded database and a server that
 //! answers whatever it is told to.
 
 #![allow(

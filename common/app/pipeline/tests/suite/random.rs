@@ -1,16 +1,16 @@
-//! Whatever comes in, every ticket comes out once, and every event is a point or a letter.
+//! Whatever comes in, every ack handle comes out once, and every event is a point or a dead letter.
 
-use crate::support::{Running, embedded, frame, newer_frame, state_changed, stored};
+use crate::support::{Running, batch, embedded, newer_batch, state_changed, stored};
 use ha_pipeline::{Outcome, PipelineOptions, Reason};
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// One frame of a random stream.
+/// One batch of a random stream.
 #[derive(Debug, Clone)]
 enum Input {
     /// Events, valid or not.
-    Frame(Vec<bool>),
-    /// A frame without its end.
+    Batch(Vec<bool>),
+    /// A batch without its end.
     Torn(usize),
     /// Any bytes.
     Rubbish(Vec<u8>),
@@ -19,7 +19,7 @@ enum Input {
 
 fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
-        6 => prop::collection::vec(prop::bool::weighted(0.9), 1..40).prop_map(Input::Frame),
+        6 => prop::collection::vec(prop::bool::weighted(0.9), 1..40).prop_map(Input::Batch),
         1 => (0..200_usize).prop_map(Input::Torn),
         1 => prop::collection::vec(any::<u8>(), 0..50).prop_map(Input::Rubbish),
         1 => Just(Input::Newer),
@@ -34,10 +34,10 @@ fn limits() -> impl Strategy<Value = PipelineOptions> {
     })
 }
 
-/// The bytes of an input, and how many points and letters they are. Each event has its own time.
+/// The bytes of an input, and how many points and dead letters they are. Each event has its own time.
 fn bytes(input: &Input, next: &mut u32) -> (Vec<u8>, usize, usize) {
     match input {
-        Input::Frame(events) => {
+        Input::Batch(events) => {
             let events: Vec<_> = events
                 .iter()
                 .map(|is_valid| {
@@ -50,15 +50,15 @@ fn bytes(input: &Input, next: &mut u32) -> (Vec<u8>, usize, usize) {
                 .iter()
                 .filter(|event| event.contains("sensor.a"))
                 .count();
-            (frame(&events), valid, events.len() - valid)
+            (batch(&events), valid, events.len() - valid)
         }
         Input::Torn(cut) => {
-            let mut whole = frame(&[state_changed("sensor.torn", "1", 1)]);
+            let mut whole = batch(&[state_changed("sensor.torn", "1", 1)]);
             whole.truncate(*cut);
             (whole, 0, 1)
         }
         Input::Rubbish(bytes) => (bytes.clone(), 0, 1),
-        Input::Newer => (newer_frame(), 0, 0),
+        Input::Newer => (newer_batch(), 0, 0),
     }
 }
 
@@ -66,7 +66,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_ticket_comes_out_once(
+    fn every_ack_handle_comes_out_once(
         inputs in prop::collection::vec(input(), 0..60),
         limits in limits(),
     ) {
@@ -78,33 +78,33 @@ proptest! {
         runtime.block_on(async {
             let (_dir, path, sink) = embedded().await;
             let running = Running::start(sink, limits);
-            let (mut next, mut points, mut letters) = (0, 0, 0);
-            for (ticket, input) in inputs.iter().enumerate() {
-                let (bytes, of_points, of_letters) = bytes(input, &mut next);
+            let (mut next, mut points, mut dead_letters) = (0, 0, 0);
+            for (ack_handle, input) in inputs.iter().enumerate() {
+                let (bytes, of_points, of_dead_letters) = bytes(input, &mut next);
                 points += of_points;
-                letters += of_letters;
-                running.send(ticket as u64, bytes).await;
+                dead_letters += of_dead_letters;
+                running.send(ack_handle as u64, bytes).await;
             }
             let (outcomes, written) = running.finish().await;
 
-            let mut tickets: Vec<_> = outcomes
+            let mut ack_handles: Vec<_> = outcomes
                 .iter()
                 .map(|outcome| match outcome {
-                    Outcome::Settled(ticket) => (*ticket, false),
-                    Outcome::NewerVersion(ticket, _) => (*ticket, true),
+                    Outcome::Settled(ack_handle) => (*ack_handle, false),
+                    Outcome::NewerVersion(ack_handle, _) => (*ack_handle, true),
                 })
                 .collect();
-            tickets.sort_unstable();
+            ack_handles.sort_unstable();
             let expected: Vec<_> = inputs
                 .iter()
                 .enumerate()
-                .map(|(ticket, input)| (ticket as u64, matches!(input, Input::Newer)))
+                .map(|(ack_handle, input)| (ack_handle as u64, matches!(input, Input::Newer)))
                 .collect();
-            assert_eq!(tickets, expected);
+            assert_eq!(ack_handles, expected);
             assert_eq!(stored(&path).len(), points);
-            assert_eq!(written.len(), letters);
-            assert!(written.iter().all(|letter| {
-                matches!(letter.reason, Reason::Undecodable | Reason::InvalidEvent)
+            assert_eq!(written.len(), dead_letters);
+            assert!(written.iter().all(|dead_letter| {
+                matches!(dead_letter.reason, Reason::Undecodable | Reason::InvalidEvent)
             }));
         });
     }

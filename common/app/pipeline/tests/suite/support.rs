@@ -1,8 +1,9 @@
 //! What several test files need.
 
-use ha_frame::{Envelope, Frame, Origin};
+use ha_batch::{Batch, Envelope, Origin};
 use ha_pipeline::{
-    DeadLetters, LatencyRecorder, Letter, Outcome, Pipeline, PipelineOptions, SinkState, Work,
+    DeadLetter, DeadLetterStore, LatencyRecorder, Outcome, Pipeline, PipelineOptions, SinkState,
+    Work,
 };
 use ha_sink::Sink;
 use std::sync::{Arc, Mutex};
@@ -14,25 +15,25 @@ use tokio::time::timeout;
 /// What a test waits for comes well within this, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Letters that a test can look at.
+/// Dead letters that a test can look at.
 #[derive(Debug, Default)]
-pub struct Letters(Mutex<Vec<Letter>>);
+pub struct DeadLetters(Mutex<Vec<DeadLetter>>);
 
-impl Letters {
-    pub fn all(&self) -> Vec<Letter> {
+impl DeadLetters {
+    pub fn all(&self) -> Vec<DeadLetter> {
         self.0.lock().unwrap().clone()
     }
 }
 
-impl DeadLetters for Letters {
-    async fn deliver(&self, letters: Vec<Letter>) {
-        self.0.lock().unwrap().extend(letters);
+impl DeadLetterStore for DeadLetters {
+    async fn deliver(&self, dead_letters: Vec<DeadLetter>) {
+        self.0.lock().unwrap().extend(dead_letters);
     }
 }
 
-/// A running pipeline; tickets are numbers.
+/// A running pipeline; ack handles are numbers.
 pub struct Running {
-    pub letters: Arc<Letters>,
+    pub dead_letters: Arc<DeadLetters>,
     pub latency: Arc<LatencyRecorder>,
     pub state: watch::Receiver<SinkState>,
     work: mpsc::Sender<Work<u64>>,
@@ -50,12 +51,12 @@ pub fn options() -> PipelineOptions {
 
 impl Running {
     pub fn start(sink: Sink, options: PipelineOptions) -> Self {
-        let letters = Arc::new(Letters::default());
+        let dead_letters = Arc::new(DeadLetters::default());
         let latency = Arc::new(LatencyRecorder::new().unwrap());
         let enrichment = Arc::new(ha_enrich::Options::default());
         let pipeline = Pipeline::new(
             Arc::new(sink),
-            Arc::clone(&letters),
+            Arc::clone(&dead_letters),
             enrichment,
             options,
             Arc::clone(&latency),
@@ -65,7 +66,7 @@ impl Running {
         let (output, outcomes) = mpsc::channel(1_000);
         let task = tokio::spawn(async move { pipeline.run(input, output).await });
         Self {
-            letters,
+            dead_letters,
             latency,
             state,
             work,
@@ -74,12 +75,12 @@ impl Running {
         }
     }
 
-    pub async fn send(&self, ticket: u64, payload: Vec<u8>) {
+    pub async fn send(&self, ack_handle: u64, payload: Vec<u8>) {
         self.work
             .send(Work {
                 payload: payload.into(),
                 replay: None,
-                ticket,
+                ack_handle,
             })
             .await
             .unwrap();
@@ -99,15 +100,15 @@ impl Running {
         state.unwrap().clone()
     }
 
-    /// Closes the input and takes every outcome that is left; the letters.
-    pub async fn finish(mut self) -> (Vec<Outcome<u64>>, Vec<Letter>) {
+    /// Closes the input and takes every outcome that is left; the dead letters.
+    pub async fn finish(mut self) -> (Vec<Outcome<u64>>, Vec<DeadLetter>) {
         drop(self.work);
         let mut left = Vec::new();
         while let Some(outcome) = timeout(SOON, self.outcomes.recv()).await.expect("an end") {
             left.push(outcome);
         }
         timeout(SOON, self.task).await.expect("an end").unwrap();
-        (left, self.letters.all())
+        (left, self.dead_letters.all())
     }
 }
 
@@ -119,33 +120,33 @@ pub fn state_changed(entity: &str, state: &str, n: u32) -> String {
     )
 }
 
-pub fn frame_of(events: &[String]) -> Frame<'_> {
+pub fn batch_of(events: &[String]) -> Batch<'_> {
     let envelope = |(n, json): (usize, &'_ String)| Envelope {
         id: uuid::Uuid::from_u128(n as u128),
         instance: "home".into(),
-        epoch: Some(1),
+        run_id: Some(1),
         sequence: Some(n as u64),
         received_at_ns: 1,
         origin: Origin::Live,
         json: json.clone().into_bytes().into(),
     };
-    Frame::new(events.iter().enumerate().map(envelope).collect())
+    Batch::new(events.iter().enumerate().map(envelope).collect())
 }
 
-pub fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+pub fn encoded(batch: &Batch<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    ha_frame::encode(frame, &mut bytes).unwrap();
+    ha_batch::encode(batch, &mut bytes).unwrap();
     bytes
 }
 
-pub fn frame(events: &[String]) -> Vec<u8> {
-    encoded(&frame_of(events))
+pub fn batch(events: &[String]) -> Vec<u8> {
+    encoded(&batch_of(events))
 }
 
-pub fn newer_frame() -> Vec<u8> {
+pub fn newer_batch() -> Vec<u8> {
     let events = [state_changed("sensor.newer", "1", 1)];
-    let mut newer = frame_of(&events);
-    newer.version = ha_frame::VERSION + 1;
+    let mut newer = batch_of(&events);
+    newer.version = ha_batch::VERSION + 1;
     encoded(&newer)
 }
 

@@ -1,10 +1,10 @@
 //! Weather of a provider: written beside events, never waited for, and never contradicted.
 
-use crate::support::{Letters, SOON, embedded, encoded, frame_of, options, state_changed};
+use crate::support::{DeadLetters, SOON, batch_of, embedded, encoded, options, state_changed};
 use axum::Router;
+use ha_batch::Origin;
 use ha_enrich::Options;
-use ha_frame::Origin;
-use ha_pipeline::{LatencyRecorder, Outcome, Pipeline, Ticket, Work};
+use ha_pipeline::{AckHandle, LatencyRecorder, Outcome, Pipeline, Work};
 use ha_sink::Sink;
 use ha_weather::{Freshness, Provider, Weather, WeatherOptions};
 use std::path::Path;
@@ -59,7 +59,7 @@ struct Pass {
     is_first: bool,
 }
 
-impl Ticket for Pass {
+impl AckHandle for Pass {
     fn is_first_pass(&self) -> bool {
         self.is_first
     }
@@ -75,7 +75,7 @@ impl Running {
     fn start(sink: &Arc<Sink>, weather: Weather) -> Self {
         let pipeline = Pipeline::new(
             Arc::clone(sink),
-            Arc::new(Letters::default()),
+            Arc::new(DeadLetters::default()),
             Arc::new(Options::default()),
             options(),
             Arc::new(LatencyRecorder::new().unwrap()),
@@ -91,13 +91,13 @@ impl Running {
         }
     }
 
-    /// Returns when every event of the frame is stored.
+    /// Returns when every event of the batch is stored.
     async fn store(&mut self, payload: Vec<u8>, is_first: bool) {
-        let (payload, ticket) = (payload.into(), Pass { is_first });
+        let (payload, ack_handle) = (payload.into(), Pass { is_first });
         let work = Work {
             payload,
             replay: None,
-            ticket,
+            ack_handle,
         };
         self.work.send(work).await.unwrap();
         let outcome = timeout(SOON, self.outcomes.recv()).await.expect("in time");
@@ -105,11 +105,11 @@ impl Running {
     }
 }
 
-fn frame(n: u32, origin: Origin) -> Vec<u8> {
+fn batch(n: u32, origin: Origin) -> Vec<u8> {
     let events = [state_changed("sensor.a", "1", n)];
-    let mut frame = frame_of(&events);
-    frame.envelopes[0].origin = origin;
-    encoded(&frame)
+    let mut batch = batch_of(&events);
+    batch.envelopes[0].origin = origin;
+    encoded(&batch)
 }
 
 /// The temperature beside each event, in the order of time; and the observations stored.
@@ -136,7 +136,7 @@ async fn events_are_stored_while_the_provider_is_still_being_asked() {
     let (weather, let_through, asked) = provider(2.5).await;
     let mut running = Running::start(&Arc::new(sink), weather.clone());
     for n in 0..5 {
-        running.store(frame(n, Origin::Live), true).await;
+        running.store(batch(n, Origin::Live), true).await;
     }
     // Nobody has let the provider answer: all of this was stored without it.
     assert_eq!(temperatures(&path), (vec![None; 5], 0));
@@ -146,8 +146,8 @@ async fn events_are_stored_while_the_provider_is_still_being_asked() {
     );
     let_through.add_permits(1);
     until_known(&weather).await;
-    running.store(frame(5, Origin::Live), true).await;
-    running.store(frame(6, Origin::Live), true).await;
+    running.store(batch(5, Origin::Live), true).await;
+    running.store(batch(6, Origin::Live), true).await;
     let (beside, observations) = temperatures(&path);
     assert_eq!(beside[4..], [None, Some(2.5), Some(2.5)]);
     assert_eq!(observations, 1, "an observation is a point once");
@@ -170,12 +170,12 @@ async fn a_second_pass_contradicts_no_first_one_whatever_their_order() {
     let [first, second] = &mut workers[..] else {
         panic!()
     };
-    first.store(frame(1, Origin::Live), true).await;
-    second.store(frame(1, Origin::Live), false).await;
-    second.store(frame(2, Origin::Live), false).await;
-    first.store(frame(2, Origin::Live), true).await;
+    first.store(batch(1, Origin::Live), true).await;
+    second.store(batch(1, Origin::Live), false).await;
+    second.store(batch(2, Origin::Live), false).await;
+    first.store(batch(2, Origin::Live), true).await;
     // What comes from the history may have come live before.
-    second.store(frame(3, Origin::Backfill), true).await;
-    first.store(frame(3, Origin::Live), true).await;
+    second.store(batch(3, Origin::Backfill), true).await;
+    first.store(batch(3, Origin::Live), true).await;
     assert_eq!(temperatures(&path).0, [Some(2.5); 3]);
 }

@@ -1,8 +1,8 @@
-//! Warnings that repeat: what is down is said once, not once a frame.
+//! Warnings that repeat: what is down is said once, not once a batch.
 //!
 //! A place in the code may say one thing once in 30 s, and ten things in 30 s. What it says beyond
 //! that is left out and counted; the next line from there carries the count. Lines of the levels
-//! info and below are not counted: nothing here says such a line per frame.
+//! info and below are not counted: nothing here says such a line per batch.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;

@@ -151,33 +151,33 @@ const DOMAINS: &[&str] = &[
 
 /// Whether Home Assistant itself has entities of this domain.
 pub(super) fn is_known(domain: &str) -> bool {
-    let Some(letter) = domain
+    let Some(dead_letter) = domain
         .bytes()
         .next()
         .and_then(|byte| byte.checked_sub(b'a'))
     else {
         return false;
     };
-    let letter = usize::from(letter);
-    match (FIRST_OF.get(letter), FIRST_OF.get(letter + 1)) {
+    let dead_letter = usize::from(dead_letter);
+    match (FIRST_OF.get(dead_letter), FIRST_OF.get(dead_letter + 1)) {
         (Some(first), Some(end)) => DOMAINS[*first..*end].contains(&domain),
         _ => false,
     }
 }
 
-/// Where the domains of each letter begin in [`DOMAINS`]; the end of the last is behind it.
+/// Where the domains of each dead letter begin in [`DOMAINS`]; the end of the last is behind it.
 static FIRST_OF: [usize; 27] = {
     let mut first_of = [0; 27];
     let mut at = 0;
     while at < DOMAINS.len() {
-        let letter = (DOMAINS[at].as_bytes()[0] - b'a') as usize;
-        first_of[letter + 1] += 1;
+        let dead_letter = (DOMAINS[at].as_bytes()[0] - b'a') as usize;
+        first_of[dead_letter + 1] += 1;
         at += 1;
     }
-    let mut letter = 0;
-    while letter < 26 {
-        first_of[letter + 1] += first_of[letter];
-        letter += 1;
+    let mut dead_letter = 0;
+    while dead_letter < 26 {
+        first_of[dead_letter + 1] += first_of[dead_letter];
+        dead_letter += 1;
     }
     first_of
 };

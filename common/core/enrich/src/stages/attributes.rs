@@ -16,8 +16,8 @@
 use super::outcome::Outcome;
 use crate::AttributePolicy;
 use crate::facts::Facts;
+use ha_batch::Origin;
 use ha_event::{Entry, Scalar};
-use ha_frame::Origin;
 use ha_point::{Point, Prefix, Value};
 use std::borrow::Cow;
 

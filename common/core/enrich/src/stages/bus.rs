@@ -2,8 +2,8 @@
 
 use super::provenance::{arrival, context};
 use crate::BUS;
+use ha_batch::Envelope;
 use ha_event::{BusEvent, fingerprint};
-use ha_frame::Envelope;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(crate) fn bus<'a>(event: &BusEvent<'a>, envelope: &'a Envelope<'_>) -> Point
     arrival(
         &mut point,
         envelope.origin,
-        envelope.epoch,
+        envelope.run_id,
         envelope.sequence,
     );
     point

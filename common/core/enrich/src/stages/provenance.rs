@@ -3,18 +3,18 @@
 use super::outcome::Outcome;
 use crate::Depth;
 use crate::facts::Facts;
+use ha_batch::Origin;
 use ha_event::Context;
-use ha_frame::Origin;
 use ha_point::{Point, Value};
 use std::borrow::Cow;
 
-/// `origin`, `epoch`, `sequence`, `enriched`, and the context where it is wanted.
+/// `origin`, `run_id`, `sequence`, `enriched`, and the context where it is wanted.
 pub(super) fn provenance<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
     let point = &mut outcome.point;
     arrival(
         point,
         facts.arrival.origin,
-        facts.arrival.epoch,
+        facts.arrival.run_id,
         facts.arrival.sequence,
     );
     if facts.options.context_fields {
@@ -28,13 +28,13 @@ pub(super) fn provenance<'a>(facts: &Facts<'a, '_>, outcome: &mut Outcome<'a>) {
 pub(super) fn arrival(
     point: &mut Point<'_>,
     origin: Origin,
-    epoch: Option<u64>,
+    run_id: Option<u64>,
     sequence: Option<u64>,
 ) {
     if origin != Origin::Live {
         point.field("origin", Value::Text(Cow::Borrowed(origin.as_str())));
     }
-    for (name, number) in [("epoch", epoch), ("sequence", sequence)] {
+    for (name, number) in [("epoch", run_id), ("sequence", sequence)] {
         if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
             point.field(name, Value::Integer(number));
         }

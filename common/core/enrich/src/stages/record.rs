@@ -3,8 +3,8 @@
 //! on Home Assistant's bus.
 
 use crate::{ENTITIES, QUALITY};
+use ha_batch::Envelope;
 use ha_event::BusEvent;
-use ha_frame::Envelope;
 use ha_point::{Point, Value};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -51,11 +51,12 @@ pub struct EntityRecord<'a> {
     pub unit: Option<Cow<'a, str>>,
 }
 
-/// What the producer counted of its run; stored in `data_quality`. Counts are totals of the epoch.
+/// What the producer counted of its run; stored in `data_quality`. Counts are totals of the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QualityRecord {
     /// The run: when it began, milliseconds since 1970.
-    pub epoch: u64,
+    #[serde(rename = "epoch")]
+    pub run_id: u64,
     /// The last number that was given to an event.
     pub sequence_last: u64,
     /// Events read from Home Assistant.
@@ -113,7 +114,7 @@ fn entity<'a>(record: EntityRecord<'a>, event: &BusEvent<'a>) -> Point<'a> {
 fn quality<'a>(record: &QualityRecord, event: &BusEvent<'a>) -> Point<'a> {
     let mut point = Point::new(QUALITY, event.time_fired.as_nanos());
     for (name, value) in [
-        ("epoch", record.epoch),
+        ("epoch", record.run_id),
         ("filtered", record.filtered),
         ("lost", record.lost),
         ("received", record.received),

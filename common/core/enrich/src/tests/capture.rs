@@ -1,7 +1,7 @@
 //! A real Home Assistant's events (2024.3.3, 3,000 state changes) through the native schema.
 
 use crate::*;
-use ha_frame::Origin;
+use ha_batch::Origin;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) fn envelope(json: &str, sequence: u64) -> Envelope<'_> {
     Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: Some(1),
+        run_id: Some(1),
         sequence: Some(sequence),
         received_at_ns: 1_795_297_400_000_000_000,
         origin: Origin::Live,
@@ -279,7 +279,7 @@ fn attributes_that_change_type_vanish_or_come_back_after_a_restart() {
         known.assert_is(parsed(&new).as_ref());
         old = new;
     }
-    // A restart: the entity is written anew, without an old state and with fewer attributes.
+    // A restart: the entity is written again, without an old state and with fewer attributes.
     let new = state(r#"{"c":7}"#);
     known.read(&state_changed(entity, "null", &new), &Options::default());
     known.assert_is(parsed(&new).as_ref());

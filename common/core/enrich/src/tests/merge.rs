@@ -1,7 +1,7 @@
 //! Every way that an event may take leads to the same point.
 
 use crate::*;
-use ha_frame::{Origin, WeatherFacts};
+use ha_batch::{Origin, WeatherFacts};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -125,7 +125,7 @@ fn written(json: &str, observed_s: &[i64], way: &Way) -> Merged {
     let envelope = Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: is_live.then_some(1),
+        run_id: is_live.then_some(1),
         sequence: is_live.then_some(2),
         received_at_ns: if is_live {
             NEWEST_EVENT_US - 7_200_000_000

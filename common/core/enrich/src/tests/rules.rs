@@ -1,7 +1,7 @@
 //! Each rule broken and kept.
 
 use crate::*;
-use ha_frame::Origin;
+use ha_batch::Origin;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn report_of(event: &Json, received_at_ns: i64, origin: Origin) -> (String, Repo
     let envelope = Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: None,
+        run_id: None,
         sequence: None,
         received_at_ns,
         origin,

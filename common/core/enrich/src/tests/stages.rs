@@ -1,7 +1,7 @@
 //! Units, weather and the explanation.
 
 use crate::*;
-use ha_frame::{Origin, WeatherFacts};
+use ha_batch::{Origin, WeatherFacts};
 use ha_point::Value;
 
 const EVENT: &str = r#"{"event_type":"state_changed","data":{"entity_id":"sensor.a","old_state":null,
@@ -13,7 +13,7 @@ fn envelope() -> Envelope<'static> {
     Envelope {
         id: Default::default(),
         instance: "home".into(),
-        epoch: None,
+        run_id: None,
         sequence: None,
         received_at_ns: EVENT_US * 1_000,
         origin: Origin::Live,

@@ -1,4 +1,4 @@
-//! The shapes on the wire. One pass over the bytes: what an event holds under `data` depends on its
+//! The shapes on the wire. One skip the bytes: what an event holds under `data` depends on its
 //! type, which Home Assistant writes first.
 
 use crate::attributes::Entry;

@@ -5,7 +5,7 @@ use crate::support::{
 };
 use futures_util::future::join_all;
 use ha_broker::{
-    LetterReader, NotDelivered, Publisher, PublisherState, Subscription, SubscriptionOptions,
+    DeadLetterReader, NotDelivered, Publisher, PublisherState, Subscription, SubscriptionOptions,
     topology,
 };
 use ha_services::{Service, Services};
@@ -252,24 +252,25 @@ async fn what_was_acknowledged_before_a_close_is_gone_however_slow_the_queue() {
 }
 
 #[tokio::test]
-async fn letters_that_were_taken_are_gone_when_the_reader_is_closed() {
-    const LETTERS: usize = 100;
+async fn dead_letters_that_were_taken_are_gone_when_the_reader_is_closed() {
+    const DEAD_LETTERS: usize = 100;
     let services = own_rabbitmq().await;
     let vhost = fresh_vhost(&services).await;
     let broker = broker(&services.amqp_url(&vhost));
     let publisher = publisher(&broker).await;
-    let letter = ha_broker::Outgoing {
+    let dead_letter = ha_broker::Outgoing {
         exchange: topology::DEAD_LETTERS_EXCHANGE,
         ..event("x")
     };
-    let confirmed = join_all((0..LETTERS).map(|_| publisher.publish(letter.clone()))).await;
+    let confirmed =
+        join_all((0..DEAD_LETTERS).map(|_| publisher.publish(dead_letter.clone()))).await;
     assert!(confirmed.iter().all(Result::is_ok));
-    let mut reader = LetterReader::open(Arc::clone(&broker)).await.unwrap();
+    let mut reader = DeadLetterReader::open(Arc::clone(&broker)).await.unwrap();
     let mut tags = Vec::new();
-    while let Some(letter) = reader.next().await.unwrap() {
-        tags.push(letter.tag);
+    while let Some(dead_letter) = reader.next().await.unwrap() {
+        tags.push(dead_letter.tag);
     }
-    assert_eq!(tags.len(), LETTERS);
+    assert_eq!(tags.len(), DEAD_LETTERS);
     set_queues_still(&services, true).await;
     for tag in tags {
         reader.take(tag).await.unwrap();

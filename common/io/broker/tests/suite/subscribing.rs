@@ -122,10 +122,10 @@ async fn a_deleted_queue_ends_the_subscription() {
 }
 
 #[tokio::test]
-async fn a_packed_body_says_so_on_the_wire_and_is_taken_as_it_came() {
+async fn a_compressed_body_says_so_on_the_wire_and_is_taken_as_it_came() {
     let vhost = Vhost::new().await;
     let options = PublisherOptions {
-        pack_bytes_min: Some(10_000),
+        compress_bytes_min: Some(10_000),
         ..quick()
     };
     let publisher = Publisher::start(vhost.broker(), options);
@@ -159,6 +159,6 @@ async fn a_packed_body_says_so_on_the_wire_and_is_taken_as_it_came() {
     let mut bodies: Vec<_> = taken.into_iter().map(|delivery| delivery.payload).collect();
     bodies.sort_by_key(Vec::len);
     assert_eq!(bodies[..2], [&b"small"[..], b"not zstd"]);
-    assert!(bodies[2].len() * 10 < body.len(), "it came packed");
-    assert_eq!(ha_frame::unpacked(bodies.remove(2)), body.as_bytes());
+    assert!(bodies[2].len() * 10 < body.len(), "it came compressed");
+    assert_eq!(ha_batch::decompressed(bodies.remove(2)), body.as_bytes());
 }

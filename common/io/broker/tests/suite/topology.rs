@@ -35,7 +35,7 @@ async fn the_stable_arguments_are_declared_and_declaring_twice_is_no_change() {
         "x-dead-letter-strategy": "at-least-once",
     });
     assert_eq!(events["arguments"], arguments);
-    // On RabbitMQ 3.x a delivery limit of -1 would drop letters.
+    // On RabbitMQ 3.x a delivery limit of -1 would drop dead letters.
     let quorum = serde_json::json!({"x-queue-type": "quorum"});
     assert_eq!(queue("ha.dead-letters").await["arguments"], quorum);
     assert_eq!(
@@ -45,7 +45,7 @@ async fn the_stable_arguments_are_declared_and_declaring_twice_is_no_change() {
 }
 
 #[tokio::test]
-async fn a_queue_with_other_arguments_is_named_with_its_cure_and_waited_for() {
+async fn a_queue_with_other_arguments_is_named_with_its_remedy_and_waited_for() {
     let vhost = Vhost::new().await;
     let (_connection, channel) = vhost.raw().await;
     let options = QueueDeclareOptions {
@@ -76,7 +76,7 @@ async fn a_queue_with_other_arguments_is_named_with_its_cure_and_waited_for() {
         *state == PublisherState::Failed(text.clone())
     })
     .await;
-    // The cure works without a restart.
+    // The remedy works without a restart.
     let delete = channel.queue_delete("ha.events".into(), QueueDeleteOptions::default());
     delete.await.unwrap();
     wait_for_state(&publisher, |state| *state == PublisherState::Connected).await;
@@ -84,7 +84,7 @@ async fn a_queue_with_other_arguments_is_named_with_its_cure_and_waited_for() {
 }
 
 #[tokio::test]
-async fn without_configure_permission_missing_queues_are_named_with_their_cure() {
+async fn without_configure_permission_missing_queues_are_named_with_their_remedy() {
     let vhost = Vhost::new().await;
     let url = vhost.user("pw", "", ".*", ".*").await;
     let broker = crate::support::broker(&url);

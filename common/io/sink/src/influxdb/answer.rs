@@ -32,7 +32,7 @@ pub(super) enum Answer {
         retry_after: Option<Duration>,
     },
     /// A setting is wrong.
-    Refused { reason: String, cure: String },
+    Refused { reason: String, remedy: String },
 }
 
 /// What the database said.
@@ -112,7 +112,7 @@ pub(super) fn judge(
             let said = location.map_or_else(|| words.short(), |to| format!("redirected to {to}"));
             Answer::Refused {
                 reason: options.redacted(&format!("{status}: {said}")),
-                cure: cure(options, status, &words),
+                remedy: remedy(options, status, &words),
             }
         }
     }
@@ -126,13 +126,13 @@ fn judge_success_with_body(options: &InfluxDbOptions, body: &[u8], words: Words)
         Ok(_) => Answer::Lines(words),
         Err(_) => Answer::Refused {
             reason: options.redacted(&format!("the answer is not InfluxDB's: {}", words.short())),
-            cure: "INFLUXDB_URL must be the address of an InfluxDB".to_owned(),
+            remedy: "INFLUXDB_URL must be the address of an InfluxDB".to_owned(),
         },
     }
 }
 
 /// Which setting to look at.
-fn cure(options: &InfluxDbOptions, status: StatusCode, words: &Words) -> String {
+fn remedy(options: &InfluxDbOptions, status: StatusCode, words: &Words) -> String {
     let v1 = options.api == Api::V1;
     let credentials = if options.username.is_some() {
         "INFLUXDB_USERNAME and INFLUXDB_PASSWORD"
@@ -279,8 +279,8 @@ impl Answer {
                 reason,
                 retry_after,
             }),
-            Self::Refused { reason, cure } => Ok(WriteOutcome::Refused {
-                reason: format!("{reason}; {cure}"),
+            Self::Refused { reason, remedy } => Ok(WriteOutcome::Refused {
+                reason: format!("{reason}; {remedy}"),
             }),
             other => Err(other),
         }

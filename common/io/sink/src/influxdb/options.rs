@@ -28,7 +28,7 @@ pub struct InfluxDbOptions {
     pub api: Api,
     /// API token, sent as `Authorization: Token`.
     pub token: Option<String>,
-    /// Organisation by name; v2 only. InfluxDB 2.x requires it, 1.8 and 3.x pass over it.
+    /// Organisation by name; v2 only. InfluxDB 2.x requires it, 1.8 and 3.x skip it.
     pub org: Option<String>,
     /// Bucket; with v1 the database.
     pub bucket: String,

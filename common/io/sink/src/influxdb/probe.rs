@@ -19,7 +19,7 @@ impl InfluxDb {
     /// Tries address, version, credentials and bucket without storing anything.
     ///
     /// # Errors
-    /// What is missing and its cure.
+    /// What is missing and its remedy.
     pub async fn probe(&self) -> Result<ProbeReport, ProbeError> {
         let mut steps = Vec::new();
         let version = match self.options().api {
@@ -29,11 +29,11 @@ impl InfluxDb {
         let bucket = &self.options().bucket;
         match self.post_no_points().await {
             Answer::Unavailable { reason, .. } => return Err(unreachable(reason)),
-            Answer::Refused { reason, cure } => {
+            Answer::Refused { reason, remedy } => {
                 let hint = self.what_is_there(&reason).await;
                 return Err(ProbeError {
                     reason,
-                    cure: format!("{cure}{hint}"),
+                    remedy: format!("{remedy}{hint}"),
                     transient: false,
                 });
             }
@@ -61,7 +61,7 @@ impl InfluxDb {
         let bucket = &self.options().bucket;
         let failed = |reason: String, transient| ProbeError {
             reason: self.options().redacted(&reason),
-            cure: format!("create {bucket:?} with the database's own tools"),
+            remedy: format!("create {bucket:?} with the database's own tools"),
             transient,
         };
         match self.options().api {
@@ -119,7 +119,7 @@ impl InfluxDb {
                     "the database says that it is not well: {}",
                     health.message.as_deref().unwrap_or("no explanation")
                 ),
-                cure: "look at the database's log".to_owned(),
+                remedy: "look at the database's log".to_owned(),
                 transient: true,
             }),
             Ok(health) => {
@@ -184,7 +184,7 @@ impl InfluxDb {
 fn unreachable(reason: String) -> ProbeError {
     ProbeError {
         reason,
-        cure: "start the database, or correct INFLUXDB_URL (and TLS_CA_FILE for a private CA)"
+        remedy: "start the database, or correct INFLUXDB_URL (and TLS_CA_FILE for a private CA)"
             .to_owned(),
         transient: true,
     }

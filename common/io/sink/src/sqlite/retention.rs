@@ -48,7 +48,7 @@ pub struct RetentionSurvey {
     /// How long points are kept.
     pub kept: Duration,
     /// The time of the newest point that Home Assistant's clock has dated, nanoseconds since the
-    /// epoch; `None` if there is none.
+    /// run; `None` if there is none.
     pub newest_ns: Option<i64>,
     /// Points before this time are deleted, nanoseconds since the epoch; `None` if none are,
     /// whatever their time.

@@ -1,8 +1,8 @@
 //! Whatever an event holds, the line that is made of it is one that a real InfluxDB takes.
 
 use crate::support::install_tls_provider;
+use ha_batch::{Envelope, Origin};
 use ha_enrich::{AttributePolicy, Options, enrich};
-use ha_frame::{Envelope, Origin};
 use ha_point::{Format, PointBuffer};
 use ha_services::Services;
 use ha_sink::{Api, InfluxDb, InfluxDbOptions, Sink, WriteOutcome};
@@ -81,13 +81,13 @@ async fn every_line_of_any_event_is_accepted_and_counted() {
         let envelope = Envelope {
             id: Default::default(),
             instance: "home".into(),
-            epoch: Some(1),
+            run_id: Some(1),
             sequence: Some(1),
             received_at_ns: 0,
             origin: Origin::Live,
             json: json.into_bytes().into(),
         };
-        // Neither state, or no id that Home Assistant could have: a letter, and no line.
+        // Neither state, or no id that Home Assistant could have: a dead letter, and no line.
         if let Ok(point) = enrich(&envelope, None, &options) {
             assert!(buffer.push(point));
         }

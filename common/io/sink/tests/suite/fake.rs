@@ -15,7 +15,7 @@ use ha_sink::{Api, InfluxDb, InfluxDbOptions, Sink, WriteOutcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// A request as the server saw it, its body unpacked.
+/// A request as the server saw it, its body decompressed.
 #[derive(Debug, Clone)]
 pub struct Seen {
     uri: Uri,
@@ -36,11 +36,11 @@ impl Fake {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let log = Arc::clone(&seen);
         let handler = move |uri: Uri, headers: HeaderMap, body: Bytes| async move {
-            let is_packed = headers
+            let is_compressed = headers
                 .get("content-encoding")
                 .is_some_and(|value| value == "gzip");
             let mut text = String::new();
-            if is_packed {
+            if is_compressed {
                 GzDecoder::new(body.as_ref())
                     .read_to_string(&mut text)
                     .unwrap();
@@ -521,10 +521,10 @@ async fn the_probe_of_a_v2_says_what_is_there_and_what_is_missing() {
         let influxdb = InfluxDb::new(wrong.clone()).unwrap();
         let error = influxdb.probe().await.unwrap_err();
         assert!(
-            !error.transient && error.cure.contains("INFLUXDB_BUCKET"),
+            !error.transient && error.remedy.contains("INFLUXDB_BUCKET"),
             "{error}"
         );
-        assert!(error.cure.contains("visible buckets: home"), "{error}");
+        assert!(error.remedy.contains("visible buckets: home"), "{error}");
         influxdb.create_bucket().await.unwrap();
         let created = fake
             .seen()
@@ -539,7 +539,7 @@ async fn the_probe_of_a_v2_says_what_is_there_and_what_is_missing() {
         wrong.token = Some("stale".into());
         let error = InfluxDb::new(wrong).unwrap().probe().await.unwrap_err();
         assert!(
-            !error.transient && error.cure.contains("INFLUXDB_TOKEN"),
+            !error.transient && error.remedy.contains("INFLUXDB_TOKEN"),
             "{error}"
         );
         assert!(!error.to_string().contains("stale"), "{error}");
@@ -570,7 +570,7 @@ async fn the_probe_knows_what_is_no_influxdb() {
     for api in [Api::V1, Api::V2] {
         let error = sink(options(&page.url, api)).probe().await.unwrap_err();
         assert!(
-            !error.transient && error.cure.contains("INFLUXDB_URL"),
+            !error.transient && error.remedy.contains("INFLUXDB_URL"),
             "{error}"
         );
     }

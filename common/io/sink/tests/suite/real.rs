@@ -223,7 +223,7 @@ async fn points_beyond_retention_are_rejected_by_that_word() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_bucket_organisation_or_api_is_refused_with_the_cure() {
+async fn a_wrong_token_bucket_organisation_or_api_is_refused_with_the_remedy() {
     let services = services().await;
     let right = options(services, Api::V2, ha_services::INFLUXDB_BUCKET);
     let points = buffer(Format::LineProtocol, 2, &[]);
@@ -282,7 +282,10 @@ async fn a_wrong_token_bucket_organisation_or_api_is_refused_with_the_cure() {
             "{reason}"
         );
         let error = sink.probe().await.unwrap_err();
-        assert!(!error.transient && error.cure.contains(variable), "{error}");
+        assert!(
+            !error.transient && error.remedy.contains(variable),
+            "{error}"
+        );
     }
 }
 

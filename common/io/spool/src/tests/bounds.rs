@@ -18,22 +18,22 @@ async fn over_the_bound_the_oldest_go_and_are_counted() {
         .await
         .unwrap()
         .spool;
-    let written_direct = SpoolFrame {
+    let written_direct = SpoolBatch {
         written_direct: true,
-        ..frame(2, 100)
+        ..batch(2, 100)
     };
-    for frame in [frame(1, 100), written_direct, frame(3, 100)] {
+    for batch in [batch(1, 100), written_direct, batch(3, 100)] {
         assert_eq!(
-            spool.append(frame).await.unwrap().dropped,
+            spool.append(batch).await.unwrap().dropped,
             Dropped::default()
         );
     }
     // Larger than one: two have to go, of 2 and 3 events.
-    let dropped = spool.append(frame(4, 200)).await.unwrap().dropped;
+    let dropped = spool.append(batch(4, 200)).await.unwrap().dropped;
     assert_eq!(
         dropped,
         Dropped {
-            frames: 2,
+            batches: 2,
             events: 5,
             events_written_direct: 3
         }
@@ -41,30 +41,30 @@ async fn over_the_bound_the_oldest_go_and_are_counted() {
     let left: Vec<_> = everything(&spool)
         .await
         .into_iter()
-        .map(|f| f.frame)
+        .map(|f| f.batch)
         .collect();
-    assert_eq!(left, [frame(3, 100), frame(4, 200)]);
+    assert_eq!(left, [batch(3, 100), batch(4, 200)]);
 
-    let too_large = spool.append(frame(5, 1_000)).await;
+    let too_large = spool.append(batch(5, 1_000)).await;
     assert!(matches!(
         too_large,
-        Err(SpoolError::FrameTooLarge {
+        Err(SpoolError::BatchTooLarge {
             bytes: 1_064,
             bytes_max: 492
         })
     ));
-    assert_eq!(spool.stats().frames, 2, "nothing went for it");
+    assert_eq!(spool.stats().batches, 2, "nothing went for it");
 }
 
 #[tokio::test]
-async fn frames_handed_out_go_last() {
+async fn batches_handed_out_go_last() {
     let directory = tempfile::tempdir().unwrap();
     let spool = Spool::open(small(directory.path(), 4 * 164))
         .await
         .unwrap()
         .spool;
     for number in 1..=4 {
-        spool.append(frame(number, 100)).await.unwrap();
+        spool.append(batch(number, 100)).await.unwrap();
     }
     let held: Vec<_> = spool.oldest(0, 2, usize::MAX).await.unwrap();
     let numbers = async |spool: &Spool| {
@@ -78,17 +78,17 @@ async fn frames_handed_out_go_last() {
         });
         found.await.unwrap()
     };
-    spool.append(frame(5, 100)).await.unwrap();
+    spool.append(batch(5, 100)).await.unwrap();
     assert_eq!(numbers(&spool).await, [1, 2, 4, 5]);
     spool
-        .release(held.iter().map(|frame| frame.id).collect())
+        .release(held.iter().map(|batch| batch.id).collect())
         .await
         .unwrap();
-    spool.append(frame(6, 100)).await.unwrap();
+    spool.append(batch(6, 100)).await.unwrap();
     assert_eq!(numbers(&spool).await, [2, 4, 5, 6]);
     // All handed out: the oldest goes after all.
     everything(&spool).await;
-    spool.append(frame(7, 100)).await.unwrap();
+    spool.append(batch(7, 100)).await.unwrap();
     assert_eq!(numbers(&spool).await, [4, 5, 6, 7]);
 }
 
@@ -107,7 +107,7 @@ async fn a_full_disk_is_said_and_passes() {
     pages_max(100).await;
     let mut kept = Vec::new();
     let full = loop {
-        match spool.append(frame(kept.len() as u32, 20_000)).await {
+        match spool.append(batch(kept.len() as u32, 20_000)).await {
             Ok(appended) => kept.push(appended.id),
             Err(error) => break error,
         }
@@ -117,7 +117,7 @@ async fn a_full_disk_is_said_and_passes() {
     let stats = spool.stats();
     assert!(stats.disk_full);
     assert_eq!(
-        stats.frames,
+        stats.batches,
         kept.len() as u64,
         "the one that failed is not counted"
     );
@@ -127,7 +127,7 @@ async fn a_full_disk_is_said_and_passes() {
     for number in 0..20 {
         let spool = spool.clone();
         let bytes = if number == 7 { 100 } else { 20_000 };
-        tasks.spawn(async move { spool.append(frame(number, bytes)).await.is_ok() });
+        tasks.spawn(async move { spool.append(batch(number, bytes)).await.is_ok() });
     }
     let kept_more = tasks
         .join_all()
@@ -140,22 +140,22 @@ async fn a_full_disk_is_said_and_passes() {
     // Removing works while it is full, and makes room.
     assert_eq!(spool.remove(vec![kept[0]]).await, Ok(1));
     assert!(!spool.stats().disk_full);
-    spool.append(frame(1_000, 15_000)).await.unwrap();
-    assert!(spool.append(frame(1_001, 200_000)).await.is_err());
+    spool.append(batch(1_000, 15_000)).await.unwrap();
+    assert!(spool.append(batch(1_001, 200_000)).await.is_err());
     pages_max(1_000_000).await;
-    spool.append(frame(1_001, 200_000)).await.unwrap();
+    spool.append(batch(1_001, 200_000)).await.unwrap();
     assert!(!spool.stats().disk_full);
     assert_eq!(everything(&spool).await.len(), kept.len() + 2);
 }
 
 #[tokio::test]
-async fn a_nearly_full_volume_takes_no_more_frames_and_can_be_drained() {
+async fn a_nearly_full_volume_takes_no_more_batches_and_can_be_drained() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(directory.path());
     let spool = Spool::open(options.clone()).await.unwrap().spool;
     let mut ids = Vec::new();
     for number in 0..40 {
-        ids.push(spool.append(frame(number, 20_000)).await.unwrap().id);
+        ids.push(spool.append(batch(number, 20_000)).await.unwrap().id);
     }
     spool.close().await;
 
@@ -164,7 +164,7 @@ async fn a_nearly_full_volume_takes_no_more_frames_and_can_be_drained() {
         ..options
     };
     let spool = Spool::open(nearly_full).await.unwrap().spool;
-    let refused = spool.append(frame(100, 20_000)).await;
+    let refused = spool.append(batch(100, 20_000)).await;
     assert!(
         matches!(refused, Err(SpoolError::DiskFull { .. })),
         "{refused:?}"
@@ -172,8 +172,11 @@ async fn a_nearly_full_volume_takes_no_more_frames_and_can_be_drained() {
     assert!(spool.stats().disk_full);
     assert_eq!(spool.remove(ids.split_off(20)).await, Ok(20));
     // What was freed within the file may be used again.
-    spool.append(frame(100, 20_000)).await.unwrap();
-    assert_eq!((spool.stats().frames, spool.stats().disk_full), (21, false));
+    spool.append(batch(100, 20_000)).await.unwrap();
+    assert_eq!(
+        (spool.stats().batches, spool.stats().disk_full),
+        (21, false)
+    );
 }
 
 #[tokio::test]
@@ -185,14 +188,14 @@ async fn the_file_stays_near_the_bound_and_shrinks_when_empty() {
     let spool = Spool::open(options).await.unwrap().spool;
     let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
     let (mut file_max, mut wal_max) = (0, 0);
-    // Five times the bound, in frames of 100 KB appended by eight at a time.
+    // Five times the bound, in batches of 100 KB appended by eight at a time.
     for round in 0..128_u32 {
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..8 {
             let spool = spool.clone();
             tasks.spawn(async move {
                 spool
-                    .append(frame(round * 8 + number, 100_000))
+                    .append(batch(round * 8 + number, 100_000))
                     .await
                     .unwrap()
             });
@@ -211,7 +214,7 @@ async fn the_file_stays_near_the_bound_and_shrinks_when_empty() {
     let ids = everything(&spool)
         .await
         .iter()
-        .map(|frame| frame.id)
+        .map(|batch| batch.id)
         .collect();
     spool.remove(ids).await.unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -224,6 +227,6 @@ async fn the_file_stays_near_the_bound_and_shrinks_when_empty() {
         );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    spool.append(frame(1, 100_000)).await.unwrap();
+    spool.append(batch(1, 100_000)).await.unwrap();
     assert_eq!(everything(&spool).await.len(), 1);
 }

@@ -7,11 +7,11 @@ use crate::OpenError;
 
 const PAGE: usize = 4_096;
 
-/// A spool of 200 frames of 10 KB and a mark, closed.
+/// A spool of 200 batches of 10 KB and a mark, closed.
 async fn filled(directory: &Path) -> (SpoolOptions, u64) {
     let spool = open(directory).await;
     for number in 0..200 {
-        spool.append(frame(number, 10_000)).await.unwrap();
+        spool.append(batch(number, 10_000)).await.unwrap();
     }
     spool.set_mark("low_water_ns", 17).await.unwrap();
     let events = spool.stats().events;
@@ -37,7 +37,7 @@ fn fill(path: &Path, from: usize, bytes: usize) {
 
 #[tokio::test]
 async fn a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept() {
-    // (name, damage, fewest frames that must come along)
+    // (name, damage, fewest batches that must come along)
     type Damage = fn(&Path);
     let cases: [(&str, Damage, u64); 4] = [
         ("first page overwritten", |path| fill(path, 0, PAGE), 0),
@@ -47,7 +47,7 @@ async fn a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept() {
             0,
         ),
         (
-            "root of the frames overwritten",
+            "root of the batches overwritten",
             |path| fill(path, 2 * PAGE, PAGE),
             0,
         ),
@@ -60,7 +60,7 @@ async fn a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept() {
             60,
         ),
     ];
-    for (name, damage, frames_min) in cases {
+    for (name, damage, batches_min) in cases {
         let directory = tempfile::tempdir().unwrap();
         let (options, _) = filled(directory.path()).await;
         damage(&options.path);
@@ -68,21 +68,21 @@ async fn a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept() {
 
         let opened = Spool::open(options).await.unwrap();
         // What the opening did not meet, the draining does.
-        let frames = everything(&opened.spool).await;
+        let batches = everything(&opened.spool).await;
         assert!(
-            frames.len() as u64 >= frames_min,
-            "{name}: {} frames",
-            frames.len()
+            batches.len() as u64 >= batches_min,
+            "{name}: {} batches",
+            batches.len()
         );
-        for found in &frames {
-            let number = u32::try_from(found.frame.oldest_ns).unwrap();
-            assert_eq!(found.frame, frame(number, 10_000), "{name}");
+        for found in &batches {
+            let number = u32::try_from(found.batch.oldest_ns).unwrap();
+            assert_eq!(found.batch, batch(number, 10_000), "{name}");
         }
-        assert!(frames.is_sorted_by_key(|frame| frame.id));
+        assert!(batches.is_sorted_by_key(|batch| batch.id));
         let stats = opened.spool.stats();
         assert_eq!(
-            (stats.frames, stats.moved_aside),
-            (frames.len() as u64, 1),
+            (stats.batches, stats.moved_aside),
+            (batches.len() as u64, 1),
             "{name}"
         );
         let kept = aside(directory.path());
@@ -92,7 +92,7 @@ async fn a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept() {
             damaged,
             "{name}: the evidence is untouched"
         );
-        opened.spool.append(frame(1_000, 10)).await.unwrap();
+        opened.spool.append(batch(1_000, 10)).await.unwrap();
     }
 }
 
@@ -100,29 +100,32 @@ async fn a_damaged_file_is_moved_aside_and_what_can_be_read_is_kept() {
 async fn damage_met_while_running_costs_only_what_is_damaged() {
     let directory = tempfile::tempdir().unwrap();
     let (options, events) = filled(directory.path()).await;
-    // In the middle of the payloads: two pages that belong to one frame or to two.
+    // In the middle of the payloads: two pages that belong to one batch or to two.
     let pages = fs::read(&options.path).unwrap().len() / PAGE;
     fill(&options.path, pages / 2 * PAGE, 2 * PAGE);
 
     let opened = Spool::open(options).await.unwrap();
-    assert_eq!(opened.report.frames, 200, "nothing is seen at first");
+    assert_eq!(opened.report.batches, 200, "nothing is seen at first");
     let spool = opened.spool;
-    let frames = everything(&spool).await;
+    let batches = everything(&spool).await;
     assert!(
-        (190..200).contains(&frames.len()),
-        "{} frames",
-        frames.len()
+        (190..200).contains(&batches.len()),
+        "{} batches",
+        batches.len()
     );
     let stats = spool.stats();
-    assert_eq!((stats.moved_aside, stats.frames), (1, frames.len() as u64));
+    assert_eq!(
+        (stats.moved_aside, stats.batches),
+        (1, batches.len() as u64)
+    );
     assert_eq!(
         stats.events + stats.damaged_events_lost,
         events,
         "every event is accounted for"
     );
     assert_eq!(spool.marks().await.unwrap()["low_water_ns"], 17);
-    let newest = frames.last().unwrap().id;
-    assert!(spool.append(frame(1, 10)).await.unwrap().id > newest);
+    let newest = batches.last().unwrap().id;
+    assert!(spool.append(batch(1, 10)).await.unwrap().id > newest);
     assert_eq!(aside(directory.path()).len(), 1);
 }
 
@@ -143,7 +146,7 @@ async fn values_that_the_layout_does_not_allow_are_damage() {
         let ids: Vec<_> = everything(&spool)
             .await
             .iter()
-            .map(|frame| frame.id)
+            .map(|batch| batch.id)
             .collect();
         let expected: Vec<_> = (1..=200).filter(|id| *id != 100).collect();
         assert_eq!(ids, expected, "{statement}");
@@ -175,7 +178,7 @@ async fn a_torn_tail_gives_an_earlier_state() {
             let gone = now.remove(0);
             spool.remove(vec![gone]).await.unwrap();
         } else {
-            now.push(spool.append(frame(number, 3_000)).await.unwrap().id);
+            now.push(spool.append(batch(number, 3_000)).await.unwrap().id);
         }
         states.push(now.clone());
     }

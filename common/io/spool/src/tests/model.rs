@@ -14,12 +14,12 @@ const BYTES_MAX: u64 = 60_000;
 #[derive(Debug, Clone)]
 enum Operation {
     Append {
-        frames: u32,
+        batches: u32,
         bytes: usize,
         written_direct: bool,
     },
     Drain {
-        frames: usize,
+        batches: usize,
         bytes: usize,
     },
     /// Of those handed out, confirmed in this order of luck.
@@ -41,10 +41,10 @@ enum Operation {
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let operation = prop_oneof![
         6 => (1..6_u32, 0..9_000_usize, any::<bool>()).prop_map(
-            |(frames, bytes, written_direct)| Operation::Append { frames, bytes, written_direct }
+            |(batches, bytes, written_direct)| Operation::Append { batches, bytes, written_direct }
         ),
         3 => (1..8_usize, 1..30_000_usize)
-            .prop_map(|(frames, bytes)| Operation::Drain { frames, bytes }),
+            .prop_map(|(batches, bytes)| Operation::Drain { batches, bytes }),
         3 => any::<u8>().prop_map(|luck| Operation::Remove { luck }),
         1 => Just(Operation::Release),
         1 => (0..12_usize).prop_map(|nth| Operation::Refuse { nth }),
@@ -57,39 +57,39 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 
 #[derive(Default)]
 struct Model {
-    frames: VecDeque<SpooledFrame>,
+    batches: VecDeque<SpooledBatch>,
     held: Vec<i64>,
     /// The drain's cursor.
     after: i64,
     number: u32,
 }
 
-fn counted(frame: &SpooledFrame) -> u64 {
-    frame.frame.payload.len() as u64 + 64
+fn counted(batch: &SpooledBatch) -> u64 {
+    batch.batch.payload.len() as u64 + 64
 }
 
 impl Model {
     fn bytes(&self) -> u64 {
-        self.frames.iter().map(counted).sum()
+        self.batches.iter().map(counted).sum()
     }
 
     fn make_room(&mut self, bytes: u64) -> Dropped {
         let mut dropped = Dropped::default();
-        while !self.frames.is_empty() && self.bytes() + bytes > BYTES_MAX {
+        while !self.batches.is_empty() && self.bytes() + bytes > BYTES_MAX {
             let newest_held = self.held.iter().max().copied().unwrap_or(0);
             let first = self
-                .frames
+                .batches
                 .iter()
-                .position(|frame| frame.id > newest_held)
+                .position(|batch| batch.id > newest_held)
                 .unwrap_or(0);
-            let Some(gone) = self.frames.remove(first) else {
+            let Some(gone) = self.batches.remove(first) else {
                 break;
             };
             self.held.retain(|id| *id != gone.id);
-            dropped.frames += 1;
-            dropped.events += u64::from(gone.frame.events);
-            if gone.frame.written_direct {
-                dropped.events_written_direct += u64::from(gone.frame.events);
+            dropped.batches += 1;
+            dropped.events += u64::from(gone.batch.events);
+            if gone.batch.written_direct {
+                dropped.events_written_direct += u64::from(gone.batch.events);
             }
         }
         dropped
@@ -134,22 +134,22 @@ impl Run {
     async fn step(&mut self, operation: &Operation) {
         match *operation {
             Operation::Append {
-                frames,
+                batches,
                 bytes,
                 written_direct,
             } => {
-                self.append(frames, bytes, written_direct).await;
+                self.append(batches, bytes, written_direct).await;
             }
-            Operation::Drain { frames, bytes } => self.drain(frames, bytes).await,
+            Operation::Drain { batches, bytes } => self.drain(batches, bytes).await,
             Operation::Remove { luck } => {
                 let (gone, kept): (Vec<i64>, Vec<i64>) = self
                     .model
                     .held
                     .iter()
                     .partition(|id| (**id * 37) as u8 >= luck);
-                let before = self.model.frames.len();
-                self.model.frames.retain(|frame| !gone.contains(&frame.id));
-                let removed = (before - self.model.frames.len()) as u64;
+                let before = self.model.batches.len();
+                self.model.batches.retain(|batch| !gone.contains(&batch.id));
+                let removed = (before - self.model.batches.len()) as u64;
                 self.model.held = kept;
                 assert_eq!(self.spool.remove(gone).await, Ok(removed));
             }
@@ -159,15 +159,15 @@ impl Run {
                 self.model.after = 0;
             }
             Operation::Refuse { nth } => {
-                if let Some(frame) = self.model.frames.get_mut(nth) {
-                    frame.refusals += 1;
-                    assert_eq!(self.spool.count_refusal(frame.id).await, Ok(frame.refusals));
+                if let Some(batch) = self.model.batches.get_mut(nth) {
+                    batch.refusals += 1;
+                    assert_eq!(self.spool.count_refusal(batch.id).await, Ok(batch.refusals));
                 }
             }
             Operation::WrittenDirect { nth } => {
-                if let Some(frame) = self.model.frames.get_mut(nth) {
-                    frame.frame.written_direct = true;
-                    self.spool.set_written_direct(vec![frame.id]).await.unwrap();
+                if let Some(batch) = self.model.batches.get_mut(nth) {
+                    batch.batch.written_direct = true;
+                    self.spool.set_written_direct(vec![batch.id]).await.unwrap();
                 }
             }
             Operation::Reopen => {
@@ -178,51 +178,51 @@ impl Run {
         }
     }
 
-    async fn append(&mut self, frames: u32, bytes: usize, written_direct: bool) {
-        for _ in 0..frames {
+    async fn append(&mut self, batches: u32, bytes: usize, written_direct: bool) {
+        for _ in 0..batches {
             self.model.number += 1;
-            let frame = SpoolFrame {
+            let batch = SpoolBatch {
                 written_direct,
-                ..frame(self.model.number, bytes)
+                ..batch(self.model.number, bytes)
             };
             let dropped = self.model.make_room(bytes as u64 + 64);
-            let appended = self.spool.append(frame.clone()).await.unwrap();
+            let appended = self.spool.append(batch.clone()).await.unwrap();
             assert_eq!(appended.dropped, dropped);
-            let newest = self.model.frames.back().map_or(0, |frame| frame.id);
+            let newest = self.model.batches.back().map_or(0, |batch| batch.id);
             assert!(appended.id > newest);
-            self.model.frames.push_back(SpooledFrame {
+            self.model.batches.push_back(SpooledBatch {
                 id: appended.id,
-                frame,
+                batch,
                 refusals: 0,
             });
         }
     }
 
-    async fn drain(&mut self, frames_max: usize, bytes_max: usize) {
-        let mut expected: Vec<SpooledFrame> = Vec::new();
+    async fn drain(&mut self, batches_max: usize, bytes_max: usize) {
+        let mut expected: Vec<SpooledBatch> = Vec::new();
         let mut bytes = 0;
-        for frame in self
+        for batch in self
             .model
-            .frames
+            .batches
             .iter()
-            .filter(|frame| frame.id > self.model.after)
+            .filter(|batch| batch.id > self.model.after)
         {
-            bytes += frame.frame.payload.len();
-            if expected.len() == frames_max || (bytes > bytes_max && !expected.is_empty()) {
+            bytes += batch.batch.payload.len();
+            if expected.len() == batches_max || (bytes > bytes_max && !expected.is_empty()) {
                 break;
             }
-            expected.push(frame.clone());
+            expected.push(batch.clone());
         }
         let found = self
             .spool
-            .oldest(self.model.after, frames_max, bytes_max)
+            .oldest(self.model.after, batches_max, bytes_max)
             .await
             .unwrap();
         assert_eq!(found, expected);
         self.model.after = found.last().map_or(0, |last| last.id);
-        for frame in found {
-            if !self.model.held.contains(&frame.id) {
-                self.model.held.push(frame.id);
+        for batch in found {
+            if !self.model.held.contains(&batch.id) {
+                self.model.held.push(batch.id);
             }
         }
     }
@@ -231,7 +231,7 @@ impl Run {
         let options = Self::options(self.directory.path(), self.crashes);
         let opened = Spool::open(options).await.unwrap();
         assert_eq!(opened.report.moved_aside, None);
-        assert_eq!(opened.report.frames, self.model.frames.len() as u64);
+        assert_eq!(opened.report.batches, self.model.batches.len() as u64);
         self.spool = opened.spool;
         self.model.restarted();
     }
@@ -253,17 +253,21 @@ impl Run {
     async fn check(&self) {
         let model = &self.model;
         let stats = self.spool.stats();
-        assert_eq!(stats.frames, model.frames.len() as u64);
+        assert_eq!(stats.batches, model.batches.len() as u64);
         assert_eq!(stats.bytes, model.bytes());
         let events: u64 = model
-            .frames
+            .batches
             .iter()
-            .map(|frame| u64::from(frame.frame.events))
+            .map(|batch| u64::from(batch.batch.events))
             .sum();
         assert_eq!(stats.events, events);
         assert_eq!(
             stats.oldest_ns,
-            model.frames.iter().map(|frame| frame.frame.oldest_ns).min()
+            model
+                .batches
+                .iter()
+                .map(|batch| batch.batch.oldest_ns)
+                .min()
         );
     }
 }
@@ -282,7 +286,7 @@ proptest! {
             }
             run.crash().await;
             let found = everything(&run.spool).await;
-            assert_eq!(found, Vec::from(run.model.frames));
+            assert_eq!(found, Vec::from(run.model.batches));
         });
     }
 }

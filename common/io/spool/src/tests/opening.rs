@@ -14,7 +14,7 @@ fn at(path: PathBuf) -> SpoolOptions {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_hold_a_spool_is_named_with_the_cure() {
+async fn a_place_that_cannot_hold_a_spool_is_named_with_the_remedy() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("file"), "").unwrap();
     fs::create_dir(directory.path().join("folder")).unwrap();
@@ -56,7 +56,7 @@ async fn a_place_that_cannot_be_written_is_named() {
 async fn a_second_opener_is_refused_until_the_first_is_done() {
     let directory = tempfile::tempdir().unwrap();
     let first = open(directory.path()).await;
-    first.append(frame(1, 10)).await.unwrap();
+    first.append(batch(1, 10)).await.unwrap();
     for attempt in [
         Spool::open(options(directory.path())).await,
         Spool::open_existing(options(directory.path())).await,
@@ -68,11 +68,11 @@ async fn a_second_opener_is_refused_until_the_first_is_done() {
             "{error}"
         );
     }
-    first.append(frame(2, 10)).await.unwrap();
+    first.append(batch(2, 10)).await.unwrap();
     // Dropped, not closed: the next opener waits for the thread to let go.
     drop(first);
     let opened = Spool::open(options(directory.path())).await.unwrap();
-    assert_eq!((opened.report.frames, opened.report.events), (2, 2 + 3));
+    assert_eq!((opened.report.batches, opened.report.events), (2, 2 + 3));
 }
 
 #[tokio::test]
@@ -122,6 +122,6 @@ async fn a_file_whose_creation_was_cut_short_is_completed() {
             .unwrap();
         let opened = Spool::open(options).await.unwrap();
         assert_eq!(opened.report.moved_aside, None);
-        opened.spool.append(frame(1, 10)).await.unwrap();
+        opened.spool.append(batch(1, 10)).await.unwrap();
     }
 }

@@ -108,7 +108,7 @@ async fn run_ends_everything_when_it_is_ended() -> anyhow::Result<()> {
 }
 
 #[test]
-fn what_is_missing_is_said_with_its_cure() -> anyhow::Result<()> {
+fn what_is_missing_is_said_with_its_remedy() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let programs = dir.path().join("programs");
     std::fs::create_dir(&programs)?;
@@ -119,7 +119,7 @@ fn what_is_missing_is_said_with_its_cure() -> anyhow::Result<()> {
         let path = String::from_utf8(found.stdout)?;
         std::os::unix::fs::symlink(path.trim(), programs.join(program))?;
     }
-    for (arguments, cure) in [
+    for (arguments, remedy) in [
         (["start", "influxdb"], "make services-install"),
         (["install", "influxdb"], "apt-get is not here"),
     ] {
@@ -129,7 +129,7 @@ fn what_is_missing_is_said_with_its_cure() -> anyhow::Result<()> {
         let words = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{words}");
         assert!(
-            words.contains(cure) && words.contains("influxdb"),
+            words.contains(remedy) && words.contains("influxdb"),
             "{words}"
         );
     }

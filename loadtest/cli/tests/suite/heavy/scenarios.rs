@@ -90,7 +90,7 @@ async fn what_one_worker_drains_stands_beside_a_bare_consumer() {
         case["bare"]["parts"],
         json!(["publish", "consume", "write"])
     );
-    // Whole frames.
+    // Whole batches.
     assert!(count(case, "/bare/events") >= 1_000, "{case:#}");
     let of = |name: &str| case[name].as_f64().unwrap();
     assert!(of("bare_events_per_s") > 0.0 && of("ratio") > 0.0);

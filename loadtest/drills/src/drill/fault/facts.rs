@@ -20,7 +20,7 @@ impl FaultName {
             ),
             Self::BrokerQueueFull => (
                 "broker-queue-full",
-                "the workers are ended and the queue may hold 50 frames: RabbitMQ rejects the rest",
+                "the workers are ended and the queue may hold 50 batches: RabbitMQ rejects the rest",
             ),
             Self::BrokerChannelClose => (
                 "broker-channel-close",

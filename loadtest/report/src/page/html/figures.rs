@@ -79,7 +79,7 @@ pub(super) fn figures(page: &mut String, report: &Value) {
         ("missing", "/missing", 0),
         ("duplicates", "/duplicates", 0),
         ("dead letters", "/dead_lettered", 0),
-        ("settled frames again", "/redelivered_settled", 0),
+        ("settled batches again", "/redelivered_settled", 0),
         ("events/s", "/events_per_s", 0),
         ("bare chain, events/s", "/bare_events_per_s", 0),
         (
@@ -94,7 +94,7 @@ pub(super) fn figures(page: &mut String, report: &Value) {
         ("max ms", "/latency_ms/max", 1),
         ("recovery s", "/recovery_s", 1),
         ("drain s", "/drain_s", 2),
-        ("frames queued at most", "/queue_depth_max", 0),
+        ("batches queued at most", "/queue_depth_max", 0),
         (
             "backlog_seconds to what it took, median",
             "/backlog/estimate/median",

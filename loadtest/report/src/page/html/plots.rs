@@ -99,9 +99,9 @@ pub(super) fn plots(page: &mut String, report: &Value) {
         ),
         (
             "Waiting",
-            "frames, events",
+            "batches, events",
             named(&[
-                ("/queue_depth", "frames in the queue"),
+                ("/queue_depth", "batches in the queue"),
                 ("/spool_events", "events in the spool"),
             ]),
             false,

@@ -57,10 +57,10 @@ fn refusals_name_the_setting_and_never_the_token() {
         (Api::V2, 405, "", "INFLUXDB_URL"),
         (Api::V2, 200, "<html>sekret</html>", "INFLUXDB_URL"),
     ] {
-        let Answer::Refused { reason, cure } = answer(api, status, &[], body) else {
+        let Answer::Refused { reason, remedy } = answer(api, status, &[], body) else {
             panic!("{status} {body}")
         };
-        let reason = format!("{reason}; {cure}");
+        let reason = format!("{reason}; {remedy}");
         assert!(reason.contains(expected), "{reason}");
         assert!(!reason.contains("sekret"), "{reason}");
     }

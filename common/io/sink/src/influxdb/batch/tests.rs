@@ -138,7 +138,7 @@ fn what_the_answer_names_is_left_out_and_named_and_nothing_else() {
 }
 
 #[test]
-fn where_none_is_named_all_are_left_out_then_their_names_then_it_is_a_letter() {
+fn where_none_is_named_all_are_left_out_then_their_names_then_it_is_a_dead_letter() {
     let all = [
         Cause::Columns,
         Cause::Columns,
