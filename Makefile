@@ -46,7 +46,7 @@ profile: services-install ## where the processor time of producer and worker goe
 
 bench: aims ## the table of the aims, and benchmarks of the enrichment core and of the wire's codec in another
 	rm -rf target/criterion
-	cargo bench -p ha-enrich -p ha-frame -p ha-trace
+	cargo bench -p ha-enrich -p ha-batch -p ha-trace
 	cargo run -q -p loadtest -- report --bench target/criterion
 
 screenshot: services-install ## photograph the status page of a running producer into docs/images

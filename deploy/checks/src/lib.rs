@@ -1,1 +1,1 @@
-//! Nothing: the crate is its tests, in `tests/suite.rs`.
+//! Nothing: the crate is its tests, in `tests/suite/main.rs`.

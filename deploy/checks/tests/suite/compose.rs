@@ -1,6 +1,6 @@
 //! docker-compose.yml, by Docker Compose itself, and the Dockerfile.
 
-use super::tools::{cached, list, root, run, text, tool};
+use crate::tools::{cached, list, root, run, text, tool};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! `docs/defects.md` names tests that exist, in files that exist.
 
-use super::tools::{read, root};
+use crate::tools::{read, root};
 use std::collections::BTreeSet;
 use std::path::Path;
 

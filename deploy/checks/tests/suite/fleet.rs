@@ -3,7 +3,7 @@
 
 use super::compose::read_by;
 use super::metrics::{Running, binary, metrics, start, sums};
-use super::tools::{list, read, run, text, tool};
+use crate::tools::{list, read, run, text, tool};
 use ha_broker::{Broker, BrokerOptions, TlsFiles};
 use ha_services::{Service, Services};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};

@@ -1,7 +1,7 @@
 //! Dashboards, as files. That their queries answer is tested with the running product.
 
 use super::prometheus::assert_known_metrics;
-use super::tools::{files, list, text, yaml};
+use crate::tools::{files, list, text, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Every overlay, rendered and held against the schemas, and what the schemas do not say.
 
-use super::tools::{cached, list, root, run, text, tool, yaml};
+use crate::tools::{cached, list, root, run, text, tool, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

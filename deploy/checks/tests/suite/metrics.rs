@@ -1,7 +1,7 @@
 //! What the binaries themselves expose, with nothing around them: no Home Assistant, no broker, no
 //! database. Everything that the reference promises is there from the start, at 0.
 
-use super::tools::{read, root, tool};
+use crate::tools::{read, root, tool};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,6 @@
 //! Prometheus, its rules, and Alertmanager.
 
-use super::tools::{list, read, run, text, tool, yaml};
+use crate::tools::{list, read, run, text, tool, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The definitions on a real RabbitMQ: the same topology as the code's, and users who may do their
 //! work and nothing else.
 
-use super::tools::{read, run, tool};
+use crate::tools::{read, run, tool};
 use ha_broker::{Broker, BrokerOptions, TlsFiles, topology};
 use ha_services::{Service, Services};
 use lapin::options::{

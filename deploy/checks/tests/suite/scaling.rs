@@ -3,7 +3,7 @@
 
 use super::kubernetes::{named, of_kind, rendered};
 use super::prometheus::records;
-use super::tools::{list, text, yaml};
+use crate::tools::{list, text, yaml};
 use serde_json::Value;
 
 /// Kubernetes takes no longer window.

@@ -2,7 +2,7 @@
 
 use super::compose::configuration;
 use super::kubernetes::{OVERLAYS, containers, named, rendered};
-use super::tools::{list, read, root, text};
+use crate::tools::{list, read, root, text};
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -8,16 +8,15 @@
     reason = "tests fail by panicking, and so do their helpers"
 )]
 
-mod suite {
-    mod compose;
-    mod defects;
-    mod fleet;
-    mod grafana;
-    mod kubernetes;
-    mod metrics;
-    mod prometheus;
-    mod rabbitmq;
-    mod scaling;
-    mod settings;
-    mod tools;
-}
+mod compose;
+mod defects;
+mod fleet;
+mod grafana;
+mod kubernetes;
+mod metrics;
+mod prometheus;
+mod rabbitmq;
+mod scaling;
+mod settings;
+mod structure;
+mod tools;
