@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use crate::harness::Harness;
 use crate::plan::{Load, Plan};
 use crate::progress::Progress;
-use loadtest_report::{ConnectionReport, Fault, rounded};
-use serde_json::{Map, Value};
-
+use loadtest_report::{ConnectionReport, Extra, Fault, rounded};
 /// Runs of so long begin when broker and database rest, what the registries say is stored: what a start
 /// costs is not what the load costs.
 const SETTLED_FIRST: Duration = Duration::from_secs(10);
@@ -39,7 +37,7 @@ pub struct Drive {
     pub(crate) killed: BTreeSet<u32>,
     pub(crate) connections: ConnectionReport,
     /// For the report.
-    pub(crate) extra: Map<String, Value>,
+    pub(crate) extra: Extra,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,7 +115,7 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         faults,
         killed,
         connections,
-        extra: Map::new(),
+        extra: Extra::default(),
     })
 }
 
@@ -173,7 +171,7 @@ async fn interrupt(
         _ => (None, Some(rounded(since.elapsed().as_secs_f64()))),
     };
     Ok(Fault {
-        fault,
+        fault: fault.to_owned(),
         at_s: rounded(at_s),
         until_s,
         subscribed_after_s,

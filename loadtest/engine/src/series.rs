@@ -28,7 +28,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(20);
 pub fn rss_ratio(samples: &[Sample], role: Role) -> Option<f64> {
     let third = samples.len() / 3;
     let mean = |samples: &[Sample]| {
-        let of = |sample: &Sample| Some(sample.usage.get(role.as_str())?.rss_mb);
+        let of = |sample: &Sample| Some(sample.usage.get(&role)?.rss_mb);
         let known: Vec<f64> = samples.iter().filter_map(of).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
@@ -114,7 +114,7 @@ struct Eye {
     /// By URL, as seen last.
     histograms: HashMap<String, Histogram<u64>>,
     /// By role, as seen last.
-    cpu_s: HashMap<&'static str, f64>,
+    cpu_s: HashMap<Role, f64>,
     stored: u64,
     before: Instant,
 }
@@ -182,13 +182,13 @@ impl Eye {
             let Some((cpu_s, rss_mb)) = self.usage.now(role) else {
                 continue;
             };
-            let before = self.cpu_s.insert(role.as_str(), cpu_s).unwrap_or(cpu_s);
+            let before = self.cpu_s.insert(role, cpu_s).unwrap_or(cpu_s);
             let cpus = (cpu_s - before) / passed_s;
             let role_sample = RoleSample {
                 cpus: rounded(cpus),
                 rss_mb: rounded(rss_mb),
             };
-            sample.usage.insert(role.as_str(), role_sample);
+            sample.usage.insert(role, role_sample);
         }
         self.before = now;
         sample
@@ -230,7 +230,7 @@ mod tests {
         let sample = |rss_mb| {
             let mut sample = Sample::default();
             let usage = RoleSample { cpus: 0.0, rss_mb };
-            sample.usage.insert("worker", usage);
+            sample.usage.insert(Role::Worker, usage);
             sample
         };
         let samples: Vec<Sample> = [20.0, 40.0, 90.0, 7.0, 40.0, 50.0].map(sample).into();

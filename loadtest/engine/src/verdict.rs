@@ -68,11 +68,11 @@ pub async fn report(
         drain_s: rounded(drive.drain_s),
         home_assistant: drive.connections,
         exits,
+        machine: Some(machine()),
         extra: drive.extra,
         ..reporting::empty(scenario, plan)
     };
     reporting::add_measured(&mut report, harness);
-    report.extra.insert("machine".to_owned(), machine().into());
     if !audited {
         report
             .notes

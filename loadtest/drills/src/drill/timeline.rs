@@ -97,7 +97,7 @@ pub(super) async fn drive(
         let until_s = begun.elapsed().as_secs_f64();
         progress.step(&format!("{until_s:.1} s: {fault} is over"));
         faults.push(Fault {
-            fault: fault.as_str(),
+            fault: fault.as_str().to_owned(),
             at_s: rounded(at_s),
             until_s: Some(rounded(until_s)),
             subscribed_after_s: None,

@@ -8,7 +8,8 @@ use loadtest_engine::harness::Harness;
 use loadtest_engine::letters::Letters;
 use loadtest_engine::plan::Mode;
 use loadtest_engine::progress::Progress;
-use loadtest_engine::{reporting, usage};
+use loadtest_engine::reporting;
+use loadtest_engine::usage::machine;
 use loadtest_report::{ConnectionReport, DrillReport, Exit, Report, Verdict, rounded};
 
 /// Of the events that should be fired, so many must have been.
@@ -60,6 +61,7 @@ pub(super) async fn report(
         drain_s: rounded(driven.drain_s),
         home_assistant: driven.connections,
         exits,
+        machine: Some(machine()),
         drill: Some(DrillReport {
             spool_events_max: driven.peaks.spool_events,
             spool_bytes_max: driven.peaks.spool_bytes,
@@ -184,6 +186,7 @@ pub(super) fn not_possible(plan: &DrillPlan, reason: &str) -> Report {
     Report {
         verdict: Verdict::NotPossible,
         reasons: vec![format!("not possible here: {reason}")],
+        machine: Some(machine()),
         drill: Some(about(plan)),
         ..reporting::empty(plan.scenario, &plan.run)
     }
@@ -195,7 +198,6 @@ fn about(plan: &DrillPlan) -> DrillReport {
         drill: plan.name.clone(),
         about: plan.about.clone(),
         command: plan.command.clone(),
-        machine: usage::machine(),
         ..DrillReport::default()
     }
 }

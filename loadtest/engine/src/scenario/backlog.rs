@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 use ha_settings::{Problems, number};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::drive::{Drive, connections, show};
@@ -23,7 +23,7 @@ use crate::scenario::cases::one_by_one;
 use crate::settings::{Defaults, RunArgs};
 use crate::topology::Link;
 use estimate::{Look, estimate, shown};
-use loadtest_report::{Fault, Output, Report, Role, rounded};
+use loadtest_report::{Backlog, Bare, BesideBare, Extra, Fault, Output, Report, Role, rounded};
 
 const EVENTS_MAX: u64 = 100_000_000;
 const LATENCY_MS_MAX: u64 = 60_000;
@@ -54,7 +54,7 @@ pub struct BacklogArgs {
 
 /// The cases of a command line.
 #[derive(Debug, Clone)]
-pub struct Backlog {
+pub struct Backlogs {
     /// In their order.
     cases: Vec<Case>,
 }
@@ -69,7 +69,7 @@ struct Case {
 
 impl BacklogArgs {
     /// Checks everything; `None` after a problem. With where the report goes.
-    pub fn resolve(mut self, problems: &mut Problems) -> Option<(Backlog, Output)> {
+    pub fn resolve(mut self, problems: &mut Problems) -> Option<(Backlogs, Output)> {
         let events = number(problems, "--events", &self.events, 1..=EVENTS_MAX);
         let workers = self.run.workers.take();
         let workers = workers.as_deref().unwrap_or("1,2,4").split(',');
@@ -112,7 +112,7 @@ impl BacklogArgs {
             }
         }
         let output = self.run.output();
-        problems.is_empty().then_some((Backlog { cases }, output))
+        problems.is_empty().then_some((Backlogs { cases }, output))
     }
 }
 
@@ -133,11 +133,11 @@ fn millis(problems: &mut Problems, name: &str, text: &str) -> Duration {
 /// # Errors
 /// When something cannot be started or read, or `interrupt` was cancelled.
 pub async fn run(
-    backlog: Backlog,
+    backlogs: Backlogs,
     progress: &Progress,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let cases = backlog.cases.into_iter().map(|case| (case.name(), case));
+    let cases = backlogs.cases.into_iter().map(|case| (case.name(), case));
     one_by_one(cases, async |name, case: Case| {
         let plan = case.plan.clone();
         progress.step(&format!("case {name}"));
@@ -210,40 +210,46 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
     let cpu_s_per_million = harness.cpu_s_per_million(&cpu_before, stored);
     let drain_events_per_s = rounded(stored as f64 / drain_s.max(1e-3));
     let fault = Fault {
-        fault: "workers-stopped",
+        fault: "workers-stopped".to_owned(),
         at_s: 0.0,
         until_s: Some(rounded(started_s)),
         subscribed_after_s: None,
         events_not_sent: 0,
         exits,
     };
-    let mut extra = Map::new();
-    let backlog = json!({
-        "events": stored,
-        "frames_queued": queue_depth,
-        "workers": case.plan.workers,
-        "sink_latency_ms": u64::try_from(case.latency.as_millis())?,
-        "ready_s": rounded(ready_s),
-        "drain_s": rounded(drain_s),
-        "drain_events_per_s": drain_events_per_s,
-        "cpu_s_per_million": cpu_s_per_million,
-        "estimate": estimate(&looks, drain_s),
-        "estimates": shown(&looks, drain_s),
-    });
-    extra.insert("backlog".to_owned(), backlog);
+    let backlog = Backlog {
+        events: stored,
+        frames_queued: queue_depth,
+        workers: case.plan.workers,
+        sink_latency_ms: u64::try_from(case.latency.as_millis())?,
+        ready_s: rounded(ready_s),
+        drain_s: rounded(drain_s),
+        drain_events_per_s,
+        cpu_s_per_million,
+        estimate: estimate(&looks, drain_s),
+        estimates: shown(&looks, drain_s),
+    };
+    let mut extra = Extra {
+        backlog: Some(backlog),
+        ..Extra::default()
+    };
     if case.bare {
         progress.step("the bare chain, with no product in between");
         let mut chain = BareChain::like_the_product(harness, case.plan.rate, progress).await?;
         let (passed, cpu_s_per_million) = chain.drain(stored).await?;
         let bare_events_per_s = passed.events_per_s();
-        let mut bare = serde_json::to_value(chain.parts())?;
-        bare["events"] = passed.written.into();
-        bare["seconds"] = rounded(passed.seconds).into();
-        bare["cpu_s_per_million"] = cpu_s_per_million.into();
-        let ratio = rounded(drain_events_per_s / bare_events_per_s.max(1.0));
-        extra.insert("bare".to_owned(), bare);
-        extra.insert("bare_events_per_s".to_owned(), bare_events_per_s.into());
-        extra.insert("ratio".to_owned(), ratio.into());
+        extra.beside_bare = Some(BesideBare {
+            bare: Bare {
+                parts: chain.parts(),
+                events: passed.written,
+                seconds: Some(rounded(passed.seconds)),
+                cpu_s_per_million: Some(cpu_s_per_million),
+                ..Bare::default()
+            },
+            bare_events_per_s: Some(bare_events_per_s),
+            bare_unbounded_events_per_s: None,
+            ratio: Some(rounded(drain_events_per_s / bare_events_per_s.max(1.0))),
+        });
     }
     Ok(Drive {
         seconds,

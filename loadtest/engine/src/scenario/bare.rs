@@ -28,8 +28,6 @@ use jiff::Timestamp;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
-use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::database::Database;
@@ -39,7 +37,7 @@ use consume::{Arrivals, Consumption, delivered, made};
 use frames::{SampleFrame, sample};
 pub use home::Home;
 use lines::Lines;
-use loadtest_report::rounded;
+use loadtest_report::{BareParts, CpuPerMillion, rounded};
 use publish::Publisher;
 use schedule::Schedule;
 use target::bare_target;
@@ -59,21 +57,6 @@ const LINES_MAX: f64 = 40_000.0;
 /// Frames without a broker: events that come together within so long.
 const FRAME_S: f64 = 0.016;
 const FRAME_EVENTS_MAX: f64 = 250.0;
-
-/// What it is made of.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Parts {
-    /// Of `publish`, `consume` and `write`, those that there are in this mode with this sink.
-    parts: Vec<&'static str>,
-    /// Bytes of a frame, on average.
-    frame_bytes: Option<f64>,
-    /// Events in a frame, on average.
-    frame_events: Option<f64>,
-    /// Bytes of a line, on average.
-    line_bytes: Option<f64>,
-    /// Series that the lines are of.
-    line_series: Option<usize>,
-}
 
 /// Everything that it needs, made beforehand.
 pub(super) struct BareChain<'a> {
@@ -148,13 +131,13 @@ impl<'a> BareChain<'a> {
     }
 
     /// What it is made of.
-    pub(super) fn parts(&self) -> Parts {
+    pub(super) fn parts(&self) -> BareParts {
         let mut parts = Vec::new();
         if self.frames.is_some() {
-            parts.extend(["publish", "consume"]);
+            parts.extend(["publish", "consume"].map(str::to_owned));
         }
         if self.writing.is_some() {
-            parts.push("write");
+            parts.push("write".to_owned());
         }
         let mean = |of: fn(&SampleFrame) -> usize| {
             let frames = self.frames.as_ref()?;
@@ -162,7 +145,7 @@ impl<'a> BareChain<'a> {
             Some(rounded(sum as f64 / frames.len() as f64))
         };
         let lines = self.writing.as_ref().map(|(lines, _)| lines);
-        Parts {
+        BareParts {
             parts,
             frame_bytes: mean(|frame| frame.payload.len()),
             frame_events: mean(|frame| frame.events as usize),
@@ -261,10 +244,7 @@ impl<'a> BareChain<'a> {
     ///
     /// # Errors
     /// When broker or database refuse something, or there is no broker.
-    pub(super) async fn drain(
-        &mut self,
-        events: u64,
-    ) -> anyhow::Result<(Passed, Map<String, Value>)> {
+    pub(super) async fn drain(&mut self, events: u64) -> anyhow::Result<(Passed, CpuPerMillion)> {
         let schedule = self.schedule(None);
         let way = self.open().await?.context("no broker")?;
         let sent = self.publisher(&way).await?.all(&schedule, events).await?;

@@ -1,8 +1,6 @@
 //! What the workers said that it would take, beside what it took. Pure.
 
-use loadtest_report::rounded;
-use serde::Serialize;
-use serde_json::{Value, json};
+use loadtest_report::{Estimate, EstimateSample, rounded};
 
 /// So many of the looks are reported.
 const SHOWN_MAX: usize = 12;
@@ -18,16 +16,6 @@ pub(super) struct Look {
     pub(super) queue_depth: u64,
     /// The largest of the workers'.
     pub(super) backlog_seconds: f64,
-}
-
-/// What was said to what it took.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Estimate {
-    looks: usize,
-    median: f64,
-    /// The one that was furthest off, up or down.
-    worst: f64,
-    within_25_percent: bool,
 }
 
 /// Without the first and the last five seconds; `None` if there is nothing between.
@@ -56,18 +44,15 @@ pub(super) fn estimate(looks: &[Look], drain_s: f64) -> Option<Estimate> {
 }
 
 /// Some of the looks, evenly: what was said, and what it took from then on.
-pub(super) fn shown(looks: &[Look], drain_s: f64) -> Vec<Value> {
+pub(super) fn shown(looks: &[Look], drain_s: f64) -> Vec<EstimateSample> {
     let step = looks.len().div_ceil(SHOWN_MAX).max(1);
-    let some = looks.iter().step_by(step);
-    some.map(|look| {
-        json!({
-            "at_s": rounded(look.at_s),
-            "queue_depth": look.queue_depth,
-            "backlog_seconds": rounded(look.backlog_seconds),
-            "took_s": rounded(drain_s - look.at_s),
-        })
-    })
-    .collect()
+    let some = looks.iter().step_by(step).map(|look| EstimateSample {
+        at_s: rounded(look.at_s),
+        queue_depth: look.queue_depth,
+        backlog_seconds: rounded(look.backlog_seconds),
+        took_s: rounded(drain_s - look.at_s),
+    });
+    some.collect()
 }
 
 #[cfg(test)]
@@ -88,8 +73,12 @@ mod tests {
     fn estimates_stand_beside_what_it_took() {
         let some = shown(&looks(|_| 7.0), 110.0);
         assert!((10..=SHOWN_MAX).contains(&some.len()), "{some:?}");
-        let first =
-            json!({"at_s": 0.0, "queue_depth": 100, "backlog_seconds": 7.0, "took_s": 110.0});
+        let first = EstimateSample {
+            at_s: 0.0,
+            queue_depth: 100,
+            backlog_seconds: 7.0,
+            took_s: 110.0,
+        };
         assert_eq!(some[0], first);
         assert!(shown(&[], 1.0).is_empty());
     }
