@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ha_settings::Problems;
-
 use loadtest_drills::alerts::{self, AlertsArgs};
 use loadtest_drills::disturbed::{BurstArgs, StormArgs};
 use loadtest_drills::drill::{DrillArgs, Drills, FaultName};

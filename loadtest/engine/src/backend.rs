@@ -39,7 +39,7 @@ pub async fn start_services(
     let names: Vec<&str> = which.iter().map(|service| service.name()).collect();
     on_step(&format!("starting private services: {}", names.join(", ")));
     let settings: Vec<(&str, &str)> = plan
-        .rig
+        .topology
         .services
         .iter()
         .map(|(name, value)| (*name, value.as_str()))

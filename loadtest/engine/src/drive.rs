@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use loadtest_report::{ConnectionReport, Extra, Fault, rounded};
+
 use crate::harness::Harness;
 use crate::plan::{Load, Plan};
 use crate::progress::Progress;
-use loadtest_report::{ConnectionReport, Extra, Fault, rounded};
 /// Runs of so long begin when broker and database rest, what the registries say is stored: what a start
 /// costs is not what the load costs.
 const SETTLED_FIRST: Duration = Duration::from_secs(10);
@@ -98,7 +99,7 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         }
         Load::House(_) => plan.rate * duration.as_secs_f64(),
     };
-    let (said_s, is_all) = said_stored(harness, progress).await;
+    let (said_s, is_all) = await_reported(harness, progress).await;
     if is_all {
         harness.end_load();
     }
@@ -195,15 +196,14 @@ pub(crate) fn show(harness: &Harness, progress: &Progress, begun: Instant) {
     });
 }
 
-/// Waits until the processes say that they have stored as many events as were sent, or say of no
-/// more; returns how long that took, in seconds, and whether it is all. To count points in the database
+/// Waits until the processes report as many stored events as were sent, or report no more; returns how long that took, in seconds, and whether it is all. To count points in the database
 /// is a load of its own, of seconds where there are millions: what is measured ends here.
-pub(crate) async fn said_stored(harness: &Harness, progress: &Progress) -> (f64, bool) {
+pub(crate) async fn await_reported(harness: &Harness, progress: &Progress) -> (f64, bool) {
     let begun = Instant::now();
     let (mut last, mut moved, mut is_all) = (0, begun, false);
     while !is_all && moved.elapsed() < SAID_NOTHING {
         let asked = Instant::now();
-        let said = harness.said_stored().await;
+        let said = harness.reported_stored().await;
         let sent = harness.sent();
         progress.show(|| format!("{said} of {sent} events stored"));
         is_all = said >= sent;
@@ -218,7 +218,7 @@ pub(crate) async fn said_stored(harness: &Harness, progress: &Progress) -> (f64,
 }
 
 /// Waits until as many points are stored as events were sent; returns how long that took, in
-/// seconds, nothing if the first look finds them.
+/// seconds, nothing if the first count finds them.
 pub(crate) async fn drain(
     harness: &Harness,
     progress: &Progress,

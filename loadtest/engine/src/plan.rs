@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::topology::Rig;
+use crate::topology::Topology;
 use ha_settings::{InfluxSettings, InfluxVersion, TlsSettings};
 use ha_simulator::Replay;
 use url::Url;
@@ -125,7 +125,7 @@ pub struct Plan {
     /// Folder of the producer's and the worker's binary; `None`: the one of this binary.
     pub binaries: Option<PathBuf>,
     /// What a drill changes.
-    pub rig: Rig,
+    pub topology: Topology,
 }
 
 impl Plan {

@@ -65,7 +65,7 @@ impl Deliveries {
     }
 }
 
-/// What is seen of the queues, for others to look at.
+/// The depth of the queues, for other tasks to read.
 #[derive(Debug, Clone)]
 pub struct Depth {
     broker: Arc<Broker>,

@@ -1,5 +1,5 @@
-//! The run over time: what plots are drawn of. A look a second; the longer the run, the longer the
-//! time between two looks, so that a report stays small.
+//! The run over time: what plots are drawn of. A sample a second; the longer the run, the longer the
+//! time between two samples, so that a report stays small.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,14 +17,14 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After so many looks the time between two of them doubles.
-const LOOKS_MAX: usize = 600;
+/// After this many samples the time between two of them doubles.
+const SAMPLES_MAX: usize = 600;
 const STATUS_MAX: Duration = Duration::from_millis(500);
 /// Asking all processes must not become a load of its own.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Mean memory of the role's largest process in the last third of the looks to that in the first;
-/// `None` of less than three looks.
+/// Mean memory of the role's largest process in the last third of the samples to that in the first;
+/// `None` of fewer than three samples.
 pub fn rss_ratio(samples: &[Sample], role: Role) -> Option<f64> {
     let third = samples.len() / 3;
     let mean = |samples: &[Sample]| {
@@ -36,17 +36,17 @@ pub fn rss_ratio(samples: &[Sample], role: Role) -> Option<f64> {
     Some(rounded(mean(&samples[samples.len() - third..])? / first))
 }
 
-/// Looks until it is dropped.
+/// Takes samples until it is dropped.
 #[derive(Debug)]
 pub struct Recorder {
     begun: Arc<OnceLock<Instant>>,
     samples: Arc<Mutex<Vec<Sample>>>,
     status_urls: Arc<OnceLock<Vec<String>>>,
-    looking: JoinHandle<()>,
+    sampling: JoinHandle<()>,
 }
 
 impl Recorder {
-    /// Looks begin with [`Recorder::begin`].
+    /// Sampling begins with [`Recorder::begin`].
     pub fn start(
         ledgers: Ledgers,
         depth: Option<Depth>,
@@ -55,7 +55,7 @@ impl Recorder {
     ) -> Self {
         let (begun, samples) = (Arc::default(), Arc::default());
         let status_urls: Arc<OnceLock<Vec<String>>> = Arc::default();
-        let eye = Eye {
+        let sampler = Sampler {
             ledgers,
             depth,
             usage: usage.view(),
@@ -66,12 +66,12 @@ impl Recorder {
             stored: 0,
             before: Instant::now(),
         };
-        let looking = tokio::spawn(eye.look(Arc::clone(&begun), Arc::clone(&samples)));
+        let sampling = tokio::spawn(sampler.run(Arc::clone(&begun), Arc::clone(&samples)));
         Self {
             begun,
             samples,
             status_urls,
-            looking,
+            sampling,
         }
     }
 
@@ -85,9 +85,9 @@ impl Recorder {
         self.begun.get_or_init(Instant::now);
     }
 
-    /// No more looks: what follows is no part of the run.
+    /// Takes no more samples: what follows is no part of the run.
     pub fn end(&self) {
-        self.looking.abort();
+        self.sampling.abort();
     }
 
     pub fn samples(&self) -> Vec<Sample> {
@@ -97,7 +97,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.sampling.abort();
     }
 }
 
@@ -105,7 +105,7 @@ fn lock(samples: &Mutex<Vec<Sample>>) -> MutexGuard<'_, Vec<Sample>> {
     samples.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Eye {
+struct Sampler {
     ledgers: Ledgers,
     depth: Option<Depth>,
     usage: UsageView,
@@ -119,14 +119,14 @@ struct Eye {
     before: Instant,
 }
 
-impl Eye {
-    async fn look(mut self, begun: Arc<OnceLock<Instant>>, samples: Arc<Mutex<Vec<Sample>>>) {
-        let mut looks = 0;
+impl Sampler {
+    async fn run(mut self, begun: Arc<OnceLock<Instant>>, samples: Arc<Mutex<Vec<Sample>>>) {
+        let mut samples_taken = 0;
         loop {
             let at = Instant::now();
             match begun.get() {
                 None => {
-                    // The beginning is one of the looks.
+                    // The beginning is one of the samples.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
@@ -135,10 +135,12 @@ impl Eye {
                     lock(&samples).push(sample);
                 }
             }
-            looks += 1;
+            samples_taken += 1;
             let asked = self.status_urls.get().map_or(0, Vec::len);
             let shortest = INTERVAL.max(ASK_INTERVAL * u32::try_from(asked).unwrap_or(u32::MAX));
-            let doublings = u32::try_from(looks / LOOKS_MAX).unwrap_or_default().min(16);
+            let doublings = u32::try_from(samples_taken / SAMPLES_MAX)
+                .unwrap_or_default()
+                .min(16);
             tokio::time::sleep((shortest * (1 << doublings)).saturating_sub(at.elapsed())).await;
         }
     }

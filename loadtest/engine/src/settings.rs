@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::plan::{BrokerPlan, Load, Mode, Plan, SinkPlan};
-use crate::topology::Rig;
+use crate::topology::Topology;
 use clap::Args;
 use ha_settings::{BrokerArgs, InfluxArgs, InfluxVersion, Problems, TlsArgs, number, seconds};
 use ha_simulator::Replay;
@@ -233,7 +233,7 @@ impl RunArgs {
             drain_max,
             logs: self.logs.clone(),
             binaries: None,
-            rig: Rig::default(),
+            topology: Topology::default(),
         })
     }
 

@@ -42,7 +42,7 @@ impl Link {
 
 /// What a scenario wants to be different.
 #[derive(Debug, Clone, Default)]
-pub struct Rig {
+pub struct Topology {
     /// Connections that go through proxies.
     pub links: Vec<Link>,
     /// Settings of the producer on top of the others.

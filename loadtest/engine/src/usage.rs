@@ -7,7 +7,7 @@ use loadtest_report::Role;
 use tokio::task::JoinHandle;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Processor time and memory of the watched processes, sampled until it is dropped.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Usage {
                     u32::try_from(watched.len()).unwrap_or(u32::MAX)
                 };
                 // Of many processes seldomer: looking must not become a load of its own.
-                tokio::time::sleep(SAMPLE_INTERVAL.max(LOOK_INTERVAL * looked)).await;
+                tokio::time::sleep(SAMPLE_INTERVAL.max(POLL_INTERVAL * looked)).await;
             }
         });
         let usage = Self {

@@ -1,5 +1,7 @@
 //! The comparison, and what it means: from a driven and stopped system to its report.
 
+use loadtest_report::{ConnectionReport, Exit, Fault, Report, Verdict, rounded};
+
 use crate::audit::{Audit, Expected, audit};
 use crate::database::Database;
 use crate::drive::Drive;
@@ -8,7 +10,6 @@ use crate::progress::Progress;
 use crate::queues::Deliveries;
 use crate::reporting;
 use crate::usage::machine;
-use loadtest_report::{ConnectionReport, Exit, Fault, Report, Verdict, rounded};
 
 /// Of the events that should be sent, so many must have been.
 const SENT_SHARE_MIN: f64 = 0.95;
@@ -33,7 +34,7 @@ pub async fn report(
         let on_progress = |events| progress.show(|| format!("compared {events} events"));
         let expected = Expected::Sent(&drive.killed);
         let mut found = Audit::default();
-        for (ledger, database) in harness.books() {
+        for (ledger, database) in harness.ledgers() {
             found.add(audit(&ledger, &database, expected, on_progress).await?);
         }
         Ok(Some(found))

@@ -116,7 +116,7 @@ pub struct Report {
     pub producer: Option<ProcessUsage>,
     /// All workers.
     pub worker: Option<ProcessUsage>,
-    /// This load tester, which shares the processors: simulated homes, and whoever looks.
+    /// This load tester, which shares the processors: simulated homes and the measuring.
     pub loadtest: Option<ProcessUsage>,
     /// From the first event until the last one was stored.
     pub load_s: Option<f64>,

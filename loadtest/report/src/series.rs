@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::role::Role;
 
 /// One sample. Counts are from the first event on; percentiles are of the events that were stored
-/// since the look before, by the writing processes' own histograms. `None` is "nobody says".
+/// since the sample before, by the writing processes' own histograms. `None` where no process reports it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {
@@ -37,7 +37,7 @@ pub struct Sample {
     /// 99th percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<f64>,
-    /// By role: processors in use since the look before, and resident memory of the largest
+    /// By role: processors in use since the sample before, and resident memory of the largest
     /// process, in megabytes.
     pub usage: BTreeMap<Role, RoleSample>,
 }

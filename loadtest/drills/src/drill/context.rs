@@ -17,7 +17,7 @@ pub(super) struct Prepared {
 }
 
 /// A system under a drill.
-pub(super) struct Scene<'a> {
+pub(super) struct Context<'a> {
     pub(super) harness: &'a mut Harness,
     pub(super) progress: &'a Progress,
     pub(super) prepared: &'a Prepared,
@@ -27,7 +27,7 @@ pub(super) struct Scene<'a> {
     pub(super) rate: f64,
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Waits so long, and starts again what ends by itself.
     pub(super) async fn hold(&mut self, lasts: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + lasts;

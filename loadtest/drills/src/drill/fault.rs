@@ -2,11 +2,12 @@
 
 mod facts;
 
-use loadtest_engine::plan::Mode;
-use loadtest_engine::topology::Link;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use loadtest_engine::plan::Mode;
+use loadtest_engine::topology::Link;
 
 /// Something that is done to a running system on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use ha_settings::Problems;
-
-use super::fault::{FaultName, POISON_ENTITY};
-use super::plan::{DrillPlan, Drills, Planned};
 use loadtest_engine::cluster;
 use loadtest_engine::plan::{BrokerPlan, Load, Plan, SinkPlan};
 use loadtest_engine::settings::{Defaults, RunArgs};
-use loadtest_engine::topology::Rig;
+use loadtest_engine::topology::Topology;
+
+use super::fault::{FaultName, POISON_ENTITY};
+use super::plan::{DrillPlan, Drills, Planned};
 
 /// Bytes of the spool that is to overflow: the least that the producer takes.
 const SMALL_SPOOL_BYTES: u32 = 4 << 20;
@@ -93,7 +93,7 @@ fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<Dri
     *duration = (*duration).max(fault.run_min());
     let (at, lasts) = fault.schedule(*duration);
     let seconds = duration.as_secs();
-    run.rig = rig(fault);
+    run.topology = topology(fault);
     let pointless = pointless(fault, &run);
     Some(DrillPlan {
         scenario: "drill",
@@ -110,33 +110,35 @@ fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<Dri
     })
 }
 
-fn rig(fault: FaultName) -> Rig {
+fn topology(fault: FaultName) -> Topology {
     let setting = |name, value: &str| vec![(name, value.to_owned())];
-    let mut rig = Rig {
+    let mut topology = Topology {
         links: fault.links().into(),
-        ..Rig::default()
+        ..Topology::default()
     };
     match fault {
         FaultName::DbLongOutage => {
-            rig.worker = setting("SINK_HOLD_MAX", SINK_HOLD);
+            topology.worker = setting("SINK_HOLD_MAX", SINK_HOLD);
             let timeout = CONSUMER_TIMEOUT_MS.to_string();
-            rig.services = setting("RABBITMQ_CONSUMER_TIMEOUT_MS", &timeout);
+            topology.services = setting("RABBITMQ_CONSUMER_TIMEOUT_MS", &timeout);
         }
         // With the points written straight to the database nobody would see what a spool lost.
-        FaultName::ProducerSpoolTorn => rig.producer = setting("FALLBACK_DIRECT_WRITE", "false"),
-        FaultName::ProducerSpoolFull => {
-            rig.producer = setting("FALLBACK_DIRECT_WRITE", "false");
-            let bytes = SMALL_SPOOL_BYTES.to_string();
-            rig.producer.push(("SPOOL_BYTES_MAX", bytes));
+        FaultName::ProducerSpoolTorn => {
+            topology.producer = setting("FALLBACK_DIRECT_WRITE", "false")
         }
-        FaultName::WorkerPoison => rig.worker = setting(POISON_VARIABLE, POISON_ENTITY),
+        FaultName::ProducerSpoolFull => {
+            topology.producer = setting("FALLBACK_DIRECT_WRITE", "false");
+            let bytes = SMALL_SPOOL_BYTES.to_string();
+            topology.producer.push(("SPOOL_BYTES_MAX", bytes));
+        }
+        FaultName::WorkerPoison => topology.worker = setting(POISON_VARIABLE, POISON_ENTITY),
         FaultName::BrokerLeaderKill => {
-            rig.cluster = true;
-            rig.services = cluster::first_node();
+            topology.cluster = true;
+            topology.services = cluster::first_node();
         }
         _ => {}
     }
-    rig
+    topology
 }
 
 /// Why the drill means nothing with this system.

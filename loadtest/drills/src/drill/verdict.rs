@@ -1,8 +1,5 @@
 //! From a driven and stopped system to its report.
 
-use super::fault::{FaultName, Trace};
-use super::plan::DrillPlan;
-use super::timeline::Driven;
 use loadtest_engine::audit::{Audit, Expected, audit};
 use loadtest_engine::harness::Harness;
 use loadtest_engine::letters::Letters;
@@ -11,6 +8,10 @@ use loadtest_engine::progress::Progress;
 use loadtest_engine::reporting;
 use loadtest_engine::usage::machine;
 use loadtest_report::{ConnectionReport, DrillReport, Exit, Report, Verdict, rounded};
+
+use super::fault::{FaultName, Trace};
+use super::plan::DrillPlan;
+use super::timeline::Driven;
 
 /// Of the events that should be fired, so many must have been.
 const FIRED_SHARE_MIN: f64 = 0.95;

@@ -3,8 +3,9 @@
 use crate::database::Database;
 use crate::harness::Harness;
 use crate::latency::Latencies;
-use loadtest_report::{CpuPerMillion, Role, rounded};
 use std::collections::BTreeMap;
+
+use loadtest_report::{CpuPerMillion, Role, rounded};
 
 /// Processor seconds by role.
 pub(crate) type CpuSeconds = BTreeMap<Role, f64>;
@@ -32,7 +33,7 @@ impl Harness {
     }
 
     /// Events that they say they have stored; one that is about to be ready, or ended, cannot say.
-    pub async fn said_stored(&self) -> u64 {
+    pub async fn reported_stored(&self) -> u64 {
         let latencies = self.latencies_now().await;
         latencies.map_or(0, |latencies| latencies.count())
     }

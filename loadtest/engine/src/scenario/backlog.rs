@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 use ha_settings::{Problems, number};
+use loadtest_report::{Backlog, Bare, BesideBare, Extra, Fault, Output, Report, Role, rounded};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +23,11 @@ use crate::scenario::bare::BareChain;
 use crate::scenario::cases::one_by_one;
 use crate::settings::{Defaults, RunArgs};
 use crate::topology::Link;
-use estimate::{Look, estimate, shown};
-use loadtest_report::{Backlog, Bare, BesideBare, Extra, Fault, Output, Report, Role, rounded};
+use estimate::{QueueSample, estimate, shown};
 
 const EVENTS_MAX: u64 = 100_000_000;
 const LATENCY_MS_MAX: u64 = 60_000;
-const LOOK: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 /// How often the workers are asked how much they have stored: what the drain time is exact to.
 const ASK: Duration = Duration::from_millis(100);
 /// The workers may have forgotten what they stored; the database has not.
@@ -103,7 +103,7 @@ impl BacklogArgs {
                 if !matches!(plan.sink, SinkPlan::PrivateInflux(_) | SinkPlan::Influx(_)) {
                     problems.other("--sink-latency is for --sink influxdb");
                 }
-                plan.rig.links.push(Link::WorkerDatabase);
+                plan.topology.links.push(Link::WorkerDatabase);
                 cases.push(Case {
                     plan,
                     latency,
@@ -183,7 +183,7 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
     let mut firing = harness.fire();
     loop {
         show(harness, progress, begun);
-        match tokio::time::timeout(LOOK, &mut firing).await {
+        match tokio::time::timeout(POLL, &mut firing).await {
             Ok(fired) => {
                 fired?;
                 break;
@@ -204,7 +204,7 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
         harness.await_ready(&launch.name).await?;
     }
     let ready_s = started.elapsed().as_secs_f64();
-    let (looks, drain_s, stored) = drain(harness, progress, started).await?;
+    let (samples, drain_s, stored) = drain(harness, progress, started).await?;
     harness.end_load();
     let stored = stored.saturating_sub(stored_before);
     let cpu_s_per_million = harness.cpu_s_per_million(&cpu_before, stored);
@@ -226,8 +226,8 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
         drain_s: rounded(drain_s),
         drain_events_per_s,
         cpu_s_per_million,
-        estimate: estimate(&looks, drain_s),
-        estimates: shown(&looks, drain_s),
+        estimate: estimate(&samples, drain_s),
+        estimates: shown(&samples, drain_s),
     };
     let mut extra = Extra {
         backlog: Some(backlog),
@@ -290,21 +290,21 @@ async fn queued(harness: &Harness, progress: &Progress) -> anyhow::Result<()> {
         if moved.elapsed() > STALLED || begun.elapsed() > harness.plan().drain_max {
             bail!("only {confirmed} of {sent} events came into the queue");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// Waits until everything is stored: the looks meanwhile, how long it took, and how many it was.
+/// Waits until everything is stored: the samples meanwhile, how long it took, and how many it was.
 async fn drain(
     harness: &Harness,
     progress: &Progress,
     started: Instant,
-) -> anyhow::Result<(Vec<Look>, f64, u64)> {
-    let mut looks: Vec<Look> = Vec::new();
+) -> anyhow::Result<(Vec<QueueSample>, f64, u64)> {
+    let mut samples: Vec<QueueSample> = Vec::new();
     let (mut moved, mut last) = (Instant::now(), 0);
     loop {
         let asked_s = started.elapsed().as_secs_f64();
-        let said = harness.said_stored().await;
+        let said = harness.reported_stored().await;
         let sent = harness.sent();
         // The producer's own records, one a minute, are no progress.
         if said >= last + PROGRESS_EVENTS {
@@ -314,16 +314,16 @@ async fn drain(
         if said >= sent || moved.elapsed() > SAID_NOTHING {
             let stored = harness.stored().await?;
             if stored >= sent {
-                return Ok((looks, asked_s, stored));
+                return Ok((samples, asked_s, stored));
             }
             if moved.elapsed() > STALLED || started.elapsed() > harness.plan().drain_max {
                 progress.step(&format!("no longer waiting: {stored} of {sent} stored"));
-                return Ok((looks, asked_s, stored));
+                return Ok((samples, asked_s, stored));
             }
         }
-        let is_time = |look: &Look| asked_s - look.at_s >= LOOK.as_secs_f64();
-        if looks.last().is_none_or(is_time) {
-            looks.extend(look(harness, asked_s).await);
+        let is_time = |sample: &QueueSample| asked_s - sample.at_s >= POLL.as_secs_f64();
+        if samples.last().is_none_or(is_time) {
+            samples.extend(sample(harness, asked_s).await);
         }
         progress.show(|| format!("{said} of {sent} events stored"));
         tokio::time::sleep(ASK).await;
@@ -331,7 +331,7 @@ async fn drain(
 }
 
 /// `None` if nothing waits, or nobody says.
-async fn look(harness: &Harness, at_s: f64) -> Option<Look> {
+async fn sample(harness: &Harness, at_s: f64) -> Option<QueueSample> {
     let queue_depth = harness.queues().map_or(0, |queues| queues.depth());
     let mut backlog = None;
     for name in harness.names(Role::Worker) {
@@ -340,7 +340,7 @@ async fn look(harness: &Harness, at_s: f64) -> Option<Look> {
         backlog = seconds.into_iter().chain(backlog).reduce(f64::max);
     }
     let backlog_seconds = backlog.filter(|_| queue_depth > 0)?;
-    Some(Look {
+    Some(QueueSample {
         at_s,
         queue_depth,
         backlog_seconds,
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(names, wanted);
         for case in &backlog.cases {
             assert_eq!(duration(&case.plan), Duration::from_secs(2));
-            assert_eq!(case.plan.rig.links.is_empty(), case.latency.is_zero());
+            assert_eq!(case.plan.topology.links.is_empty(), case.latency.is_zero());
             let alone = case.plan.workers == 1 && case.latency.is_zero();
             assert_eq!(case.bare, alone, "what a bare consumer is beside");
         }

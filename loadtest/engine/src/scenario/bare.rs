@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
+use loadtest_report::{BareParts, CpuPerMillion, rounded};
 use tokio::sync::Semaphore;
 
 use crate::database::Database;
@@ -37,7 +38,6 @@ use consume::{Arrivals, Consumption, delivered, made};
 use frames::{SampleFrame, sample};
 pub use home::Home;
 use lines::Lines;
-use loadtest_report::{BareParts, CpuPerMillion, rounded};
 use publish::Publisher;
 use schedule::Schedule;
 use target::bare_target;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ha_settings::{Problems, number, seconds};
+use loadtest_report::{Bare, BesideBare, ConnectionReport, Extra, Output, Report, Step, rounded};
 use tokio_util::sync::CancellationToken;
 
-use crate::drive::{Drive, connections, drain, said_stored, show};
+use crate::drive::{Drive, await_reported, connections, drain, show};
 use crate::harness::Harness;
 use crate::latency::latency_ms;
 use crate::plan::{Load, Plan};
@@ -24,7 +25,6 @@ use crate::scenario::bare::{BareChain, Home};
 use crate::scenario::homes::{HOMES_MAX, share_among};
 use crate::settings::{Defaults, RunArgs, rate_of};
 use criterion::Tried;
-use loadtest_report::{Bare, BesideBare, ConnectionReport, Extra, Output, Report, Step, rounded};
 use search::Search;
 
 /// What the highest rate is known to: the next step up did not hold.
@@ -249,7 +249,7 @@ async fn try_rate(
     let latencies = harness.latencies_now().await?;
     let sent = harness.sent() - sent_before;
     let stored = latencies.count() - latencies_before.count();
-    let (said_s, _) = said_stored(harness, progress).await;
+    let (said_s, _) = await_reported(harness, progress).await;
     let cpu_s_per_million = harness.cpu_s_per_million(&cpu_before, harness.sent() - sent_before);
     let drain_s = said_s + drain(harness, progress, false).await?;
     let latencies = harness.latencies_now().await?.since(&latencies_before)?;

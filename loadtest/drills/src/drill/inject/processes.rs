@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join;
 use ha_services::Service;
-use rand::RngCore as _;
-
-use crate::drill::context::Scene;
-use crate::drill::fault::POISON_ENTITY;
-use crate::drill::not_possible::NotPossible;
 use loadtest_engine::http_front::Answer;
 use loadtest_engine::plan::Mode;
 use loadtest_engine::proxy::Network;
 use loadtest_engine::topology::Link;
 use loadtest_report::{Exit, Role};
+use rand::RngCore as _;
+
+use crate::drill::context::Context;
+use crate::drill::fault::POISON_ENTITY;
+use crate::drill::not_possible::NotPossible;
 
 const PRODUCER: &str = "producer";
 /// How long an orchestrator takes to start a process again.
@@ -28,7 +28,7 @@ const TORN_BYTES: u64 = 9_000;
 const RUBBISH_BYTES: usize = 5_000;
 const SPOOLED_MAX: Duration = Duration::from_secs(60);
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Kills the first `count` workers.
     pub(super) async fn kill_workers(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::drive::{drain, said_stored};
+use crate::drive::{await_reported, drain};
 use crate::harness::Harness;
 use crate::plan::Load;
 use crate::progress::Progress;
@@ -49,7 +49,7 @@ pub(super) async fn sample(
             None
         }
     };
-    said_stored(harness, progress).await;
+    await_reported(harness, progress).await;
     drain(harness, progress, false).await?;
     Ok(frames)
 }
