@@ -132,7 +132,7 @@ pub fn run() -> ExitCode {
         Command::Report(args) => {
             let task = args.resolve(&mut problems);
             checked(task, &problems).map(|task| {
-                let faults = FaultName::ALL.map(FaultName::as_str);
+                let faults: Vec<&str> = FaultName::all().map(FaultName::as_str).collect();
                 page::run(task, &faults)
             })
         }

@@ -98,7 +98,9 @@ impl StormArgs {
                 lasts: DOWN.min(step),
             });
         let schedule: Vec<Planned> = schedule.collect();
-        let links = schedule.iter().flat_map(|planned| planned.fault.links());
+        let links = schedule
+            .iter()
+            .flat_map(|planned| planned.fault.row().links);
         run.topology.links = links.copied().collect();
         run.topology.links.sort_unstable();
         run.topology.links.dedup();

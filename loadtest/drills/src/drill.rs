@@ -11,6 +11,7 @@
 
 mod context;
 mod fault;
+mod faults;
 mod inject;
 mod not_possible;
 mod observe;

@@ -53,9 +53,8 @@ impl SoakArgs {
             links: Link::ALL.into(),
             ..Topology::default()
         };
-        let faults: Vec<FaultName> = FaultName::ALL
-            .into_iter()
-            .filter(|fault| fault.in_soak() && pointless(*fault, &run).is_none())
+        let faults: Vec<FaultName> = FaultName::all()
+            .filter(|fault| fault.row().in_soak && pointless(*fault, &run).is_none())
             .collect();
         let schedule = schedule(&faults, duration, seed);
         let plan = DrillPlan {

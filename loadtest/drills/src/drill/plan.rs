@@ -38,7 +38,7 @@ impl DrillPlan {
     /// Whether the faults are faults of something that the mode has.
     pub(super) fn means_something(&self) -> bool {
         let mut faults = self.schedule.iter().map(|planned| planned.fault);
-        faults.all(|fault| fault.pointless_in(self.run.mode).is_none())
+        faults.all(|fault| fault.row().pointless_in(self.run.mode).is_none())
     }
 
     /// Name of the file of its report.

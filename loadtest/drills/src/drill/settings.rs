@@ -63,14 +63,15 @@ impl DrillArgs {
 
     fn faults(&self, problems: &mut Problems) -> Vec<FaultName> {
         if self.fault == "all" {
-            return FaultName::ALL.into();
+            return FaultName::all().collect();
         }
         let mut faults = Vec::new();
         for name in self.fault.split(',') {
             match name.trim().parse() {
                 Ok(fault) => faults.push(fault),
                 Err(()) => {
-                    let names = FaultName::ALL.map(FaultName::as_str).join(", ");
+                    let names: Vec<&str> = FaultName::all().map(FaultName::as_str).collect();
+                    let names = names.join(", ");
                     problems.bad("--fault", name, format_args!("all, or one of {names}"));
                 }
             }
@@ -80,25 +81,26 @@ impl DrillArgs {
 }
 
 fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<DrillPlan> {
+    let row = fault.row();
     let defaults = Defaults {
-        workers: fault.workers_default(),
+        workers: row.workers,
         rate: "2000",
-        duration: Duration::from_secs(60).max(fault.run_min()),
+        duration: Duration::from_secs(60).max(row.run_min()),
         drain: "300",
     };
     let mut run = args.resolve_alone(problems, "a drill", &defaults)?;
     let Load::House(duration) = &mut run.load else {
         return None;
     };
-    *duration = (*duration).max(fault.run_min());
-    let (at, lasts) = fault.schedule(*duration);
+    *duration = (*duration).max(row.run_min());
+    let (at, lasts) = row.schedule(*duration);
     let seconds = duration.as_secs();
     run.topology = topology(fault);
     let pointless = pointless(fault, &run);
     Some(DrillPlan {
         scenario: "drill",
         name: fault.as_str().to_owned(),
-        about: fault.about().to_owned(),
+        about: row.about.to_owned(),
         command: format!(
             "loadtest run drill --fault {fault} --mode {} --rate {} --seconds {seconds}",
             run.mode.as_str(),
@@ -113,7 +115,7 @@ fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<Dri
 fn topology(fault: FaultName) -> Topology {
     let setting = |name, value: &str| vec![(name, value.to_owned())];
     let mut topology = Topology {
-        links: fault.links().into(),
+        links: fault.row().links.into(),
         ..Topology::default()
     };
     match fault {
@@ -143,7 +145,7 @@ fn topology(fault: FaultName) -> Topology {
 
 /// Why the drill means nothing with this system.
 pub(crate) fn pointless(fault: FaultName, run: &Plan) -> Option<String> {
-    if let Some(reason) = fault.pointless_in(run.mode) {
+    if let Some(reason) = fault.row().pointless_in(run.mode) {
         return Some(reason.to_owned());
     }
     let own_database = matches!(run.sink, SinkPlan::PrivateInflux(_));
@@ -151,7 +153,7 @@ pub(crate) fn pointless(fault: FaultName, run: &Plan) -> Option<String> {
     if !own_database && !matches!(run.sink, SinkPlan::Influx(_)) {
         return Some("drills are made with InfluxDB".to_owned());
     }
-    if fault.disturbs_services() && !(own_database && own_broker) {
+    if fault.row().disturbs_services && !(own_database && own_broker) {
         return Some(
             "it disturbs the services, and these are somebody's: give no addresses".to_owned(),
         );

@@ -64,7 +64,7 @@ pub(super) async fn drive(
     let letters = plan
         .schedule
         .iter()
-        .any(|planned| planned.fault.trace() == Trace::Letters);
+        .any(|planned| planned.fault.row().trace == Trace::Letters);
     let mut observer = Observer::start(harness, letters)?;
     let mut revived = BTreeMap::new();
     let begun = Instant::now();
@@ -92,7 +92,7 @@ pub(super) async fn drive(
             break;
         }
         let (at_s, not_sent) = (begun.elapsed().as_secs_f64(), not_sent(context.harness));
-        progress.step(&format!("{at_s:.1} s: {fault}: {}", fault.about()));
+        progress.step(&format!("{at_s:.1} s: {fault}: {}", fault.row().about));
         let exits = context.inject(*fault, *lasts).await?;
         let until_s = begun.elapsed().as_secs_f64();
         progress.step(&format!("{until_s:.1} s: {fault} is over"));

@@ -91,7 +91,7 @@ pub(super) async fn report(
 fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, letters: &Letters) {
     let mut reasons = Vec::new();
     let faults: Vec<FaultName> = plan.schedule.iter().map(|planned| planned.fault).collect();
-    let has = |trace| faults.iter().any(|fault| fault.trace() == trace);
+    let has = |trace| faults.iter().any(|fault| fault.row().trace == trace);
     let empty = DrillReport::default();
     let drill = report.drill.as_ref().unwrap_or(&empty);
     let may_lose = has(Trace::Lost);
@@ -141,7 +141,7 @@ fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, le
     };
     // In a schedule a fault may come while another is not over yet.
     if let [only] = faults.as_slice()
-        && !left_a_trace(only.trace())
+        && !left_a_trace(only.row().trace)
     {
         reasons.push("the fault left no trace: the drill shows nothing".to_owned());
     }
