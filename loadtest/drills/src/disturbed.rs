@@ -13,7 +13,7 @@ use loadtest_report::Output;
 use crate::drill::{DrillPlan, FaultName, Planned, pointless};
 
 const STORMS_MAX: u32 = 10_000;
-/// Connections are down for so long, each time.
+/// How long connections are down each time.
 const DOWN: Duration = Duration::from_millis(300);
 
 /// Settings of `loadtest run burst`, as given.

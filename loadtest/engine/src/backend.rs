@@ -3,11 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
-use crate::database::{Database, Instances};
-use crate::plan::{BrokerPlan, Plan, SinkPlan};
-use crate::queues::Management;
-use crate::usage::Usage;
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
 use ha_settings::{InfluxSettings, InfluxVersion, Secret, SinkChoice};
@@ -15,6 +10,12 @@ use ha_sink::Sink;
 use loadtest_report::Role;
 use tempfile::TempDir;
 use url::Url;
+
+use crate::cluster::Cluster;
+use crate::database::{Database, Instances};
+use crate::plan::{BrokerPlan, Plan, SinkPlan};
+use crate::queues::Management;
+use crate::usage::Usage;
 
 /// Environment variables of a process.
 pub type Environment = Vec<(&'static str, String)>;

@@ -8,20 +8,20 @@ use loadtest_report::{ConnectionReport, Extra, Fault, rounded};
 use crate::harness::Harness;
 use crate::plan::{Load, Plan};
 use crate::progress::Progress;
-/// Runs of so long begin when broker and database rest, what the registries say is stored: what a start
-/// costs is not what the load costs.
+/// Runs of at least this length begin when broker and database are at rest and the registries are
+/// stored: the cost of a start is not the cost of the load.
 const SETTLED_FIRST: Duration = Duration::from_secs(10);
 /// How long a restarting Home Assistant is away.
 const HOME_DOWN: Duration = Duration::from_millis(500);
-/// What is fired while nobody is subscribed is never sent; what will be, is within this, however
-/// busy the machine.
+/// Events fired without a subscriber are never sent. Those that will be sent are within this time,
+/// however busy the machine.
 const QUIET: Duration = Duration::from_secs(2);
-/// Nothing more will come when the count has not moved for so long.
+/// Nothing more will come when the count has not moved for this long.
 const STALLED: Duration = Duration::from_secs(20);
-/// The same where a killed connection leaves open how many there are to come.
+/// Replaces [`STALLED`] where a killed connection leaves open how many events are to come.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Processes that say of no more events for so long may have forgotten some, by a restart.
+/// Processes that report no more events for this long may have forgotten some by a restart.
 const SAID_NOTHING: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(50);
 
@@ -254,7 +254,7 @@ pub(crate) async fn drain(
     })
 }
 
-/// What all homes see together, after so many reasons to connect again.
+/// What all homes see together; `again` is the number of reasons to connect again.
 pub(crate) fn connections(harness: &Harness, again: u64) -> ConnectionReport {
     let mut report = ConnectionReport {
         authentications_expected: harness.plan().homes as u64 + again,

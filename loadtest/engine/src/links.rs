@@ -110,7 +110,7 @@ impl Links {
         }
     }
 
-    /// All databases take so much longer from now on.
+    /// All databases take this much longer from now on.
     pub fn set_latency(&self, latency: Duration) {
         for front in self.fronts() {
             front.set_latency(latency);

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::topology::Topology;
 use ha_settings::{InfluxSettings, InfluxVersion, TlsSettings};
 use ha_simulator::Replay;
 use url::Url;
+
+use crate::topology::Topology;
 
 /// `ENRICHMENT_MODE` of the producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +82,13 @@ pub enum BrokerPlan {
 /// What feeds the system.
 #[derive(Debug, Clone)]
 pub enum Load {
-    /// The simulated house, for so long.
+    /// The simulated house, for this time.
     House(Duration),
     /// A capture, once through.
     Capture(Replay),
     /// A capture at its own pace, once through.
     PacedCapture(Replay),
-    /// A capture again and again, for so long.
+    /// A capture again and again, for this time.
     LoopedCapture(Replay, Duration),
 }
 

@@ -192,7 +192,7 @@ impl Process {
         self.pid
     }
 
-    /// Whether it has ended, whoever ended it.
+    /// Whether it has ended, by itself or not.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         usage::has_ended(self.pid)

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 const DEPTH_INTERVAL: Duration = Duration::from_millis(500);
-/// A count that has not moved for so long is final. A quorum queue counts itself, and sends its
+/// A count that has not moved for this long is final. A quorum queue counts itself, and sends its
 /// dead letters on, a moment after the fact.
 const STABLE_FOR: Duration = Duration::from_secs(2);
 const STABLE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ pub struct Queues {
     depth_max: Arc<AtomicU64>,
     /// Letters that others left there.
     letters_before: u64,
-    /// The same of deliveries.
+    /// The counts of deliveries before the run.
     deliveries_before: Deliveries,
     watching: JoinHandle<()>,
 }
@@ -108,7 +108,7 @@ impl Queues {
         client: &reqwest::Client,
     ) -> anyhow::Result<Self> {
         let broker = ha_assembly::broker(amqp_url, "ha-ingestor loadtest".to_owned(), tls)?;
-        // Before the producer is there nobody may have declared anything yet.
+        // Before the producer has started, the queue may not have been declared yet.
         let letters_before = messages(&broker, topology::DEAD_LETTERS_QUEUE)
             .await
             .unwrap_or_default();
@@ -138,7 +138,7 @@ impl Queues {
         self.depth.load(Ordering::Relaxed)
     }
 
-    /// The same, for another task.
+    /// The depth of the queue, for another task.
     pub fn watched(&self) -> Depth {
         Depth {
             broker: Arc::clone(&self.broker),
@@ -182,7 +182,7 @@ impl Queues {
         Ok(Some(now.since(self.deliveries_before)))
     }
 
-    /// The same as soon as no acknowledgement can be missing: the broker counts a look into the
+    /// The deliveries as soon as no acknowledgement can be missing: the broker counts a look into the
     /// empty queue beside acknowledgements, and where it tells of the look, it tells of all that
     /// were before it. What was published may still be short, so that they can be too many, and
     /// never too few. `None` if the queue is not empty, or the broker does not tell.

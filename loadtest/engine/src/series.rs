@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::latency::histogram_in;
-use crate::queues::Depth;
-use crate::simulated_home::Ledgers;
-use crate::usage::{Usage, UsageView};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use loadtest_report::Role;
 use loadtest_report::{RoleSample, Sample, rounded};
 use serde_json::Value;
 use tokio::task::JoinHandle;
+
+use crate::latency::histogram_in;
+use crate::queues::Depth;
+use crate::simulated_home::Ledgers;
+use crate::usage::{Usage, UsageView};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// After this many samples the time between two of them doubles.

@@ -39,7 +39,7 @@ struct Watched {
     rss_kib_max: u64,
 }
 
-/// The same for another task, and for one moment.
+/// The use of the machine at one moment, for another task.
 #[derive(Debug)]
 pub struct UsageView {
     watched: Arc<Mutex<Vec<Watched>>>,
@@ -136,7 +136,7 @@ impl Usage {
         self.load().begun = Some(Instant::now());
     }
 
-    /// All events are stored, so many; the first call counts.
+    /// All of this many events are stored; the first call counts.
     pub fn end(&self, events: u64) {
         let mut load = self.load();
         if load.ended.is_some() {

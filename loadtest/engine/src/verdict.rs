@@ -11,8 +11,9 @@ use crate::queues::Deliveries;
 use crate::reporting;
 use crate::usage::machine;
 
-/// Of the events that should be sent, so many must have been.
+/// The least share of the planned events that must have been sent.
 const SENT_SHARE_MIN: f64 = 0.95;
+
 /// Compares and judges; the processes have ended.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! Nothing wrong: three workers under a steady load are restarted one after the other by SIGTERM, as a
-//! deployment does, and nobody is to hear of it.
+//! deployment does, and no alert may come.
 //!
 //! Windows and pauses of the rules are as short as for the faults, and so two minutes are half an hour
 //! of the shipped files; `Scale::QUIET` says what becomes of their limits.

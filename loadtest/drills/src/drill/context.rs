@@ -28,7 +28,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Waits so long, and starts again what ends by itself.
+    /// Waits, and starts processes again that end by themselves.
     pub(super) async fn hold(&mut self, lasts: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + lasts;
         while Instant::now() < until {

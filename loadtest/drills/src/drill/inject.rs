@@ -1,4 +1,4 @@
-//! Doing it: each fault from its beginning to its end.
+//! Makes each fault, from its beginning to its end.
 
 mod broker;
 mod database;
@@ -30,7 +30,7 @@ pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Resu
 }
 
 impl Context<'_> {
-    /// Does it for so long; when this returns, the fault is over. Gives how processes ended that
+    /// Makes the fault; when this returns, it is over. Returns how processes ended that
     /// were asked to.
     pub(super) async fn inject(
         &mut self,

@@ -50,7 +50,7 @@ impl DrillPlan {
         }
     }
 
-    /// Events that should be fired in so many seconds: more in a burst, and less than what a
+    /// Events that should be fired in this time: more in a burst, and less than what a
     /// restart of Home Assistant leaves out.
     pub(super) fn required_events(&self, seconds: f64) -> f64 {
         let lasts = |fault, more: Duration| -> f64 {

@@ -124,7 +124,7 @@ fn topology(fault: FaultName) -> Topology {
             let timeout = CONSUMER_TIMEOUT_MS.to_string();
             topology.services = setting("RABBITMQ_CONSUMER_TIMEOUT_MS", &timeout);
         }
-        // With the points written straight to the database nobody would see what a spool lost.
+        // Points written straight to the database would hide what a spool lost.
         FaultName::ProducerSpoolTorn => {
             topology.producer = setting("FALLBACK_DIRECT_WRITE", "false")
         }

@@ -13,7 +13,7 @@ use super::fault::{FaultName, Trace};
 use super::plan::DrillPlan;
 use super::timeline::Driven;
 
-/// Of the events that should be fired, so many must have been.
+/// The least share of the planned events that must have been fired.
 const FIRED_SHARE_MIN: f64 = 0.95;
 
 /// A broker says of each frame whether it took it. A database that is coming back may store a write

@@ -1,11 +1,12 @@
 //! What the processes say that they have stored, and what they and the services have used.
 
-use crate::database::Database;
-use crate::harness::Harness;
-use crate::latency::Latencies;
 use std::collections::BTreeMap;
 
 use loadtest_report::{CpuPerMillion, Role, rounded};
+
+use crate::database::Database;
+use crate::harness::Harness;
+use crate::latency::Latencies;
 
 /// Processor seconds by role.
 pub(crate) type CpuSeconds = BTreeMap<Role, f64>;
@@ -15,7 +16,7 @@ impl Harness {
     /// that they have written.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When neither the database nor the processes answer.
     pub async fn stored(&self) -> anyhow::Result<u64> {
         if !matches!(*self.database, Database::Nowhere) {
             return self.database.live_points().await;

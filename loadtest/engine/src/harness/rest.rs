@@ -1,9 +1,10 @@
 //! Waiting until nothing is left to do, so that one measurement does not pay for another.
 
-use crate::harness::Harness;
 use std::time::{Duration, Instant};
 
 use loadtest_report::Role;
+
+use crate::harness::Harness;
 
 const POLL: Duration = Duration::from_millis(250);
 /// Processors that broker and database use while they rest.
@@ -12,7 +13,7 @@ const REST_MAX: Duration = Duration::from_secs(15);
 
 impl Harness {
     /// Waits until broker and database have finished what they do behind the events' backs (segments,
-    /// compactions). Where they are not the run's own, nobody knows.
+    /// compactions). Returns at once where they are not the run's own.
     pub async fn at_rest(&self) {
         let used = || {
             self.usage.sample();

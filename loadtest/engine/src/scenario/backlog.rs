@@ -33,7 +33,7 @@ const ASK: Duration = Duration::from_millis(100);
 /// The workers may have forgotten what they stored; the database has not.
 const SAID_NOTHING: Duration = Duration::from_secs(5);
 const PROGRESS_EVENTS: u64 = 10;
-/// Nothing more will come when nothing has moved for so long.
+/// Nothing more will come when nothing has moved for this long.
 const STALLED: Duration = Duration::from_secs(75);
 
 /// Settings of `loadtest run backlog`, as given.
@@ -330,7 +330,7 @@ async fn drain(
     }
 }
 
-/// `None` if nothing waits, or nobody says.
+/// `None` if nothing waits, or no worker reports its backlog.
 async fn sample(harness: &Harness, at_s: f64) -> Option<QueueSample> {
     let queue_depth = harness.queues().map_or(0, |queues| queues.depth());
     let mut backlog = None;

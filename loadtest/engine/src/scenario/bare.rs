@@ -54,7 +54,7 @@ const SUBSCRIBED_IN: Duration = Duration::from_millis(200);
 const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Lines that are kept of a sample.
 const LINES_MAX: f64 = 40_000.0;
-/// Frames without a broker: events that come together within so long.
+/// Frames without a broker: events that come together within this time.
 const FRAME_S: f64 = 0.016;
 const FRAME_EVENTS_MAX: f64 = 250.0;
 

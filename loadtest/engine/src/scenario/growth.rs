@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::scenario::cases::one_by_one;
-use crate::scenario::steady;
-use crate::settings::{Defaults, RunArgs};
 use anyhow::bail;
 use clap::Args;
 use ha_settings::{Problems, number};
 use loadtest_report::{CpuPerMillion, Growth, Output, Report, Role, rounded};
 use tokio_util::sync::CancellationToken;
+
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::scenario::cases::one_by_one;
+use crate::scenario::steady;
+use crate::settings::{Defaults, RunArgs};
 
 const TIMES_MAX: u32 = 1_000;
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::plan::{Mode, Plan, SinkPlan};
-use crate::settings::{Defaults, RunArgs, rate_of};
-use crate::topology::Topology;
 use clap::Args;
 use ha_settings::{Problems, number};
 use loadtest_report::Output;
+
+use crate::plan::{Mode, Plan, SinkPlan};
+use crate::settings::{Defaults, RunArgs, rate_of};
+use crate::topology::Topology;
 
 /// Each is a process.
 pub(super) const HOMES_MAX: usize = 1_000;

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
+use clap::Args;
+use ha_settings::Problems;
+use loadtest_report::{ModeRow, Output, Report, rounded};
+use tokio_util::sync::CancellationToken;
+
 use crate::plan::{Mode, Plan};
 use crate::progress::Progress;
 use crate::scenario::cases::one_by_one;
 use crate::scenario::steady;
 use crate::settings::{Defaults, RunArgs};
-use clap::Args;
-use ha_settings::Problems;
-use loadtest_report::{ModeRow, Output, Report, rounded};
-use tokio_util::sync::CancellationToken;
 
 /// Settings of `loadtest run modes`, as given.
 #[derive(Debug, Args)]

@@ -143,7 +143,7 @@ async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyho
         steps,
     });
     // A home cuts off a client that reads too slowly: what it had not read yet comes by gap fill,
-    // or nobody knows whether it was read.
+    // or it is unknown whether it was read.
     let stats = harness.home_stats();
     let cut = 1..u32::try_from(stats.connections_accepted).unwrap_or(u32::MAX);
     let connections = connections(harness, 0);
@@ -162,7 +162,7 @@ async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyho
     })
 }
 
-/// A step that is not stored after so long will not be.
+/// A step that is not stored after this time will not be.
 const STUCK_S: f64 = 90.0;
 
 /// What was sent a second in the best step that held.
@@ -171,7 +171,7 @@ fn best(steps: &[Step]) -> Option<f64> {
     held.map(|step| step.events_per_s).reduce(f64::max)
 }
 
-/// The same search from the rate that the product held, then as fast as it goes.
+/// Searches from the rate that the product held, then lets the bare chain go as fast as it goes.
 async fn bare(
     ramp: &Ramp,
     harness: &Harness,

@@ -6,11 +6,10 @@ mod plots;
 
 use std::fmt::Write as _;
 
-use figures::{figures, growth, matrix, steps};
-use plots::{backlog, plots};
-
 use super::markup::{escape, figure};
 use crate::report::{Report, Verdict};
+use figures::{figures, growth, matrix, steps};
+use plots::{backlog, plots};
 
 const STYLE: &str = include_str!("style.css");
 

@@ -22,9 +22,9 @@ use crate::drill::not_possible::NotPossible;
 const PRODUCER: &str = "producer";
 /// How long an orchestrator takes to start a process again.
 const RESTART: Duration = Duration::from_secs(1);
-/// Torn off the log of the spool …
+/// Torn off the log of the spool.
 const TORN_BYTES: u64 = 9_000;
-/// … and put in its place.
+/// Put in the place of what was torn off.
 const RUBBISH_BYTES: usize = 5_000;
 const SPOOLED_MAX: Duration = Duration::from_secs(60);
 
@@ -97,7 +97,7 @@ impl Context<'_> {
         Ok(vec![exit])
     }
 
-    /// The way out refuses in so many words, so that nobody can be in doubt whether a frame got
+    /// The delivery path refuses explicitly, which leaves no doubt whether a frame got
     /// through: where a connection is cut, the frames under way count as lost and may have arrived.
     pub(super) async fn refuse_everything(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
         match self.harness.plan().mode {
