@@ -3,11 +3,11 @@
 # function that runs: a table in Markdown. A function that the compiler put into another counts with
 # the other. The load is loadtest's, with its own private services, which it stops.
 #
-#   loadtest/profile.sh [RATE [FOLDER]]     10000 events/s; programs of target/release
+#   loadtest/profile.sh [RATE [FOLDER]]     10000 events/s; programs of target/dist
 set -euo pipefail
 
 rate=${1:-10000}
-folder=${2:-target/release}
+folder=${2:-target/dist}
 seconds=20
 die() {
   echo "profile.sh: $*" >&2
@@ -16,7 +16,7 @@ die() {
 
 command -v perf >/dev/null || die "perf is not here; in Debian: apt-get install linux-perf"
 for program in loadtest producer worker; do
-  [[ -x $folder/$program ]] || die "$folder/$program is not here; cargo build --release -p $program"
+  [[ -x $folder/$program ]] || die "$folder/$program is not here; cargo build --profile dist -p $program"
 done
 made=$(mktemp -d)
 load=

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ha_simulator::{Ledger, LedgerEvent, StateText};
 
 use crate::database::{Database, StoredPoint, TimeRange};
-use crate::letters::Letters;
+use crate::dead_letters::DeadLetters;
 
 /// About 30 MB with its index.
 const WINDOW_EVENTS: usize = 200_000;
@@ -33,7 +33,7 @@ pub struct Audit {
     /// that is stored: it is unknown whether the client could ever read them. Not missing.
     pub uncertain: u64,
     /// Events that the database does not hold, and that a dead letter is about. Not missing.
-    pub lettered: u64,
+    pub dead_lettered: u64,
     /// Some of what is wrong, in words.
     pub examples: Vec<String>,
 }
@@ -47,7 +47,7 @@ impl Audit {
         self.duplicates += other.duplicates;
         self.unexplained += other.unexplained;
         self.uncertain += other.uncertain;
-        self.lettered += other.lettered;
+        self.dead_lettered += other.dead_lettered;
         for example in other.examples {
             note(&mut self.examples, || example);
         }
@@ -61,8 +61,8 @@ pub enum Expected<'a> {
     /// the simulator reset.
     Sent(&'a BTreeSet<u32>),
     /// All that were fired, sent or not, because Home Assistant's history has them; or else there
-    /// is a letter.
-    Fired(&'a Letters),
+    /// is a dead letter.
+    Fired(&'a DeadLetters),
 }
 
 /// Events of one connection behind the last stored one, while it may still be the last.
@@ -205,11 +205,11 @@ impl Window {
             Expected::Sent(killed) => killed.contains(&event.connection),
             Expected::Fired(_) => false,
         };
-        let has_letter = |event: &LedgerEvent| match expected {
+        let has_dead_letter = |event: &LedgerEvent| match expected {
             Expected::Sent(_) => false,
-            Expected::Fired(letters) => entities
+            Expected::Fired(dead_letters) => entities
                 .get(event.entity as usize)
-                .is_some_and(|id| letters.has(id, event.time_us)),
+                .is_some_and(|id| dead_letters.has(id, event.time_us)),
         };
         for (event, found) in self.events.iter().zip(&self.found) {
             let duplicates = too_many(*found);
@@ -238,8 +238,8 @@ impl Window {
                 note(&mut result.examples, || {
                     describe("another state", event, entities)
                 });
-            } else if has_letter(event) {
-                result.lettered += 1;
+            } else if has_dead_letter(event) {
+                result.dead_lettered += 1;
             } else if event.sent && may_be_unread(event) {
                 let tail = tails.entry(event.connection).or_default();
                 tail.events += 1;
@@ -348,16 +348,16 @@ mod tests {
     }
 
     #[test]
-    fn where_history_has_everything_only_a_letter_excuses() {
+    fn where_history_has_everything_only_a_dead_letter_excuses() {
         let (yes, no) = (true, false);
-        // The third event, at 3 µs, has a letter; neither a reset nor being unsent excuses others.
-        let letters = Letters::about(&[("light.a", 3)]);
+        // The third event, at 3 µs, has a dead letter; neither a reset nor being unsent excuses others.
+        let dead_letters = DeadLetters::about(&[("light.a", 3)]);
         let audit = judged_as(
-            Expected::Fired(&letters),
+            Expected::Fired(&dead_letters),
             [(&[1, 1, 1, 0], &[yes, no, no, no]), (&[0], &[yes])],
         );
         assert_eq!((audit.stored, audit.missing), (2, 2));
-        assert_eq!((audit.lettered, audit.uncertain), (1, 0));
+        assert_eq!((audit.dead_lettered, audit.uncertain), (1, 0));
     }
 
     #[test]

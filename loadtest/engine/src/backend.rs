@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
-use ha_settings::{InfluxSettings, InfluxVersion, Secret, SinkChoice};
+use ha_settings::{InfluxSettings, Secret, SinkChoice};
+use ha_sink::Api;
 use ha_sink::Sink;
 use loadtest_report::Role;
 use tempfile::TempDir;
@@ -30,7 +31,7 @@ pub async fn start_services(
     }
     if let SinkPlan::PrivateInflux(version) = plan.sink {
         which.push(Service::InfluxDb);
-        if version == InfluxVersion::V2 {
+        if version == Api::V2 {
             which.push(Service::InfluxDbV2Front);
         }
     }
@@ -125,7 +126,7 @@ pub async fn database(
             services.create_database(&bucket).await?;
             let reading = InfluxSettings {
                 url: services.influxdb_url().parse()?,
-                version: InfluxVersion::V1,
+                version: Api::V1,
                 token: None,
                 org: ha_services::INFLUXDB_ORG.to_owned(),
                 bucket,
@@ -133,10 +134,10 @@ pub async fn database(
                 password: None,
             };
             let writing = match version {
-                InfluxVersion::V1 => reading.clone(),
-                InfluxVersion::V2 => InfluxSettings {
+                Api::V1 => reading.clone(),
+                Api::V2 => InfluxSettings {
                     url: services.influxdb_v2_url().parse()?,
-                    version: InfluxVersion::V2,
+                    version: Api::V2,
                     token: Some(Secret::new(services.influxdb_token())),
                     ..reading.clone()
                 },
@@ -146,7 +147,7 @@ pub async fn database(
     };
     push_influxdb(environment, &writing);
     let sink =
-        ha_assembly::sink(&SinkChoice::Influx(reading), &Default::default(), &plan.tls).await?;
+        SinkChoice::Influx(reading).open(&Default::default(), &plan.tls).await?;
     let Sink::InfluxDb(client) = sink else {
         bail!("not an InfluxDB client")
     };
@@ -158,8 +159,8 @@ pub async fn database(
 
 fn push_influxdb(environment: &mut Environment, settings: &InfluxSettings) {
     let version = match settings.version {
-        InfluxVersion::V1 => "v1",
-        InfluxVersion::V2 => "v2",
+        Api::V1 => "v1",
+        Api::V2 => "v2",
     };
     let revealed = |secret: &Option<Secret>| {
         secret

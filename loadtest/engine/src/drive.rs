@@ -185,7 +185,7 @@ pub(crate) fn show(harness: &Harness, progress: &Progress, begun: Instant) {
     progress.show(|| {
         let queues = harness.queues();
         let waiting = queues.map_or(String::new(), |queues| {
-            format!(", {} frames waiting", queues.depth())
+            format!(", {} batches waiting", queues.depth())
         });
         let elapsed = begun.elapsed().as_secs();
         format!(

@@ -64,7 +64,7 @@ impl Harness {
     /// Starts everything and waits until the producer is subscribed and all processes are ready.
     ///
     /// # Errors
-    /// What could not be started, and the cure; what was started is stopped again.
+    /// What could not be started, and the remedy; what was started is stopped again.
     pub async fn start(plan: Plan, on_step: impl Fn(&str)) -> anyhow::Result<Self> {
         let binaries = Binaries::find(&plan)?;
         let folder = tempfile::Builder::new().prefix("ha-loadtest-").tempdir()?;

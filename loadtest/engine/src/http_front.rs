@@ -18,7 +18,7 @@ use url::Url;
 
 /// More than the database itself takes.
 const BODY_BYTES_MAX: usize = 64 << 20;
-/// Belong to one connection, or are made anew.
+/// Belong to one connection, or are made again.
 const OWN_HEADERS: [HeaderName; 4] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,

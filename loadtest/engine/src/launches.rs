@@ -131,10 +131,10 @@ impl Launches<'_> {
                 url = self.links.add(Link::ProducerWorkers, &url).await?;
             }
             urls.push(url.to_string());
-            let letters = letters_path(self.folder, &worker.name);
+            let dead_letters = dead_letters_path(self.folder, &worker.name);
             worker.environment.extend([
                 ("INTAKE_ADDR", address),
-                ("SPOOL_PATH", letters.display().to_string()),
+                ("SPOOL_PATH", dead_letters.display().to_string()),
             ]);
         }
         Ok(urls.join(","))
@@ -149,7 +149,7 @@ pub(crate) fn spool_path(folder: &Path, home: usize) -> PathBuf {
     })
 }
 
-/// Where a worker without a broker keeps its letters.
-pub(crate) fn letters_path(folder: &Path, worker: &str) -> PathBuf {
+/// Where a worker without a broker keeps its dead letters.
+pub(crate) fn dead_letters_path(folder: &Path, worker: &str) -> PathBuf {
     folder.join(format!("{worker}.db"))
 }

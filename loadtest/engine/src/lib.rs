@@ -14,7 +14,7 @@ pub mod harness;
 pub mod http_front;
 mod latency;
 mod launches;
-pub mod letters;
+pub mod dead_letters;
 pub mod links;
 pub mod plan;
 pub mod ports;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ha_settings::{InfluxSettings, InfluxVersion, TlsSettings};
+use ha_settings::{InfluxSettings, TlsSettings};
+use ha_sink::Api;
 use ha_simulator::Replay;
 use url::Url;
 
@@ -42,7 +43,7 @@ impl Mode {
 #[derive(Debug, Clone)]
 pub enum SinkPlan {
     /// An InfluxDB of this run, written to by the given API.
-    PrivateInflux(InfluxVersion),
+    PrivateInflux(Api),
     /// An InfluxDB that is there.
     Influx(Box<InfluxSettings>),
     /// A file of this run.
@@ -63,7 +64,7 @@ impl SinkPlan {
     }
 }
 
-/// Where frames go.
+/// Where batches go.
 #[derive(Debug, Clone)]
 pub enum BrokerPlan {
     /// The mode needs none.
@@ -109,7 +110,7 @@ pub struct Plan {
     pub entities: usize,
     /// Where points go.
     pub sink: SinkPlan,
-    /// Where frames go.
+    /// Where batches go.
     pub broker: BrokerPlan,
     /// Certificates for services that are there.
     pub tls: TlsSettings,

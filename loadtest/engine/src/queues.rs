@@ -31,7 +31,7 @@ pub(crate) struct Management {
     pub(crate) vhost: String,
 }
 
-/// The broker's counts of the queue of frames.
+/// The broker's counts of the queue of batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Deliveries {
     published: u64,
@@ -57,11 +57,14 @@ impl Deliveries {
         }
     }
 
-    /// Acknowledgements above one a frame: frames that came again although they were settled. This
-    /// is not the count of the mark: a quorum queue marks a frame, too, that was on its way to a
-    /// consumer when it cancelled, and that no client ever saw (rabbitmq-server#3729).
+    /// Batches that came again although they were settled: acknowledgements above one a batch, but no
+    /// more than batches that came again at all. Neither count tells by itself: a quorum queue marks a
+    /// batch, too, that was on its way to a consumer when it cancelled, and that no client ever saw
+    /// (rabbitmq-server#3729); and what a closed channel published may never be counted. A second
+    /// acknowledgement and the mark of its delivery are counted together.
     pub(crate) fn redelivered_settled(self) -> u64 {
-        self.acknowledged.saturating_sub(self.published)
+        let second = self.acknowledged.saturating_sub(self.published);
+        second.min(self.redelivered)
     }
 }
 
@@ -73,28 +76,28 @@ pub struct Depth {
 }
 
 impl Depth {
-    /// Frames that wait for a worker.
+    /// Batches that wait for a worker.
     pub fn now(&self) -> u64 {
         self.depth.load(Ordering::Relaxed)
     }
 
     /// Dead letters; 0 while the broker does not say.
-    pub async fn letters(&self) -> u64 {
+    pub async fn dead_letters(&self) -> u64 {
         messages(&self.broker, topology::DEAD_LETTERS_QUEUE)
             .await
             .unwrap_or_default()
     }
 }
 
-/// Watches the queue of frames until it is dropped.
+/// Watches the queue of batches until it is dropped.
 #[derive(Debug)]
 pub struct Queues {
     broker: Arc<Broker>,
     management: Option<Management>,
     depth: Arc<AtomicU64>,
     depth_max: Arc<AtomicU64>,
-    /// Letters that others left there.
-    letters_before: u64,
+    /// Dead letters that others left there.
+    dead_letters_before: u64,
     /// The counts of deliveries before the run.
     deliveries_before: Deliveries,
     watching: JoinHandle<()>,
@@ -107,9 +110,9 @@ impl Queues {
         tls: &TlsSettings,
         client: &reqwest::Client,
     ) -> anyhow::Result<Self> {
-        let broker = ha_assembly::broker(amqp_url, "ha-ingestor loadtest".to_owned(), tls)?;
+        let broker = ha_settings::broker(amqp_url, "ha-ingestor loadtest".to_owned(), tls)?;
         // Before the producer has started, the queue may not have been declared yet.
-        let letters_before = messages(&broker, topology::DEAD_LETTERS_QUEUE)
+        let dead_letters_before = messages(&broker, topology::DEAD_LETTERS_QUEUE)
             .await
             .unwrap_or_default();
         let deliveries_before = match &management {
@@ -127,13 +130,13 @@ impl Queues {
             management,
             depth,
             depth_max,
-            letters_before,
+            dead_letters_before,
             deliveries_before,
             watching,
         })
     }
 
-    /// Frames that wait for a worker.
+    /// Batches that wait for a worker.
     pub fn depth(&self) -> u64 {
         self.depth.load(Ordering::Relaxed)
     }
@@ -151,7 +154,7 @@ impl Queues {
         Arc::clone(&self.broker)
     }
 
-    /// The most frames that were seen waiting.
+    /// The most batches that were seen waiting.
     pub fn depth_max(&self) -> u64 {
         self.depth_max.load(Ordering::Relaxed)
     }
@@ -159,11 +162,11 @@ impl Queues {
     /// Messages that this run added to the dead letters, once their number has settled.
     pub(crate) async fn dead_lettered(&self) -> anyhow::Result<u64> {
         let read = || messages(&self.broker, topology::DEAD_LETTERS_QUEUE);
-        let letters = stable(STABLE_FOR, read).await?;
-        Ok(letters.saturating_sub(self.letters_before))
+        let dead_letters = stable(STABLE_FOR, read).await?;
+        Ok(dead_letters.saturating_sub(self.dead_letters_before))
     }
 
-    /// What the broker counted of the queue of frames, once it has settled; `None` without a
+    /// What the broker counted of the queue of batches, once it has settled; `None` without a
     /// management API.
     pub(crate) async fn deliveries(
         &self,
@@ -303,7 +306,7 @@ mod tests {
     use super::Deliveries;
 
     #[test]
-    fn only_a_second_acknowledgement_tells_of_a_settled_frame() {
+    fn only_a_second_acknowledgement_tells_of_a_settled_batch() {
         let before = Deliveries {
             published: 100,
             acknowledged: 90,
@@ -325,5 +328,11 @@ mod tests {
             ..marked
         };
         assert_eq!(again.since(before).redelivered_settled(), 1);
+        let uncounted = Deliveries {
+            published: 280,
+            redelivered: 4,
+            ..marked
+        };
+        assert_eq!(uncounted.since(before).redelivered_settled(), 0);
     }
 }

@@ -209,7 +209,7 @@ impl Sampler {
         join_all(asking).await.into_iter().flatten().collect()
     }
 
-    /// What is new in a histogram; a process that was started again begins anew.
+    /// What is new in a histogram; a process that was started again begins again.
     fn new_in(&mut self, url: String, histogram: Histogram<u64>) -> Histogram<u64> {
         let mut new = histogram.clone();
         if let Some(before) = self.histograms.insert(url, histogram)

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use ha_settings::{BrokerArgs, InfluxArgs, InfluxVersion, Problems, TlsArgs, number, seconds};
+use ha_settings::{BrokerArgs, InfluxArgs, Problems, TlsArgs, number, seconds};
+use ha_sink::Api;
 use ha_simulator::Replay;
 use loadtest_report::Output;
 use url::Url;
@@ -80,7 +81,7 @@ pub struct RunArgs {
     /// must exit with 0 within the grace and are started again; may be repeated
     #[arg(long, value_name = "SECOND")]
     restart_at: Vec<String>,
-    /// After a third of the run the workers are restarted one after the other by SIGTERM; no frame
+    /// After a third of the run the workers are restarted one after the other by SIGTERM; no batch
     /// that was settled may come again. With it --rate is 2000 and --workers 3 unless given
     #[arg(long)]
     rolling_restart: bool,
@@ -247,8 +248,8 @@ impl RunArgs {
                 .resolve(problems)
                 .map(|settings| SinkPlan::Influx(Box::new(settings))),
             "influxdb" => match self.influx.influxdb_api.as_str() {
-                "v1" => Some(SinkPlan::PrivateInflux(InfluxVersion::V1)),
-                "v2" => Some(SinkPlan::PrivateInflux(InfluxVersion::V2)),
+                "v1" => Some(SinkPlan::PrivateInflux(Api::V1)),
+                "v2" => Some(SinkPlan::PrivateInflux(Api::V2)),
                 other => {
                     problems.bad("INFLUXDB_API", other, "v1 or v2");
                     None

@@ -45,8 +45,8 @@ pub async fn report(
             return Ok((None, None));
         };
         let deliveries = queues.deliveries(harness.client());
-        let (letters, deliveries) = tokio::try_join!(queues.dead_lettered(), deliveries)?;
-        anyhow::Ok((Some(letters), deliveries))
+        let (dead_letters, deliveries) = tokio::try_join!(queues.dead_lettered(), deliveries)?;
+        anyhow::Ok((Some(dead_letters), deliveries))
     };
     let (found, (dead_lettered, deliveries)) = tokio::try_join!(comparing, asking_broker)?;
     let (sent, fired) = (harness.sent(), harness.fired());
@@ -112,12 +112,12 @@ fn judge(report: &mut Report, required: f64, found: Audit) {
     );
     none(
         report.redelivered_settled.unwrap_or_default(),
-        "frames were settled and came again",
+        "batches were settled and came again",
     );
     let rolled = |fault: &Fault| fault.fault == "rolling-restart";
     if report.faults.iter().any(rolled) && report.redelivered_settled.is_none() {
         reasons.push(
-            "the broker was not asked whether settled frames came again; give \
+            "the broker was not asked whether settled batches came again; give \
              --rabbitmq-management-url"
                 .to_owned(),
         );

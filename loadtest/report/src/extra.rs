@@ -37,8 +37,9 @@ pub struct Extra {
 pub struct Backlog {
     /// Events that were stored after the workers were started.
     pub events: u64,
-    /// Frames in the queue when the workers were started.
-    pub frames_queued: Option<u64>,
+    /// Batches in the queue when the workers were started.
+    #[serde(rename = "frames_queued")]
+    pub batches_queued: Option<u64>,
     /// Worker processes.
     pub workers: usize,
     /// By how much the database answered later.
@@ -77,7 +78,7 @@ pub struct Estimate {
 pub struct EstimateSample {
     /// Seconds since the workers were started.
     pub at_s: f64,
-    /// Frames in the queue.
+    /// Batches in the queue.
     pub queue_depth: u64,
     /// The largest `backlog_seconds` of the workers.
     pub backlog_seconds: f64,
@@ -133,10 +134,12 @@ pub struct Bare {
 pub struct BareParts {
     /// Of `publish`, `consume` and `write`, those that the mode and the sink have.
     pub parts: Vec<String>,
-    /// Mean bytes of a frame.
-    pub frame_bytes: Option<f64>,
-    /// Mean events in a frame.
-    pub frame_events: Option<f64>,
+    /// Mean bytes of a batch.
+    #[serde(rename = "frame_bytes")]
+    pub batch_bytes: Option<f64>,
+    /// Mean events in a batch.
+    #[serde(rename = "frame_events")]
+    pub batch_events: Option<f64>,
     /// Mean bytes of a line.
     pub line_bytes: Option<f64>,
     /// Series that the lines belong to.

@@ -137,7 +137,7 @@ pub struct Report {
     pub broker_rss_mb_max: Option<f64>,
     /// InfluxDB's.
     pub database_rss_mb_max: Option<f64>,
-    /// The most frames seen waiting in the queue.
+    /// The most batches seen waiting in the queue.
     pub queue_depth_max: Option<u64>,
     /// Of a drill: seconds from the end of the fault until everything fired before was stored, and
     /// queue and spool were empty again.
@@ -150,9 +150,9 @@ pub struct Report {
     pub reasons: Vec<String>,
     /// What was not looked at, and other remarks.
     pub notes: Vec<String>,
-    /// Deliveries of the queue of frames with the mark "redelivered", by the broker's count.
+    /// Deliveries of the queue of batches with the mark "redelivered", by the broker's count.
     pub redelivered: Option<u64>,
-    /// Frames that were acknowledged and delivered again, by the broker's count. One that a quorum
+    /// Batches that were acknowledged and delivered again, by the broker's count. One that a quorum
     /// queue takes back before any client saw it is marked, but not one of these.
     pub redelivered_settled: Option<u64>,
     /// Points that no fired event explains.
@@ -285,7 +285,7 @@ pub struct DrillReport {
     /// The most events seen in the producer's spool.
     #[serde(default)]
     pub spool_events_max: u64,
-    /// The most bytes of frames seen there.
+    /// The most bytes of batches seen there.
     #[serde(default)]
     pub spool_bytes_max: u64,
     /// The most events that were seen not stored a second after they were fired.
@@ -302,7 +302,8 @@ pub struct DrillReport {
     pub revived: BTreeMap<String, u64>,
     /// Dead letters by reason.
     #[serde(default)]
-    pub letters: BTreeMap<String, u64>,
+    #[serde(rename = "letters")]
+    pub dead_letters: BTreeMap<String, u64>,
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub struct Sample {
     pub sent: u64,
     /// Events stored, as the writing processes say, with the producer's own records.
     pub stored: u64,
-    /// Frames that wait in the broker's queue.
+    /// Batches that wait in the broker's queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_depth: Option<u64>,
     /// Events in the producers' spools.

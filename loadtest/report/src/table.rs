@@ -164,7 +164,7 @@ fn drained(text: &mut String, backlog: &Backlog) {
     for sample in &backlog.estimates {
         let _ = writeln!(
             text,
-            "{:<16} at {:.1} s: {} frames waited, said {:.1} s, took {:.1} s",
+            "{:<16} at {:.1} s: {} batches waited, said {:.1} s, took {:.1} s",
             "  backlog", sample.at_s, sample.queue_depth, sample.backlog_seconds, sample.took_s,
         );
     }

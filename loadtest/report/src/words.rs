@@ -79,7 +79,7 @@ impl fmt::Display for Report {
             row("ready after", table::starts(&self.starts))?;
         }
         if let Some(depth) = self.queue_depth_max {
-            row("queue", format!("{depth} frames at most"))?;
+            row("queue", format!("{depth} batches at most"))?;
         }
         for fault in &self.faults {
             row("fault", fault.to_string())?;
@@ -100,7 +100,7 @@ impl fmt::Display for Report {
             if drill.lost_reported > 0 {
                 row("lost", format!("{} events reported", drill.lost_reported))?;
             }
-            for (reason, count) in &drill.letters {
+            for (reason, count) in &drill.dead_letters {
                 row("letters", format!("{count} {reason}"))?;
             }
             for (process, times) in &drill.revived {

@@ -45,7 +45,7 @@ async fn all_that_is_wrong_is_said_at_once_and_nothing_starts() {
 }
 
 #[tokio::test]
-async fn missing_binaries_are_named_with_the_cure() {
+async fn missing_binaries_are_named_with_the_remedy() {
     let empty = tempfile::tempdir().unwrap();
     let mut plan = plan("--mode inline --sink sqlite", &[]);
     plan.binaries = Some(empty.path().to_owned());
@@ -122,4 +122,54 @@ async fn the_home_by_itself_ends_when_its_time_is_over() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().last().unwrap().contains("fired"), "{text}");
+}
+
+#[tokio::test]
+async fn two_reports_are_compared_and_one_is_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("steady.json");
+    let file = file.to_str().unwrap();
+    let page = folder.path().join("steady.html");
+    let steady =
+        format!("run steady --mode inline --sink sqlite --rate 100 --seconds 2 --json {file}");
+    for (arguments, wanted) in [
+        (steady, "verdict          pass"),
+        (format!("report --compare {file} {file}"), "latency p99, ms"),
+        (format!("report {file} --html {}", page.display()), ""),
+    ] {
+        let mut command = loadtest();
+        let output = command.args(arguments.split(' ')).output().await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {errors}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(wanted), "{arguments}: {text}");
+    }
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.ends_with("</html>\n"));
+}
+
+#[tokio::test]
+async fn what_means_nothing_is_said_before_anything_starts() {
+    for (arguments, words) in [
+        ("run backlog --mode inline", "--mode queue"),
+        ("run backlog --sink-latency 1s", "--sink-latency"),
+        ("run backlog --restart-at 3", "run steady"),
+        ("run homes --rate 5", "--rate-per-home"),
+        ("run replay /nonexistent", "FILE"),
+        ("run burst --burst-seconds 20 --seconds 10", "--seconds"),
+        ("run ramp --step-seconds soon", "--step-seconds"),
+        ("run ramp --homes 2 --mode inline", "--homes"),
+        (
+            "run steady --rolling-restart --mode inline",
+            "--rolling-restart",
+        ),
+        ("report", "--compare"),
+    ] {
+        let mut command = loadtest();
+        let output = command.args(arguments.split(' ')).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(words), "{arguments}: {errors}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+    }
 }

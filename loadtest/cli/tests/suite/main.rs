@@ -10,9 +10,7 @@
 
 mod audits;
 mod commands;
-mod drills;
 mod ends;
-mod real_home;
-mod scenarios;
+mod heavy;
 mod steady;
 mod support;

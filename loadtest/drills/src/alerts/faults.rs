@@ -33,7 +33,7 @@ const QUEUE_FULL: Name = ("HaIngestorQueueDepthHigh", "critical");
 const OLD: Name = ("HaIngestorOldestUnwrittenEvent", "warning");
 const VERY_OLD: Name = ("HaIngestorOldestUnwrittenEvent", "critical");
 const GROWING: Name = ("HaIngestorBacklogGrowing", "warning");
-const LETTERS: Name = ("HaIngestorDeadLetters", "warning");
+const DEAD_LETTERS: Name = ("HaIngestorDeadLetters", "warning");
 const NO_CONSUMERS: Name = ("HaIngestorNoConsumers", "critical");
 const SPOOL: Name = ("HaIngestorSpoolInUse", "warning");
 const SPOOL_FULL: Name = ("HaIngestorSpoolInUse", "critical");
@@ -44,7 +44,7 @@ const DISCONNECTED: Name = ("HaIngestorProducerDisconnected", "critical");
 const QUALITY: Name = ("HaIngestorQualityScoreLow", "warning");
 const TARGET: Name = ("HaIngestorTargetDown", "warning");
 
-/// The queue of frames gets a limit that a run of minutes can reach.
+/// The queue of batches gets a limit that a run of minutes can reach.
 pub(super) async fn limit_queue(harness: &Harness) -> anyhow::Result<()> {
     let limit = json!({"max-length-bytes": render::QUEUE_BYTES_MAX});
     harness.limit_events_queue(POLICY, &limit).await?;
@@ -55,7 +55,7 @@ pub(super) async fn limit_queue(harness: &Harness) -> anyhow::Result<()> {
 /// what could not be done.
 pub(super) async fn make_all(harness: &mut Harness, proofs: &mut Proofs<'_>) -> anyhow::Result<()> {
     // Its window is the longest, so its end is waited for last.
-    let (letters, undone) = dead_letters(harness, proofs).await?;
+    let (dead_letters, undone) = dead_letters(harness, proofs).await?;
     broken_events(harness, proofs).await?;
     broker_out_of_reach(harness, proofs).await?;
     slow_database(harness, proofs).await?;
@@ -65,7 +65,7 @@ pub(super) async fn make_all(harness: &mut Harness, proofs: &mut Proofs<'_>) -> 
     no_producer(harness, proofs).await?;
     no_home(harness, proofs).await?;
     no_broker(harness, proofs).await?;
-    proofs.resolved(&letters, undone).await;
+    proofs.resolved(&dead_letters, undone).await;
     Ok(())
 }
 
@@ -73,8 +73,8 @@ async fn dead_letters(
     harness: &Harness,
     proofs: &mut Proofs<'_>,
 ) -> anyhow::Result<(Made, Instant)> {
-    let fault = "a message that is no frame is published to ha.events; `worker dlq discard` takes the letter";
-    let mut made = proofs.begin(fault, &[LETTERS]).await;
+    let fault = "a message that is no batch is published to ha.events; `worker dlq discard` takes the dead letter";
+    let mut made = proofs.begin(fault, &[DEAD_LETTERS]).await;
     let vhost = harness.own_vhost()?;
     let path = format!("exchanges/{vhost}/{}/publish", topology::EVENTS_EXCHANGE);
     let message = json!({
@@ -84,13 +84,13 @@ async fn dead_letters(
     services
         .management(Method::POST, &path, Some(message))
         .await?;
-    proofs.firing(&mut made, &[LETTERS]).await;
-    discard_letters(harness).await?;
+    proofs.firing(&mut made, &[DEAD_LETTERS]).await;
+    discard_dead_letters(harness).await?;
     Ok((made, Instant::now()))
 }
 
 /// By the product's own command.
-async fn discard_letters(harness: &Harness) -> anyhow::Result<()> {
+async fn discard_dead_letters(harness: &Harness) -> anyhow::Result<()> {
     let names = harness.names(Role::Worker);
     let worker = names.first().and_then(|name| harness.process(name));
     let worker = worker.context("no worker runs")?;

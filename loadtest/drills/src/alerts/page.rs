@@ -93,8 +93,8 @@ fn figures_of_quiet(page: &mut String, quiet: &Quiet) {
         _ => "fail",
     };
     page.push_str(
-        "\n## Nothing wrong\n\nA settled frame that comes again is acknowledged twice, and fails the run. The broker's own mark\n\
-         \"redelivered\" says less: a quorum queue also gives it to a frame that was on its way to a worker\n\
+        "\n## Nothing wrong\n\nA settled batch that comes again is acknowledged twice, and fails the run. The broker's own mark\n\
+         \"redelivered\" says less: a quorum queue also gives it to a batch that was on its way to a worker\n\
          when that cancelled, and that nobody saw. Alerts: at the web hook, and `ALERTS` of Prometheus;\n\
          pending is one whose time (`for`) was not up before its cause was gone.\n\n\
          | what | |\n|---|---|\n",
@@ -106,11 +106,11 @@ fn figures_of_quiet(page: &mut String, quiet: &Quiet) {
         ("duplicates", number(report.duplicates)),
         ("dead letters", number(report.dead_lettered)),
         (
-            "frames that the broker marked as redelivered",
+            "batches that the broker marked as redelivered",
             number(report.redelivered),
         ),
         (
-            "settled frames that came again",
+            "settled batches that came again",
             number(report.redelivered_settled),
         ),
         ("workers ended by SIGTERM", restarts(report)),

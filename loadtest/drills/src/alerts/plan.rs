@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ha_settings::{InfluxVersion, Problems, TlsArgs};
+use ha_settings::{Problems, TlsArgs};
+use ha_sink::Api;
 use loadtest_engine::plan::{BrokerPlan, Load, Mode, Plan, SinkPlan};
 use loadtest_engine::topology::{Link, Topology};
 
@@ -28,7 +29,7 @@ pub(super) fn of_faults(logs: Option<PathBuf>, problems: &mut Problems) -> Optio
         rate: RATE,
         load: Load::House(Duration::MAX),
         entities: ENTITIES,
-        sink: SinkPlan::PrivateInflux(InfluxVersion::V2),
+        sink: SinkPlan::PrivateInflux(Api::V2),
         broker: BrokerPlan::Private,
         tls: no_files.resolve(problems)?,
         restarts_at: Vec::new(),

@@ -123,7 +123,7 @@ pub(super) fn plan(of_faults: Plan, rate: f64, duration: Duration) -> Plan {
 
 impl Quiet {
     /// What was not as it should be: an alert, or what the audit does not let pass, which is an event
-    /// that is missing or there twice, a settled frame that came again, a letter, a process that ended
+    /// that is missing or there twice, a settled batch that came again, a dead letter, a process that ended
     /// badly.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.heard.problems();

@@ -7,9 +7,9 @@ use anyhow::{Context as _, ensure};
 
 /// All times in the files are divided by this; 15 s between scrapes become 1 s.
 pub(super) const TIME_FACTOR: u64 = 15;
-/// Of the queue of frames while faults are made; the shipped policy says 4 GiB.
+/// Of the queue of batches while faults are made; the shipped policy says 4 GiB.
 pub(super) const QUEUE_BYTES_MAX: u64 = 32 << 20;
-/// Of the spool while faults are made, where frames are packed; the default is 1 GiB.
+/// Of the spool while faults are made, where batches are compressed; the default is 1 GiB.
 pub(super) const SPOOL_BYTES_MAX: u64 = 8 << 20;
 
 /// How the limits of the rules that are no times become smaller.
@@ -19,7 +19,7 @@ pub(super) struct Scale {
     pub(super) messages_factor: u64,
     /// How long an event may wait is divided by this.
     pub(super) waiting_factor: u64,
-    /// What the queue of frames holds.
+    /// What the queue of batches holds.
     pub(super) queue_bytes_max: u64,
     /// What a spool holds.
     pub(super) spool_bytes_max: u64,

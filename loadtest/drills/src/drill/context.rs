@@ -45,7 +45,7 @@ impl Context<'_> {
         self.progress.show(|| {
             let waiting = queues.map_or(0, |queues| queues.depth());
             format!(
-                "{elapsed:>4} s: fired {}, {waiting} frames waiting",
+                "{elapsed:>4} s: fired {}, {waiting} batches waiting",
                 ledger.fired()
             )
         });

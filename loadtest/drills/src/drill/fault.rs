@@ -116,8 +116,8 @@ pub(super) enum Trace {
     Lag,
     /// Requests were answered by the drill.
     Requests,
-    /// There are letters.
-    Letters,
+    /// There are dead letters.
+    DeadLetters,
     /// The producer reports events as lost.
     Lost,
 }

@@ -63,7 +63,7 @@ static FAULTS: [Fault; 35] = [
     },
     Fault {
         name: "broker-queue-full",
-        about: "the workers are ended and the queue may hold 50 frames: RabbitMQ rejects the rest",
+        about: "the workers are ended and the queue may hold 50 batches: RabbitMQ rejects the rest",
         needs: Needs::Broker,
         disturbs_services: true,
         trace: Trace::Spool,
@@ -143,7 +143,7 @@ static FAULTS: [Fault; 35] = [
         disturbs_services: true,
         in_soak: false,
         from_the_start: true,
-        trace: Trace::Letters,
+        trace: Trace::DeadLetters,
         ..fault(FaultName::DbTypeConflict)
     },
     Fault {
@@ -183,7 +183,7 @@ static FAULTS: [Fault; 35] = [
         needs: Needs::Suspects,
         in_soak: false,
         workers: "3",
-        trace: Trace::Letters,
+        trace: Trace::DeadLetters,
         ..fault(FaultName::WorkerPoison)
     },
     Fault {

@@ -33,11 +33,11 @@ pub(super) struct Sight {
     pub(super) late: u64,
     /// Events in the spool; `None`: the producer does not say.
     pub(super) spool_events: Option<u64>,
-    /// Frames in the queue.
+    /// Batches in the queue.
     pub(super) depth: u64,
     /// Dead letters in the queue for them; without a broker, those that the processes have counted:
     /// enough to know when to stop waiting, and at the end all of them are read.
-    pub(super) letters: u64,
+    pub(super) dead_letters: u64,
     /// Events that the producer has reported as lost.
     pub(super) lost: u64,
 }
@@ -54,7 +54,7 @@ pub(super) struct Peaks {
 impl Sight {
     /// Whether everything that is due is stored, or may be missing, and nothing waits anywhere.
     pub(super) fn is_settled(&self) -> bool {
-        self.late <= self.letters + self.lost && self.spool_events == Some(0) && self.depth == 0
+        self.late <= self.dead_letters + self.lost && self.spool_events == Some(0) && self.depth == 0
     }
 }
 
@@ -67,8 +67,8 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// `letters` says that letters are to be expected: then they are counted in each sample.
-    pub(super) fn start(harness: &Harness, letters: bool) -> anyhow::Result<Self> {
+    /// `dead_letters` says that dead letters are to be expected: then they are counted in each sample.
+    pub(super) fn start(harness: &Harness, dead_letters: bool) -> anyhow::Result<Self> {
         let producer = harness.names(Role::Producer);
         let producer = producer.first().and_then(|name| harness.process(name));
         let status_url = producer.context("no producer runs")?.admin_url("/status");
@@ -78,7 +78,7 @@ impl Observer {
             tracker: Tracker::new(harness.ledger()),
             database: harness.shared_database(),
             depth: harness.queues().map(|queues| queues.watched()),
-            letters,
+            dead_letters,
             metrics_urls: harness.admin_urls("/metrics"),
             client: harness.client().clone(),
             status_url,
@@ -118,7 +118,7 @@ impl Drop for Observer {
 struct SpoolSeen {
     events: Option<u64>,
     bytes: u64,
-    epoch: u64,
+    run_id: u64,
     lost_before: u64,
     lost: u64,
 }
@@ -127,7 +127,7 @@ struct Sampler {
     tracker: Tracker,
     database: Arc<Database>,
     depth: Option<Depth>,
-    letters: bool,
+    dead_letters: bool,
     metrics_urls: Vec<String>,
     client: reqwest::Client,
     status_url: String,
@@ -154,10 +154,10 @@ impl Sampler {
             let due = self.due(at);
             // A database that is away says nothing; the next sample will tell.
             if let Ok(late) = self.tracker.late(&self.database, due).await {
-                let letters = match &self.depth {
-                    _ if !self.letters => 0,
-                    Some(depth) => depth.letters().await,
-                    None => self.letters_counted().await,
+                let dead_letters = match &self.depth {
+                    _ if !self.dead_letters => 0,
+                    Some(depth) => depth.dead_letters().await,
+                    None => self.dead_letters_counted().await,
                 };
                 peaks.send_modify(|peaks| peaks.late = peaks.late.max(late));
                 sights.send_replace(Some(Sight {
@@ -166,7 +166,7 @@ impl Sampler {
                     late,
                     spool_events: self.spool.events,
                     depth: self.depth.as_ref().map_or(0, Depth::now),
-                    letters,
+                    dead_letters,
                     lost: self.spool.lost_before + self.spool.lost,
                 }));
             }
@@ -187,15 +187,15 @@ impl Sampler {
             .map_or(0, |(_, fired)| *fired)
     }
 
-    async fn letters_counted(&self) -> u64 {
-        let mut letters = 0;
+    async fn dead_letters_counted(&self) -> u64 {
+        let mut dead_letters = 0;
         for url in &self.metrics_urls {
             let asking = async { self.client.get(url).send().await?.text().await };
             if let Ok(Ok(text)) = tokio::time::timeout(STATUS_MAX, asking).await {
-                letters += counted(&text, "ha_ingestor_dead_letters_total");
+                dead_letters += counted(&text, "ha_ingestor_dead_letters_total");
             }
         }
-        letters
+        dead_letters
     }
 
     async fn read_status(&mut self) {
@@ -213,11 +213,11 @@ impl Sampler {
             return;
         };
         let number = |path| status.pointer(path).and_then(Value::as_u64);
-        let epoch = number("/epoch").unwrap_or_default();
+        let run_id = number("/epoch").unwrap_or_default();
         let spool = &mut self.spool;
-        if epoch != spool.epoch {
+        if run_id != spool.run_id {
             spool.lost_before += spool.lost;
-            (spool.epoch, spool.lost) = (epoch, 0);
+            (spool.run_id, spool.lost) = (run_id, 0);
         }
         spool.lost = number("/events/lost").unwrap_or(spool.lost);
         spool.events = number("/spool/events");
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_counter_is_summed_over_its_labels() {
-        let metrics = "# TYPE letters counter\nletters{reason=\"a b\"} 3\nletters{reason=\"c\"} 4\n\
+        let metrics = "# TYPE dead letters counter\nletters{reason=\"a b\"} 3\nletters{reason=\"c\"} 4\n\
                        other 5\n";
         assert_eq!(counted(metrics, "letters"), 7);
     }

@@ -61,11 +61,11 @@ pub(super) async fn drive(
     prepared: &Prepared,
     progress: &Progress,
 ) -> anyhow::Result<Driven> {
-    let letters = plan
+    let dead_letters = plan
         .schedule
         .iter()
-        .any(|planned| planned.fault.row().trace == Trace::Letters);
-    let mut observer = Observer::start(harness, letters)?;
+        .any(|planned| planned.fault.row().trace == Trace::DeadLetters);
+    let mut observer = Observer::start(harness, dead_letters)?;
     let mut revived = BTreeMap::new();
     let begun = Instant::now();
     let Load::House(duration) = plan.run.load else {
@@ -138,7 +138,7 @@ fn connections(harness: &Harness) -> ConnectionReport {
     let stats = harness.home_stats();
     ConnectionReport {
         authentications: stats.authentications,
-        // How often a fault makes the producer connect anew is its own affair.
+        // How often a fault makes the producer connect again is its own affair.
         authentications_expected: stats.authentications,
         connections_open: stats.connections_open,
         subscriptions: stats
@@ -181,13 +181,13 @@ async fn settle(
         if fresh.is_some_and(|sight| sight.is_settled()) {
             return Ok(());
         }
-        let seen = sight.map(|sight| (sight.late, sight.spool_events, sight.depth, sight.letters));
+        let seen = sight.map(|sight| (sight.late, sight.spool_events, sight.depth, sight.dead_letters));
         if seen != last {
             (last, moved) = (seen, Instant::now());
         }
         context.progress.show(|| match sight {
             Some(sight) => format!(
-                "{} events not stored yet, {} in the spool, {} frames waiting",
+                "{} events not stored yet, {} in the spool, {} batches waiting",
                 sight.late,
                 sight.spool_events.unwrap_or_default(),
                 sight.depth

@@ -2,7 +2,7 @@
 
 use loadtest_engine::audit::{Audit, Expected, audit};
 use loadtest_engine::harness::Harness;
-use loadtest_engine::letters::Letters;
+use loadtest_engine::dead_letters::DeadLetters;
 use loadtest_engine::plan::Mode;
 use loadtest_engine::progress::Progress;
 use loadtest_engine::reporting;
@@ -16,8 +16,8 @@ use super::timeline::Driven;
 /// The least share of the planned events that must have been fired.
 const FIRED_SHARE_MIN: f64 = 0.95;
 
-/// A broker says of each frame whether it took it. A database that is coming back may store a write
-/// after its sender has given it up; when the spool then drops that frame, its events are reported
+/// A broker says of each batch whether it took it. A database that is coming back may store a write
+/// after its sender has given it up; when the spool then drops that batch, its events are reported
 /// as lost and are there all the same. At most this part of the missing ones, a hundredth, may be.
 const UNSURE_PART_MAX: u64 = 100;
 
@@ -30,14 +30,14 @@ pub(super) async fn report(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     progress.step("reading the dead letters");
-    let letters = match harness.queues() {
-        Some(queues) => Letters::of_broker(queues.broker()).await?,
-        None => Letters::of_files(&harness.letter_files()).await?,
+    let dead_letters = match harness.queues() {
+        Some(queues) => DeadLetters::of_broker(queues.broker()).await?,
+        None => DeadLetters::of_files(&harness.dead_letter_files()).await?,
     };
     progress.step("comparing the ledger with the database");
     let ledger = harness.ledger();
     let on_progress = |events| progress.show(|| format!("compared {events} events"));
-    let expected = Expected::Fired(&letters);
+    let expected = Expected::Fired(&dead_letters);
     let found = audit(&ledger, harness.database(), expected, on_progress).await?;
     let (run, sent) = (&plan.run, ledger.sent());
     let mut report = Report {
@@ -45,7 +45,7 @@ pub(super) async fn report(
         events_stored: Some(found.stored),
         missing: Some(found.missing),
         duplicates: Some(found.duplicates),
-        dead_lettered: Some(letters.events()),
+        dead_lettered: Some(dead_letters.events()),
         seconds: rounded(driven.seconds),
         events_per_s: rounded(sent as f64 / driven.seconds.max(1e-3)),
         latency_ms: harness.latency(),
@@ -70,7 +70,7 @@ pub(super) async fn report(
             lost_reported: driven.peaks.lost,
             requests_disturbed: harness.links().requests_disturbed(),
             revived: driven.revived,
-            letters: letters.reasons.clone(),
+            dead_letters: dead_letters.reasons.clone(),
             ..about(plan)
         }),
         ..reporting::empty(plan.scenario, run)
@@ -83,12 +83,12 @@ pub(super) async fn report(
         ));
     }
     let required = plan.required_events(driven.seconds);
-    judge(&mut report, plan, required, &found, &letters);
+    judge(&mut report, plan, required, &found, &dead_letters);
     Ok(report)
 }
 
 /// Finds the verdict. `required` is how many events should have been fired.
-fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, letters: &Letters) {
+fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, dead_letters: &DeadLetters) {
     let mut reasons = Vec::new();
     let faults: Vec<FaultName> = plan.schedule.iter().map(|planned| planned.fault).collect();
     let has = |trace| faults.iter().any(|fault| fault.row().trace == trace);
@@ -105,7 +105,7 @@ fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, le
             "{missing} fired events are missing and {lost} are reported as lost"
         ));
     }
-    let letters_due = has(Trace::Letters);
+    let dead_letters_due = has(Trace::DeadLetters);
     for (count, what) in [
         (
             if may_lose { 0 } else { missing },
@@ -121,9 +121,9 @@ fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, le
         ),
         (found.duplicates, "points too many for an event"),
         (found.unexplained, "points that no fired event explains"),
-        (letters.unreadable, "dead letters hold no event"),
+        (dead_letters.unreadable, "dead letters hold no event"),
         (
-            if letters_due { 0 } else { letters.total },
+            if dead_letters_due { 0 } else { dead_letters.total },
             "dead letters, and nothing deserved one",
         ),
     ] {
@@ -135,7 +135,7 @@ fn judge(report: &mut Report, plan: &DrillPlan, required: f64, found: &Audit, le
         Trace::Spool if report.queue_depth_max.is_some() => drill.spool_events_max > 0,
         Trace::Spool | Trace::Lag => drill.late_events_max > 0,
         Trace::Requests => drill.requests_disturbed > 0,
-        Trace::Letters => letters.total > 0,
+        Trace::DeadLetters => dead_letters.total > 0,
         Trace::Lost => lost > 0,
         Trace::Itself => true,
     };

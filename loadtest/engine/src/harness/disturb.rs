@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::database::Database;
 use crate::harness::Harness;
-use crate::launches::{letters_path, spool_path};
+use crate::launches::{dead_letters_path, spool_path};
 use crate::links::Links;
 use crate::process::{Launch, Process};
 
@@ -130,7 +130,7 @@ impl Harness {
             .context("no virtual host of our own")
     }
 
-    /// The queue of frames gets a limit (`max-length`, `max-length-bytes`), by a policy of this name.
+    /// The queue of batches gets a limit (`max-length`, `max-length-bytes`), by a policy of this name.
     pub async fn limit_events_queue(&self, policy: &str, limit: &Value) -> anyhow::Result<()> {
         let vhost = self.own_vhost()?;
         let pattern = format!("^{}$", topology::EVENTS_QUEUE.replace('.', "\\."));
@@ -154,11 +154,11 @@ impl Harness {
         Some(found.1.as_str())
     }
 
-    /// Files that hold letters where there is no broker to keep them.
-    pub fn letter_files(&self) -> Vec<PathBuf> {
+    /// Files that hold dead letters where there is no broker to keep them.
+    pub fn dead_letter_files(&self) -> Vec<PathBuf> {
         let workers = 1..=self.plan.workers_started();
         let workers =
-            workers.map(|number| letters_path(self.folder.path(), &format!("worker-{number}")));
+            workers.map(|number| dead_letters_path(self.folder.path(), &format!("worker-{number}")));
         std::iter::once(self.spool_path()).chain(workers).collect()
     }
 

@@ -219,7 +219,7 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
     };
     let backlog = Backlog {
         events: stored,
-        frames_queued: queue_depth,
+        batches_queued: queue_depth,
         workers: case.plan.workers,
         sink_latency_ms: u64::try_from(case.latency.as_millis())?,
         ready_s: rounded(ready_s),
@@ -277,7 +277,7 @@ async fn queued(harness: &Harness, progress: &Progress) -> anyhow::Result<()> {
         let sent = harness.sent();
         let status = harness.status("producer").await.unwrap_or_default();
         let number = |path| status.pointer(path).and_then(Value::as_u64);
-        // A frame that the broker did not take at once came by way of the spool.
+        // A batch that the broker did not take at once came by way of the spool.
         let events = |name| number(name).unwrap_or_default();
         let confirmed = events("/events/confirmed") + events("/events/drained");
         if confirmed >= sent && number("/spool/events") == Some(0) {

@@ -4,11 +4,11 @@
 //! It publishes persistent messages with confirms to a quorum queue, consumes with acknowledgements
 //! after the write, and writes as the product does: 5,000 lines or those of 10 ms a request (of 40
 //! with more than 100 or while another is under way), four requests under way, gzip at level 1.
-//! Frames are those that the product was heard to send, lines those that it was seen to write. At a
+//! Batches are those that the product was heard to send, lines those that it was seen to write. At a
 //! rate, a home fires beside it ([`Home`]), as it does to the product.
 
 mod consume;
-mod frames;
+mod batches;
 mod home;
 mod lines;
 mod publish;
@@ -35,7 +35,7 @@ use crate::database::Database;
 use crate::harness::Harness;
 use crate::progress::Progress;
 use consume::{Arrivals, Consumption, delivered, made};
-use frames::{SampleFrame, sample};
+use batches::{SampleBatch, sample};
 pub use home::Home;
 use lines::Lines;
 use publish::Publisher;
@@ -49,20 +49,20 @@ const WINDOW_EVENTS: usize = 40_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// After the time of a rate: what is not written then never counts as written.
 const LATE_MAX: Duration = Duration::from_secs(10);
-/// Before the first frame is due: publisher and consumer are there then.
+/// Before the first batch is due: publisher and consumer are there then.
 const SUBSCRIBED_IN: Duration = Duration::from_millis(200);
 const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Lines that are kept of a sample.
 const LINES_MAX: f64 = 40_000.0;
-/// Frames without a broker: events that come together within this time.
-const FRAME_S: f64 = 0.016;
-const FRAME_EVENTS_MAX: f64 = 250.0;
+/// Batches without a broker: events that come together within this time.
+const BATCH_S: f64 = 0.016;
+const BATCH_EVENTS_MAX: f64 = 250.0;
 
 /// Everything that it needs, made beforehand.
 pub(super) struct BareChain<'a> {
     harness: &'a Harness,
     /// Without a broker there are none.
-    frames: Option<Arc<Vec<SampleFrame>>>,
+    batches: Option<Arc<Vec<SampleBatch>>>,
     /// Without a database there is nothing to write.
     writing: Option<(Lines, Arc<Writer>)>,
 }
@@ -95,14 +95,14 @@ struct Way {
 }
 
 impl<'a> BareChain<'a> {
-    /// Fires at the rate for a moment through the product; frames are heard, lines read back.
+    /// Fires at the rate for a moment through the product; batches are heard, lines read back.
     pub(super) async fn like_the_product(
         harness: &'a Harness,
         rate: f64,
         progress: &Progress,
     ) -> anyhow::Result<Self> {
         let begun_ns = i64::try_from(Timestamp::now().as_nanosecond())?;
-        let frames = sample(harness, rate, progress).await?.map(Arc::new);
+        let batches = sample(harness, rate, progress).await?.map(Arc::new);
         let writing = match (bare_target(harness).await?, harness.database()) {
             (
                 Some(target),
@@ -110,7 +110,7 @@ impl<'a> BareChain<'a> {
                     client, instances, ..
                 },
             ) => {
-                let lasts_s = frames::listen(rate).as_secs_f64().min(LINES_MAX / rate);
+                let lasts_s = batches::listen(rate).as_secs_f64().min(LINES_MAX / rate);
                 // The first events are fired a moment later.
                 let to_ns = begun_ns + ((lasts_s + 1.0) * 1e9) as i64;
                 let condition = lines::condition(instances.as_ref(), begun_ns, to_ns);
@@ -120,12 +120,12 @@ impl<'a> BareChain<'a> {
             }
             _ => None,
         };
-        if frames.is_none() && writing.is_none() {
+        if batches.is_none() && writing.is_none() {
             bail!("neither a broker nor a database: there is no bare chain");
         }
         Ok(Self {
             harness,
-            frames,
+            batches,
             writing,
         })
     }
@@ -133,22 +133,22 @@ impl<'a> BareChain<'a> {
     /// What it is made of.
     pub(super) fn parts(&self) -> BareParts {
         let mut parts = Vec::new();
-        if self.frames.is_some() {
+        if self.batches.is_some() {
             parts.extend(["publish", "consume"].map(str::to_owned));
         }
         if self.writing.is_some() {
             parts.push("write".to_owned());
         }
-        let mean = |of: fn(&SampleFrame) -> usize| {
-            let frames = self.frames.as_ref()?;
-            let sum: usize = frames.iter().map(of).sum();
-            Some(rounded(sum as f64 / frames.len() as f64))
+        let mean = |of: fn(&SampleBatch) -> usize| {
+            let batches = self.batches.as_ref()?;
+            let sum: usize = batches.iter().map(of).sum();
+            Some(rounded(sum as f64 / batches.len() as f64))
         };
         let lines = self.writing.as_ref().map(|(lines, _)| lines);
         BareParts {
             parts,
-            frame_bytes: mean(|frame| frame.payload.len()),
-            frame_events: mean(|frame| frame.events as usize),
+            batch_bytes: mean(|batch| batch.payload.len()),
+            batch_events: mean(|batch| batch.events as usize),
             line_bytes: lines.map(Lines::mean_bytes),
             line_series: lines.map(Lines::series),
         }
@@ -276,11 +276,11 @@ impl<'a> BareChain<'a> {
     }
 
     fn schedule(&self, rate: Option<f64>) -> Schedule {
-        let sizes = match &self.frames {
-            Some(frames) => frames.iter().map(|frame| frame.events).collect(),
+        let sizes = match &self.batches {
+            Some(batches) => batches.iter().map(|batch| batch.events).collect(),
             None => {
-                let events = rate.map_or(FRAME_EVENTS_MAX, |rate| rate * FRAME_S);
-                vec![events.clamp(1.0, FRAME_EVENTS_MAX) as u32]
+                let events = rate.map_or(BATCH_EVENTS_MAX, |rate| rate * BATCH_S);
+                vec![events.clamp(1.0, BATCH_EVENTS_MAX) as u32]
             }
         };
         Schedule::new(sizes, rate)
@@ -297,13 +297,13 @@ impl<'a> BareChain<'a> {
     }
 
     async fn publisher_on(&self, to: &Channel, way: &Way) -> anyhow::Result<Publisher> {
-        let frames = self.frames.clone().context("no frames")?;
-        Publisher::new(to.clone(), way.queue.clone(), frames).await
+        let batches = self.batches.clone().context("no batches")?;
+        Publisher::new(to.clone(), way.queue.clone(), batches).await
     }
 
     /// A fresh queue, with separate connections, as the product has.
     async fn open(&self) -> anyhow::Result<Option<Way>> {
-        if self.frames.is_none() {
+        if self.batches.is_none() {
             return Ok(None);
         }
         let broker = self.harness.queues().context("no broker")?.broker();

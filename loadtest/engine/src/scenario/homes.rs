@@ -90,11 +90,11 @@ fn of_many_homes(sink: &SinkPlan) -> Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ha_settings::InfluxVersion;
+    use ha_sink::Api;
 
     #[test]
     fn only_a_database_of_the_run_s_own_is_set_for_many_homes_and_the_report_says_so() {
-        let own = of_many_homes(&SinkPlan::PrivateInflux(InfluxVersion::V1));
+        let own = of_many_homes(&SinkPlan::PrivateInflux(Api::V1));
         assert_eq!(own.services.len(), DATABASE_OF_MANY_HOMES.len());
         for (name, value) in &own.services {
             assert!(own.notes[0].contains(&format!("{name}={value}")), "{own:?}");

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_pass_is_divided_by_its_elements() {
         let folder = tempfile::tempdir().unwrap();
-        for (group, ns) in [("frame of 100", 5_000.0), ("event", 10_000.0)] {
+        for (group, ns) in [("batch of 100", 5_000.0), ("event", 10_000.0)] {
             let new = folder.path().join(group).join("decode").join("new");
             std::fs::create_dir_all(&new).unwrap();
             let benchmark =

@@ -43,7 +43,7 @@ const FIGURES: [Figure; 29] = [
         |report| report.role(Role::Worker).rss_ratio,
         3,
     ),
-    ("queue, frames at most", queue_depth, 0),
+    ("queue, batches at most", queue_depth, 0),
     ("drain, s", |report| Some(report.drain_s), 2),
     ("recovery, s", |report| report.recovery_s, 2),
     (
@@ -119,9 +119,9 @@ pub(super) fn table(before: &Report, after: &Report) -> String {
     text
 }
 
-fn title(letter: &str, report: &Report) -> String {
+fn title(dead_letter: &str, report: &Report) -> String {
     format!(
-        "{letter}: {}, mode {}, sink {}, {} events/s asked, {}, {}",
+        "{dead_letter}: {}, mode {}, sink {}, {} events/s asked, {}, {}",
         report.scenario,
         report.mode,
         report.sink,

@@ -15,7 +15,7 @@ pub(super) const FIGURES: [Figure; 19] = [
     ("duplicates", duplicates, 0),
     ("dead letters", dead_lettered, 0),
     (
-        "settled frames again",
+        "settled batches again",
         |report| number(report.redelivered_settled),
         0,
     ),
@@ -29,7 +29,7 @@ pub(super) const FIGURES: [Figure; 19] = [
     ("max ms", |report| latency(report, |ms| ms.max), 1),
     ("recovery s", |report| report.recovery_s, 1),
     ("drain s", |report| Some(report.drain_s), 2),
-    ("frames queued at most", queue_depth, 0),
+    ("batches queued at most", queue_depth, 0),
     (
         "backlog_seconds to what it took, median",
         |report| estimate(report, |estimate| estimate.median),

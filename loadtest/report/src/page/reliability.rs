@@ -25,7 +25,7 @@ write was given up unanswered and came through after all).
 *Recovery* is from the end of the fault (what was stopped answers again) to the first look, a few a
 second, that finds everything stored that was fired half a second before it or earlier, and queue
 and spool empty. The simulated home goes on firing meanwhile. *Spool* and *queue* are the most that
-was seen: events in the producer's spool, frames in the broker's queue.
+was seen: events in the producer's spool, batches in the broker's queue.
 ";
 
 /// A report, and what only a drill has.

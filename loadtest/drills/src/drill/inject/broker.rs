@@ -16,7 +16,7 @@ const WATERMARK: [&str; 3] = ["set_vm_memory_high_watermark", "absolute", "1GB"]
 const WATERMARK_NOTHING: [&str; 2] = ["set_vm_memory_high_watermark", "0.0001"];
 const ALARM_WAIT_MAX: Duration = Duration::from_secs(20);
 const CHANNELS_INTERVAL: Duration = Duration::from_secs(1);
-const QUEUE_FRAMES_MAX: u32 = 50;
+const QUEUE_BATCHES_MAX: u32 = 50;
 const POLICY: &str = "drill-queue-full";
 
 impl Context<'_> {
@@ -71,7 +71,7 @@ impl Context<'_> {
 
     pub(super) async fn fill_queue(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
         let vhost = self.harness.own_vhost()?;
-        let limit = json!({"max-length": QUEUE_FRAMES_MAX});
+        let limit = json!({"max-length": QUEUE_BATCHES_MAX});
         self.harness.limit_events_queue(POLICY, &limit).await?;
         // What a worker was handed does not count as in the queue, frozen or not.
         let exits = self.end_workers(lasts).await?;

@@ -97,8 +97,8 @@ impl Context<'_> {
         Ok(vec![exit])
     }
 
-    /// The delivery path refuses explicitly, which leaves no doubt whether a frame got
-    /// through: where a connection is cut, the frames under way count as lost and may have arrived.
+    /// The delivery path refuses explicitly, which leaves no doubt whether a batch got
+    /// through: where a connection is cut, the batches under way count as lost and may have arrived.
     pub(super) async fn refuse_everything(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
         match self.harness.plan().mode {
             Mode::Queue => self.fill_queue(lasts).await,

@@ -23,9 +23,9 @@ const BATCH_AGE: Duration = Duration::from_millis(10);
 const BATCH_AGE_UNDER_LOAD: Duration = Duration::from_millis(40);
 const MANY_EVENTS: u64 = 100;
 const WRITES_IN_FLIGHT: usize = 4;
-const PREFETCH_FRAMES: u16 = 2_000;
+const PREFETCH_BATCHES: u16 = 2_000;
 
-/// One frame, come to be written.
+/// One batch, come to be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     events: u32,
@@ -33,17 +33,17 @@ pub(super) struct Arrival {
     tag: u64,
 }
 
-/// Frames that arrive; it ends where the sender says so.
+/// Batches that arrive; it ends where the sender says so.
 pub(super) type Arrivals = BoxStream<'static, anyhow::Result<Arrival>>;
 
-/// Frames from a queue.
+/// Batches from a queue.
 pub(super) async fn delivered(
     channel: &Channel,
     queue: ShortString,
     schedule: Schedule,
 ) -> anyhow::Result<Arrivals> {
     channel
-        .basic_qos(PREFETCH_FRAMES, BasicQosOptions::default())
+        .basic_qos(PREFETCH_BATCHES, BasicQosOptions::default())
         .await?;
     let options = BasicConsumeOptions::default();
     let consumer = channel
@@ -75,7 +75,7 @@ pub(super) async fn delivered(
     Ok(futures_util::stream::unfold((consumer, schedule), next).boxed())
 }
 
-/// Frames made here, each when it is due; without a time limit they never end.
+/// Batches made here, each when it is due; without a time limit they never end.
 pub(super) fn made(schedule: Schedule, lasts: Option<Duration>) -> Arrivals {
     let end = lasts.map(|lasts| schedule.begun() + lasts);
     let next = move |(schedule, number): (Schedule, u64)| async move {
@@ -94,28 +94,28 @@ pub(super) fn made(schedule: Schedule, lasts: Option<Duration>) -> Arrivals {
     futures_util::stream::unfold((schedule, 0), next).boxed()
 }
 
-/// Frames that are written together.
+/// Batches that are written together.
 #[derive(Debug, Default)]
-struct Batch {
+struct WriteBatch {
     events: u64,
-    frames: Vec<Arrival>,
+    batches: Vec<Arrival>,
 }
 
-/// What was written: when its answer came, and the frames.
+/// What was written: when its answer came, and the batches.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) events: u64,
     pub(super) answered: Instant,
-    frames: Vec<Arrival>,
+    batches: Vec<Arrival>,
 }
 
 impl Written {
     /// Adds how long each event took, in microseconds, from when it was due.
     pub(super) fn record(&self, latencies: &mut Histogram<u64>) -> anyhow::Result<()> {
-        for frame in &self.frames {
-            let took = self.answered.saturating_duration_since(frame.due);
+        for batch in &self.batches {
+            let took = self.answered.saturating_duration_since(batch.due);
             let took_us = u64::try_from(took.as_micros())?.max(1);
-            latencies.record_n(took_us, u64::from(frame.events))?;
+            latencies.record_n(took_us, u64::from(batch.events))?;
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ pub(super) struct Consumption<'a> {
     channel: Option<Channel>,
     /// Without one there is nothing to write.
     writing: Option<(&'a mut Lines, Arc<Writer>)>,
-    open: Batch,
+    open: WriteBatch,
     /// When the last batch was.
     left: tokio::time::Instant,
     under_way: FuturesOrdered<BoxFuture<'static, anyhow::Result<Written>>>,
@@ -147,7 +147,7 @@ impl<'a> Consumption<'a> {
             have_ended: false,
             channel,
             writing,
-            open: Batch::default(),
+            open: WriteBatch::default(),
             left: tokio::time::Instant::now(),
             under_way: FuturesOrdered::new(),
         }
@@ -194,7 +194,7 @@ impl<'a> Consumption<'a> {
         self.open.events >= BATCH_LINES
     }
 
-    /// Takes a frame, or the end.
+    /// Takes a batch, or the end.
     fn take(&mut self, arrival: Option<anyhow::Result<Arrival>>) -> anyhow::Result<()> {
         let Some(arrival) = arrival else {
             self.have_ended = true;
@@ -202,17 +202,17 @@ impl<'a> Consumption<'a> {
         };
         let arrival = arrival?;
         self.open.events += u64::from(arrival.events);
-        self.open.frames.push(arrival);
+        self.open.batches.push(arrival);
         Ok(())
     }
 
     fn write(&mut self) {
-        let Batch { events, frames } = std::mem::take(&mut self.open);
+        let WriteBatch { events, batches } = std::mem::take(&mut self.open);
         self.left = tokio::time::Instant::now();
         let written = move || Written {
             events,
             answered: Instant::now(),
-            frames,
+            batches,
         };
         let writing = match &mut self.writing {
             Some((lines, writer)) => {
@@ -225,7 +225,7 @@ impl<'a> Consumption<'a> {
     }
 
     async fn acknowledge(&self, written: &Written) -> anyhow::Result<()> {
-        if let (Some(channel), Some(last)) = (&self.channel, written.frames.last()) {
+        if let (Some(channel), Some(last)) = (&self.channel, written.batches.last()) {
             let options = BasicAckOptions { multiple: true };
             channel.basic_ack(last.tag, options).await?;
         }

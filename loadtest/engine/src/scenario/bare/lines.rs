@@ -27,7 +27,7 @@ const TIME_BYTES: usize = 20;
 const RANDOM_DIGITS: usize = 16;
 
 /// Lines of different points for ever: the sample again and again, times that rise, and identifiers of
-/// contexts that are all different, as the product's are: a database packs texts that come again into
+/// contexts that are all different, as the product's are: a database compresses texts that come again into
 /// less.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {

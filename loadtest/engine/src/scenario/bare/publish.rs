@@ -12,19 +12,19 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::Semaphore;
 
-use super::frames::SampleFrame;
+use super::batches::SampleBatch;
 use super::schedule::Schedule;
 
 const CONFIRMS_MAX: usize = 1_000;
 const PERSISTENT: u8 = 2;
-/// Identifier of the message behind the last frame.
+/// Identifier of the message behind the last batch.
 pub(super) const END: &str = "end";
 
-/// Publishes to one queue; a frame's number goes with it, from which the consumer knows the frame.
+/// Publishes to one queue; a batch's number goes with it, from which the consumer knows the batch.
 pub(super) struct Publisher {
     channel: Channel,
     queue: ShortString,
-    frames: Arc<Vec<SampleFrame>>,
+    batches: Arc<Vec<SampleBatch>>,
     confirms: VecDeque<PublisherConfirm>,
 }
 
@@ -32,7 +32,7 @@ impl Publisher {
     pub(super) async fn new(
         channel: Channel,
         queue: ShortString,
-        frames: Arc<Vec<SampleFrame>>,
+        batches: Arc<Vec<SampleBatch>>,
     ) -> anyhow::Result<Self> {
         channel
             .confirm_select(ConfirmSelectOptions::default())
@@ -40,12 +40,12 @@ impl Publisher {
         Ok(Self {
             channel,
             queue,
-            frames,
+            batches,
             confirms: VecDeque::new(),
         })
     }
 
-    /// Publishes each frame when it is due; counts what was published. Several share the frames in
+    /// Publishes each batch when it is due; counts what was published. Several share the batches in
     /// turn. All is confirmed when it returns.
     pub(super) async fn on_time(
         publishers: Vec<Self>,
@@ -86,7 +86,7 @@ impl Publisher {
         Ok(self)
     }
 
-    /// Publishes frames until they hold this many events, as fast as they go.
+    /// Publishes batches until they hold this many events, as fast as they go.
     pub(super) async fn all(mut self, schedule: &Schedule, events: u64) -> anyhow::Result<u64> {
         let mut sent = 0;
         for number in 0.. {
@@ -115,8 +115,8 @@ impl Publisher {
     }
 
     async fn publish(&mut self, schedule: &Schedule, number: u64) -> anyhow::Result<()> {
-        let frames = Arc::clone(&self.frames);
-        let payload = &frames[schedule.place(number)].payload;
+        let batches = Arc::clone(&self.batches);
+        let payload = &batches[schedule.place(number)].payload;
         self.send(&number.to_string(), payload).await
     }
 

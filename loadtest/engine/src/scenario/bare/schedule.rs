@@ -1,19 +1,19 @@
-//! Which frame is due when. Pure.
+//! Which batch is due when. Pure.
 
 use std::time::{Duration, Instant};
 
-/// Frames one after the other, again and again, at a rate of events or as fast as they go.
+/// Batches one after the other, again and again, at a rate of events or as fast as they go.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     sizes: Vec<u32>,
-    /// Events of the sample before each frame and with it.
+    /// Events of the sample before each batch and with it.
     upto: Vec<u64>,
     begun: Instant,
     rate: Option<f64>,
 }
 
 impl Schedule {
-    /// Of frames of these sizes; without a rate everything is due at once.
+    /// Of batches of these sizes; without a rate everything is due at once.
     pub(super) fn new(sizes: Vec<u32>, rate: Option<f64>) -> Self {
         let mut sum = 0;
         let upto = sizes.iter().map(|size| {
@@ -42,19 +42,19 @@ impl Schedule {
         (number % self.sizes.len().max(1) as u64) as usize
     }
 
-    /// Events in the frame of this number, from 0 on.
+    /// Events in the batch of this number, from 0 on.
     pub(super) fn events(&self, number: u64) -> u32 {
         self.sizes[self.place(number)]
     }
 
-    /// Events of all frames up to this one.
+    /// Events of all batches up to this one.
     pub(super) fn events_upto(&self, number: u64) -> u64 {
         let passes = number / self.sizes.len().max(1) as u64;
         let of_a_pass = self.upto.last().copied().unwrap_or_default();
         passes * of_a_pass + self.upto[self.place(number)]
     }
 
-    /// When the last of its events is due: a frame cannot leave before.
+    /// When the last of its events is due: a batch cannot leave before.
     pub(super) fn due(&self, number: u64) -> Instant {
         match self.rate {
             None => self.begun,
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_due_when_its_last_event_is() {
+    fn a_batch_is_due_when_its_last_event_is() {
         let schedule = Schedule::new(vec![3, 1, 6], Some(10.0));
         let seconds = |number| (schedule.due(number) - schedule.begun()).as_secs_f64();
         let dues: Vec<f64> = (0..5).map(seconds).collect();

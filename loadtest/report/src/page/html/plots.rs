@@ -89,9 +89,9 @@ pub(super) fn plots(page: &mut String, report: &Report) {
         ),
         (
             "Waiting",
-            "frames, events",
+            "batches, events",
             named(&[
-                ("frames in the queue", |sample| number(sample.queue_depth)),
+                ("batches in the queue", |sample| number(sample.queue_depth)),
                 ("events in the spool", |sample| number(sample.spool_events)),
             ]),
             false,

@@ -34,10 +34,10 @@ async fn drill(fault: &str, more: &[&str], place: &[String]) -> Value {
     report
 }
 
-fn stored_all_but(report: &Value, letters: u64) {
+fn stored_all_but(report: &Value, dead_letters: u64) {
     let (fired, stored) = (&report["events_fired"], &report["events_stored"]);
     assert_eq!(
-        stored.as_u64().unwrap() + letters,
+        stored.as_u64().unwrap() + dead_letters,
         fired.as_u64().unwrap(),
         "{report:#}"
     );
@@ -104,12 +104,12 @@ async fn a_cut_between_producer_and_broker() {
 }
 
 #[tokio::test]
-async fn a_type_conflict_makes_letters_that_are_read() {
+async fn a_type_conflict_makes_dead_letters_that_are_read() {
     let report = drill("db-type-conflict", &["--mode", "inline"], &[]).await;
-    let letters = report["dead_lettered"].as_u64().unwrap();
-    assert!(letters > 0, "{report:#}");
-    stored_all_but(&report, letters);
-    assert_eq!(report["letters"]["sink_rejected"], letters, "{report:#}");
+    let dead_letters = report["dead_lettered"].as_u64().unwrap();
+    assert!(dead_letters > 0, "{report:#}");
+    stored_all_but(&report, dead_letters);
+    assert_eq!(report["letters"]["sink_rejected"], dead_letters, "{report:#}");
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ async fn what_one_worker_drains_stands_beside_a_bare_consumer() {
         case["bare"]["parts"],
         json!(["publish", "consume", "write"])
     );
-    // Whole frames.
+    // Whole batches.
     assert!(count(case, "/bare/events") >= 1_000, "{case:#}");
     let of = |name: &str| case[name].as_f64().unwrap();
     assert!(of("bare_events_per_s") > 0.0 && of("ratio") > 0.0);
@@ -331,54 +331,4 @@ async fn a_ramp_in_the_producer_stands_beside_a_bare_writer() {
     .await;
     assert_eq!(report["bare"]["parts"], json!(["write"]));
     assert!(count(&report["bare"], "/events") > 0, "{report:#}");
-}
-
-#[tokio::test]
-async fn two_reports_are_compared_and_one_is_a_page() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("steady.json");
-    let file = file.to_str().unwrap();
-    let page = folder.path().join("steady.html");
-    let steady =
-        format!("run steady --mode inline --sink sqlite --rate 100 --seconds 2 --json {file}");
-    for (arguments, wanted) in [
-        (steady, "verdict          pass"),
-        (format!("report --compare {file} {file}"), "latency p99, ms"),
-        (format!("report {file} --html {}", page.display()), ""),
-    ] {
-        let mut command = loadtest();
-        let output = command.args(arguments.split(' ')).output().await.unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{arguments}: {errors}");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains(wanted), "{arguments}: {text}");
-    }
-    let page = std::fs::read_to_string(page).unwrap();
-    assert!(page.contains("<svg") && page.ends_with("</html>\n"));
-}
-
-#[tokio::test]
-async fn what_means_nothing_is_said_before_anything_starts() {
-    for (arguments, words) in [
-        ("run backlog --mode inline", "--mode queue"),
-        ("run backlog --sink-latency 1s", "--sink-latency"),
-        ("run backlog --restart-at 3", "run steady"),
-        ("run homes --rate 5", "--rate-per-home"),
-        ("run replay /nonexistent", "FILE"),
-        ("run burst --burst-seconds 20 --seconds 10", "--seconds"),
-        ("run ramp --step-seconds soon", "--step-seconds"),
-        ("run ramp --homes 2 --mode inline", "--homes"),
-        (
-            "run steady --rolling-restart --mode inline",
-            "--rolling-restart",
-        ),
-        ("report", "--compare"),
-    ] {
-        let mut command = loadtest();
-        let output = command.args(arguments.split(' ')).output().await.unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments}");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains(words), "{arguments}: {errors}");
-        assert!(output.stdout.is_empty(), "{arguments}");
-    }
 }

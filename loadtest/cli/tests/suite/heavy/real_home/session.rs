@@ -118,8 +118,8 @@ impl Member {
             if self.mode == "queue" {
                 variables.push(("AMQP_URL", self.place.amqp_url()));
             }
-            let letters = self.files.path().join("letters.db").display().to_string();
-            variables.push(("SPOOL_PATH", letters));
+            let dead_letters = self.files.path().join("letters.db").display().to_string();
+            variables.push(("SPOOL_PATH", dead_letters));
             variables.extend(self.worker_settings.iter().cloned());
             let binary = Self::binary("worker");
             self.worker = Some(Process::start(&binary, &["run"], &variables));

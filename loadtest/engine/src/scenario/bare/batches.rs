@@ -1,4 +1,4 @@
-//! Frames as the product sends them at a rate, heard at the broker's exchange by a queue of our own.
+//! Batches as the product sends them at a rate, heard at the broker's exchange by a queue of our own.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::progress::Progress;
 /// What a sample should have; it lasts from two seconds to four.
 const SAMPLE_EVENTS: f64 = 10_000.0;
 const LISTEN_S: std::ops::RangeInclusive<f64> = 2.0..=4.0;
-/// Behind the last frame.
+/// Behind the last batch.
 const SILENCE: Duration = Duration::from_secs(1);
 const BYTES_MAX: usize = 64 << 20;
 
-/// One frame.
+/// One batch.
 #[derive(Debug, Clone)]
-pub(super) struct SampleFrame {
+pub(super) struct SampleBatch {
     pub(super) payload: Vec<u8>,
     pub(super) events: u32,
 }
@@ -36,14 +36,14 @@ pub(super) fn listen(rate: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(*LISTEN_S.start(), *LISTEN_S.end()))
 }
 
-/// Fires at the rate for a moment, and waits until everything is stored; gives the frames that came
+/// Fires at the rate for a moment, and waits until everything is stored; gives the batches that came
 /// of it, where there is a broker.
 pub(super) async fn sample(
     harness: &Harness,
     rate: f64,
     progress: &Progress,
-) -> anyhow::Result<Option<Vec<SampleFrame>>> {
-    let frames = match harness.queues() {
+) -> anyhow::Result<Option<Vec<SampleBatch>>> {
+    let batches = match harness.queues() {
         Some(queues) => Some(hear(harness, &queues.broker(), rate).await?),
         None => {
             harness.fire_load(&Load::House(listen(rate)), rate).await?;
@@ -52,10 +52,10 @@ pub(super) async fn sample(
     };
     await_reported(harness, progress).await;
     drain(harness, progress, false).await?;
-    Ok(frames)
+    Ok(batches)
 }
 
-async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<Vec<SampleFrame>> {
+async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<Vec<SampleBatch>> {
     let connection = broker.connect().await?;
     let channel = connection.create_channel().await?;
     let declare = QueueDeclareOptions {
@@ -89,7 +89,7 @@ async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<V
         )
         .await?;
     let firing = harness.fire_load(&Load::House(listen(rate)), rate);
-    let (mut frames, mut bytes) = (Vec::new(), 0);
+    let (mut batches, mut bytes) = (Vec::new(), 0);
     while let Ok(Some(delivery)) = tokio::time::timeout(SILENCE, consumer.next()).await {
         let delivery = delivery?;
         let payload = delivery.data;
@@ -98,12 +98,12 @@ async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<V
         }
         bytes += payload.len();
         let headers = delivery.properties.headers().as_ref();
-        let count = headers.and_then(|headers| headers.inner().get(ha_frame::HEADER_COUNT));
+        let count = headers.and_then(|headers| headers.inner().get(ha_batch::HEADER_COUNT));
         let events = match count {
             Some(AMQPValue::LongLongInt(count)) => *count,
-            _ => bail!("a message without {}", ha_frame::HEADER_COUNT),
+            _ => bail!("a message without {}", ha_batch::HEADER_COUNT),
         };
-        frames.push(SampleFrame {
+        batches.push(SampleBatch {
             events: u32::try_from(events)?,
             payload,
         });
@@ -113,6 +113,6 @@ async fn hear(harness: &Harness, broker: &Broker, rate: f64) -> anyhow::Result<V
         .queue_delete(queue, QueueDeleteOptions::default())
         .await?;
     let _ = connection.close(200, "done".into()).await;
-    ensure!(!frames.is_empty(), "no frame was heard at the broker");
-    Ok(frames)
+    ensure!(!batches.is_empty(), "no batch was heard at the broker");
+    Ok(batches)
 }
