@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use ha_settings::Problems;
+use loadtest_report::Report;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ fn report_path(folder: &Path, run: &Run) -> PathBuf {
     folder.join(format!("{}.json", run.name))
 }
 
-fn read(path: &Path) -> Option<Value> {
+fn read(path: &Path) -> Option<Report> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 

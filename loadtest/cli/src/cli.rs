@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ha_settings::Problems;
-
 use loadtest_drills::alerts::{self, AlertsArgs};
 use loadtest_drills::disturbed::{BurstArgs, StormArgs};
 use loadtest_drills::drill::{DrillArgs, Drills, FaultName};
@@ -133,7 +132,7 @@ pub fn run() -> ExitCode {
         Command::Report(args) => {
             let task = args.resolve(&mut problems);
             checked(task, &problems).map(|task| {
-                let faults = FaultName::ALL.map(FaultName::as_str);
+                let faults: Vec<&str> = FaultName::all().map(FaultName::as_str).collect();
                 page::run(task, &faults)
             })
         }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Args;
 use ha_settings::Problems;
 use ha_simulator::{HouseOptions, Replay, Simulator, SimulatorOptions};
-
 use loadtest_engine::settings::{self, entities, rate};
 
 /// Settings of `loadtest home`, as given.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use loadtest_drills::drill::{self, DrillPlan, Drills};
 use loadtest_engine::plan::Plan;
 use loadtest_engine::progress::Progress;
-use loadtest_engine::scenario::backlog::{self, Backlog};
+use loadtest_engine::scenario::backlog::{self, Backlogs};
 use loadtest_engine::scenario::ramp::{self, Ramp};
 use loadtest_engine::scenario::{growth, modes, steady};
 use loadtest_report::{Output, Report, Verdict};
@@ -22,7 +22,7 @@ pub(crate) enum Job {
     Steady(&'static str, Box<Plan>),
     /// Faults of a scenario that is no drill.
     Disturbed(Box<DrillPlan>),
-    Backlog(Backlog),
+    Backlog(Backlogs),
     Modes(Vec<Plan>),
     Growth(Vec<Plan>),
     Ramp(Box<Ramp>),

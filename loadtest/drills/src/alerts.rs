@@ -26,12 +26,12 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use ha_settings::{Problems, seconds};
-use tokio_util::sync::CancellationToken;
-
 use loadtest_engine::harness::Harness;
 use loadtest_engine::plan::Plan;
 use loadtest_engine::progress::Progress;
 use loadtest_engine::settings::rate_of;
+use tokio_util::sync::CancellationToken;
+
 use monitoring::Monitoring;
 use proofs::Proofs;
 use proven::Proven;

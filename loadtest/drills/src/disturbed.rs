@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 use ha_settings::{Problems, number, seconds};
-
-use crate::drill::{DrillPlan, FaultName, Planned, pointless};
 use loadtest_engine::plan::{Load, Mode, Plan};
 use loadtest_engine::settings::{Defaults, RunArgs};
-use loadtest_engine::topology::Rig;
+use loadtest_engine::topology::Topology;
 use loadtest_report::Output;
 
+use crate::drill::{DrillPlan, FaultName, Planned, pointless};
+
 const STORMS_MAX: u32 = 10_000;
-/// Connections are down for so long, each time.
+/// How long connections are down each time.
 const DOWN: Duration = Duration::from_millis(300);
 
 /// Settings of `loadtest run burst`, as given.
@@ -98,10 +98,12 @@ impl StormArgs {
                 lasts: DOWN.min(step),
             });
         let schedule: Vec<Planned> = schedule.collect();
-        let links = schedule.iter().flat_map(|planned| planned.fault.links());
-        run.rig.links = links.copied().collect();
-        run.rig.links.sort_unstable();
-        run.rig.links.dedup();
+        let links = schedule
+            .iter()
+            .flat_map(|planned| planned.fault.row().links);
+        run.topology.links = links.copied().collect();
+        run.topology.links.sort_unstable();
+        run.topology.links.dedup();
         let about = format!("connections are cut {times} times, one kind after the other");
         let plan = plan(
             "reconnect-storm",
@@ -115,7 +117,7 @@ impl StormArgs {
 }
 
 fn house(run: &mut Plan) -> Option<Duration> {
-    run.rig = Rig::default();
+    run.topology = Topology::default();
     match run.load {
         Load::House(duration) => Some(duration),
         _ => None,

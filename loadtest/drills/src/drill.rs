@@ -4,13 +4,14 @@
 //! not: what the producer could not hear, Home Assistant's history has, so gap fill must bring it.
 //! An event that is not stored is missing, unless a dead letter is about it, which is read.
 //!
-//! Recovery is measured by looking at the database, the broker's queue and the producer's spool a
+//! Recovery is measured by polling the database, the broker's queue and the producer's spool a
 //! few times a second: from the end of the fault (everything that was stopped answers again) to the
-//! first look that finds every event stored that was fired half a second before it or earlier,
+//! first sample that finds every event stored that was fired half a second before it or earlier,
 //! those of the fault among them, and queue and spool empty.
 
 mod context;
 mod fault;
+mod faults;
 mod inject;
 mod not_possible;
 mod observe;

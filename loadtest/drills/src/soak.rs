@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use clap::Args;
 use ha_settings::{Problems, number};
+use loadtest_engine::plan::Load;
+use loadtest_engine::settings::{Defaults, RunArgs};
+use loadtest_engine::topology::{Link, Topology};
+use loadtest_report::Output;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::drill::{DrillPlan, FaultName, Planned, pointless};
-use loadtest_engine::plan::Load;
-use loadtest_engine::settings::{Defaults, RunArgs};
-use loadtest_engine::topology::{Link, Rig};
-use loadtest_report::Output;
 
-/// The system is left alone at the beginning …
+/// The system is left alone at the beginning.
 const QUIET_FIRST: Duration = Duration::from_secs(3);
-/// … between two faults …
+/// Between two faults.
 const QUIET_S: std::ops::RangeInclusive<u64> = 2..=15;
-/// … and at the end.
+/// At the end.
 const QUIET_LAST: Duration = Duration::from_secs(10);
 const LASTS_S: std::ops::RangeInclusive<u64> = 1..=15;
 
@@ -49,13 +49,12 @@ impl SoakArgs {
         let Load::House(duration) = run.load else {
             return None;
         };
-        run.rig = Rig {
+        run.topology = Topology {
             links: Link::ALL.into(),
-            ..Rig::default()
+            ..Topology::default()
         };
-        let faults: Vec<FaultName> = FaultName::ALL
-            .into_iter()
-            .filter(|fault| fault.in_soak() && pointless(*fault, &run).is_none())
+        let faults: Vec<FaultName> = FaultName::all()
+            .filter(|fault| fault.row().in_soak && pointless(*fault, &run).is_none())
             .collect();
         let schedule = schedule(&faults, duration, seed);
         let plan = DrillPlan {

@@ -6,9 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use ha_simulator::{Ledger, LedgerEvent, StateText};
+
 use crate::database::{Database, StoredPoint, TimeRange};
 use crate::dead_letters::DeadLetters;
-use ha_simulator::{Ledger, LedgerEvent, StateText};
 
 /// About 30 MB with its index.
 const WINDOW_EVENTS: usize = 200_000;
@@ -29,7 +30,7 @@ pub struct Audit {
     /// Points that no event of the ledger explains.
     pub unexplained: u64,
     /// Events on a connection that was killed, written behind the last one of that connection
-    /// that is stored: whether the client could ever read them, nobody knows. Not missing.
+    /// that is stored: it is unknown whether the client could ever read them. Not missing.
     pub uncertain: u64,
     /// Events that the database does not hold, and that a dead letter is about. Not missing.
     pub dead_lettered: u64,

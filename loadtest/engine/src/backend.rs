@@ -3,11 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
-use crate::database::{Database, Instances};
-use crate::plan::{BrokerPlan, Plan, SinkPlan};
-use crate::queues::Management;
-use crate::usage::Usage;
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
 use ha_settings::{InfluxSettings, Secret, SinkChoice};
@@ -16,6 +11,12 @@ use ha_sink::Sink;
 use loadtest_report::Role;
 use tempfile::TempDir;
 use url::Url;
+
+use crate::cluster::Cluster;
+use crate::database::{Database, Instances};
+use crate::plan::{BrokerPlan, Plan, SinkPlan};
+use crate::queues::Management;
+use crate::usage::Usage;
 
 /// Environment variables of a process.
 pub type Environment = Vec<(&'static str, String)>;
@@ -40,7 +41,7 @@ pub async fn start_services(
     let names: Vec<&str> = which.iter().map(|service| service.name()).collect();
     on_step(&format!("starting private services: {}", names.join(", ")));
     let settings: Vec<(&str, &str)> = plan
-        .rig
+        .topology
         .services
         .iter()
         .map(|(name, value)| (*name, value.as_str()))

@@ -1,12 +1,13 @@
 //! RabbitMQ as a cluster of three nodes, behind one address.
 
-use crate::ports::free_port;
-use crate::proxy::TcpProxy;
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join;
 use ha_services::{Service, Services};
 use reqwest::Method;
 use url::Url;
+
+use crate::ports::free_port;
+use crate::proxy::TcpProxy;
 
 const COOKIE: &str = "loadtest";
 const SETTING_NODE: &str = "SERVICES_RABBITMQ_NODE";

@@ -68,7 +68,7 @@ pub struct TimeRange {
 }
 
 impl Database {
-    /// The same, and only the points of one of several homes.
+    /// This database, limited to the points of one of several homes.
     #[must_use]
     pub fn of_home(&self, instance: &str) -> Self {
         match self {

@@ -3,26 +3,25 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use loadtest_report::{ConnectionReport, Extra, Fault, rounded};
+
 use crate::harness::Harness;
 use crate::plan::{Load, Plan};
 use crate::progress::Progress;
-use loadtest_report::{ConnectionReport, Fault, rounded};
-use serde_json::{Map, Value};
-
-/// Runs of so long begin when broker and database rest, what the registries say is stored: what a start
-/// costs is not what the load costs.
+/// Runs of at least this length begin when broker and database are at rest and the registries are
+/// stored: the cost of a start is not the cost of the load.
 const SETTLED_FIRST: Duration = Duration::from_secs(10);
 /// How long a restarting Home Assistant is away.
 const HOME_DOWN: Duration = Duration::from_millis(500);
-/// What is fired while nobody is subscribed is never sent; what will be, is within this, however
-/// busy the machine.
+/// Events fired without a subscriber are never sent. Those that will be sent are within this time,
+/// however busy the machine.
 const QUIET: Duration = Duration::from_secs(2);
-/// Nothing more will come when the count has not moved for so long.
+/// Nothing more will come when the count has not moved for this long.
 const STALLED: Duration = Duration::from_secs(20);
-/// The same where a killed connection leaves open how many there are to come.
+/// Replaces [`STALLED`] where a killed connection leaves open how many events are to come.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Processes that say of no more events for so long may have forgotten some, by a restart.
+/// Processes that report no more events for this long may have forgotten some by a restart.
 const SAID_NOTHING: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(50);
 
@@ -39,7 +38,7 @@ pub struct Drive {
     pub(crate) killed: BTreeSet<u32>,
     pub(crate) connections: ConnectionReport,
     /// For the report.
-    pub(crate) extra: Map<String, Value>,
+    pub(crate) extra: Extra,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,7 +99,7 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         }
         Load::House(_) => plan.rate * duration.as_secs_f64(),
     };
-    let (said_s, is_all) = said_stored(harness, progress).await;
+    let (said_s, is_all) = await_reported(harness, progress).await;
     if is_all {
         harness.end_load();
     }
@@ -117,7 +116,7 @@ pub async fn drive(harness: &mut Harness, progress: &Progress) -> anyhow::Result
         faults,
         killed,
         connections,
-        extra: Map::new(),
+        extra: Extra::default(),
     })
 }
 
@@ -173,7 +172,7 @@ async fn interrupt(
         _ => (None, Some(rounded(since.elapsed().as_secs_f64()))),
     };
     Ok(Fault {
-        fault,
+        fault: fault.to_owned(),
         at_s: rounded(at_s),
         until_s,
         subscribed_after_s,
@@ -197,15 +196,14 @@ pub(crate) fn show(harness: &Harness, progress: &Progress, begun: Instant) {
     });
 }
 
-/// Waits until the processes say that they have stored as many events as were sent, or say of no
-/// more; returns how long that took, in seconds, and whether it is all. To count points in the database
+/// Waits until the processes report as many stored events as were sent, or report no more; returns how long that took, in seconds, and whether it is all. To count points in the database
 /// is a load of its own, of seconds where there are millions: what is measured ends here.
-pub(crate) async fn said_stored(harness: &Harness, progress: &Progress) -> (f64, bool) {
+pub(crate) async fn await_reported(harness: &Harness, progress: &Progress) -> (f64, bool) {
     let begun = Instant::now();
     let (mut last, mut moved, mut is_all) = (0, begun, false);
     while !is_all && moved.elapsed() < SAID_NOTHING {
         let asked = Instant::now();
-        let said = harness.said_stored().await;
+        let said = harness.reported_stored().await;
         let sent = harness.sent();
         progress.show(|| format!("{said} of {sent} events stored"));
         is_all = said >= sent;
@@ -220,7 +218,7 @@ pub(crate) async fn said_stored(harness: &Harness, progress: &Progress) -> (f64,
 }
 
 /// Waits until as many points are stored as events were sent; returns how long that took, in
-/// seconds, nothing if the first look finds them.
+/// seconds, nothing if the first count finds them.
 pub(crate) async fn drain(
     harness: &Harness,
     progress: &Progress,
@@ -256,7 +254,7 @@ pub(crate) async fn drain(
     })
 }
 
-/// What all homes see together, after so many reasons to connect again.
+/// What all homes see together; `again` is the number of reasons to connect again.
 pub(crate) fn connections(harness: &Harness, again: u64) -> ConnectionReport {
     let mut report = ConnectionReport {
         authentications_expected: harness.plan().homes as u64 + again,

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use futures_util::future::join_all;
 use ha_services::Services;
 use ha_simulator::{Ledger, SimulatorStats};
+use loadtest_report::{Exit, LatencyMs, Role, Sample, Start};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -29,7 +30,6 @@ use crate::queues::Queues;
 use crate::series::Recorder;
 use crate::simulated_home::SimulatedHome;
 use crate::usage::Usage;
-use loadtest_report::{Exit, LatencyMs, Role, Sample, Start};
 
 const HTTP_TIMEOUT: Duration = Duration::from_secs(20);
 const STARTED_AT_ONCE: usize = 8;
@@ -80,7 +80,7 @@ impl Harness {
             ("LOG_FORMAT", "json".to_owned()),
         ];
         let cluster = match &services {
-            Some(services) if plan.rig.cluster => {
+            Some(services) if plan.topology.cluster => {
                 on_step("joining two more nodes of RabbitMQ");
                 Some(Cluster::form(services).await?)
             }
@@ -129,7 +129,7 @@ impl Harness {
             amqp_url,
             folder,
             instance,
-            notes: plan.rig.notes.clone(),
+            notes: plan.topology.notes.clone(),
             plan,
             starts: Vec::new(),
         };
@@ -182,7 +182,7 @@ impl Harness {
     }
 
     /// Each home's ledger, and the database as far as it is about that home.
-    pub fn books(&self) -> Vec<(Arc<Ledger>, Database)> {
+    pub fn ledgers(&self) -> Vec<(Arc<Ledger>, Database)> {
         let ledger = |home: &SimulatedHome| home.simulator().ledger();
         if let [only] = self.homes.as_slice() {
             return vec![(ledger(only), self.database.as_ref().clone())];

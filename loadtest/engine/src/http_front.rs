@@ -33,7 +33,7 @@ pub enum Answer {
     Pass,
     /// This status, at once.
     Status(u16),
-    /// The database's, so much later.
+    /// The database's, after the latency.
     Late(Duration),
     /// None, for as long as this lasts; then the connection ends without one.
     Hang,
@@ -96,7 +96,7 @@ impl HttpFront {
         self.answer.send_replace(answer);
     }
 
-    /// Requests wait so long from now on before they are passed on.
+    /// Delays requests by this from now on before they are passed on.
     pub(crate) fn set_latency(&self, latency: Duration) {
         let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         self.latency_ms.store(millis, Ordering::Relaxed);

@@ -89,19 +89,19 @@ impl Launches<'_> {
         let admin_port = free_port()?;
         let mut environment = self.environment.clone();
         environment.push(("ADMIN_ADDR", format!("127.0.0.1:{admin_port}")));
-        let (binaries, rig) = (self.binaries, &self.plan.rig);
+        let (binaries, topology) = (self.binaries, &self.plan.topology);
         let (binary, broker, database, settings) = match role {
             Role::Producer => (
                 &binaries.producer,
                 Link::ProducerBroker,
                 Link::ProducerDatabase,
-                &rig.producer,
+                &topology.producer,
             ),
             _ => (
                 &binaries.worker,
                 Link::WorkerBroker,
                 Link::WorkerDatabase,
-                &rig.worker,
+                &topology.worker,
             ),
         };
         for (name, link) in [("AMQP_URL", broker), ("INFLUXDB_URL", database)] {
@@ -127,7 +127,7 @@ impl Launches<'_> {
         for worker in workers {
             let address = format!("127.0.0.1:{}", free_port()?);
             let mut url: Url = format!("http://{address}").parse()?;
-            if self.plan.rig.links.contains(&Link::ProducerWorkers) {
+            if self.plan.topology.links.contains(&Link::ProducerWorkers) {
                 url = self.links.add(Link::ProducerWorkers, &url).await?;
             }
             urls.push(url.to_string());

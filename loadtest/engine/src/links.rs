@@ -44,7 +44,7 @@ impl Links {
             let found = environment.iter().rfind(|(set, _)| *set == name);
             found.map(|(_, value)| value.as_str())
         };
-        for link in &plan.rig.links {
+        for link in &plan.topology.links {
             let target = match link {
                 Link::HomeProducer => Some(home),
                 Link::ProducerBroker | Link::WorkerBroker => setting("AMQP_URL"),
@@ -110,7 +110,7 @@ impl Links {
         }
     }
 
-    /// All databases take so much longer from now on.
+    /// All databases take this much longer from now on.
     pub fn set_latency(&self, latency: Duration) {
         for front in self.fronts() {
             front.set_latency(latency);

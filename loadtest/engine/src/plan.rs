@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::topology::Rig;
 use ha_settings::{InfluxSettings, TlsSettings};
 use ha_simulator::Replay;
 use ha_sink::Api;
 use url::Url;
+
+use crate::topology::Topology;
 
 /// `ENRICHMENT_MODE` of the producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +83,13 @@ pub enum BrokerPlan {
 /// What feeds the system.
 #[derive(Debug, Clone)]
 pub enum Load {
-    /// The simulated house, for so long.
+    /// The simulated house, for this time.
     House(Duration),
     /// A capture, once through.
     Capture(Replay),
     /// A capture at its own pace, once through.
     PacedCapture(Replay),
-    /// A capture again and again, for so long.
+    /// A capture again and again, for this time.
     LoopedCapture(Replay, Duration),
 }
 
@@ -126,7 +127,7 @@ pub struct Plan {
     /// Folder of the producer's and the worker's binary; `None`: the one of this binary.
     pub binaries: Option<PathBuf>,
     /// What a drill changes.
-    pub rig: Rig,
+    pub topology: Topology,
 }
 
 impl Plan {

@@ -8,7 +8,7 @@ use anyhow::bail;
 /// range.
 const PORTS: std::ops::Range<u16> = 20_000..25_600;
 
-/// A port that nobody listens on; a process is never given the same one twice. The search begins at
+/// A free port; a process is never given the same one twice. The search begins at
 /// a place that depends on the process: load tests side by side seldom meet.
 ///
 /// # Errors

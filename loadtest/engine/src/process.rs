@@ -6,16 +6,15 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use loadtest_report::{Exit, Role, Start, rounded};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-
-use loadtest_report::{Exit, Role, Start, rounded};
 
 use crate::usage::{self, Usage};
 
 /// From the start of a process to its first `/readyz` with 200.
 const READY_MAX: Duration = Duration::from_secs(30);
-const READY_LOOK: Duration = Duration::from_millis(10);
+const READY_POLL: Duration = Duration::from_millis(10);
 /// What `SHUTDOWN_GRACE_S` of the started processes is.
 pub const GRACE: Duration = Duration::from_secs(25);
 /// After the grace a process still closes and ends.
@@ -156,7 +155,7 @@ impl Process {
                     self.log_tail()
                 );
             }
-            tokio::time::sleep(READY_LOOK).await;
+            tokio::time::sleep(READY_POLL).await;
         }
     }
 
@@ -193,7 +192,7 @@ impl Process {
         self.pid
     }
 
-    /// Whether it has ended, whoever ended it.
+    /// Whether it has ended, by itself or not.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         usage::has_ended(self.pid)

@@ -26,7 +26,7 @@ impl Progress {
         Self::every(PLAIN_INTERVAL)
     }
 
-    /// The same with another interval for plain lines.
+    /// A progress with an interval of its own for plain lines.
     #[must_use]
     pub fn every(plain_interval: Duration) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {

@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_network_does_what_it_is_told() {
-        // The first target refuses: nobody listens on it.
+        // The first target refuses: nothing listens on it.
         let refusing = "127.0.0.1:1".parse().unwrap();
         let proxy = TcpProxy::start(0, vec![refusing, echo().await])
             .await

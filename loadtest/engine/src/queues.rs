@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 const DEPTH_INTERVAL: Duration = Duration::from_millis(500);
-/// A count that has not moved for so long is final. A quorum queue counts itself, and sends its
+/// A count that has not moved for this long is final. A quorum queue counts itself, and sends its
 /// dead letters on, a moment after the fact.
 const STABLE_FOR: Duration = Duration::from_secs(2);
 const STABLE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ impl Deliveries {
     }
 }
 
-/// What is seen of the queues, for others to look at.
+/// The depth of the queues, for other tasks to read.
 #[derive(Debug, Clone)]
 pub struct Depth {
     broker: Arc<Broker>,
@@ -98,7 +98,7 @@ pub struct Queues {
     depth_max: Arc<AtomicU64>,
     /// Dead letters that others left there.
     dead_letters_before: u64,
-    /// The same of deliveries.
+    /// The counts of deliveries before the run.
     deliveries_before: Deliveries,
     watching: JoinHandle<()>,
 }
@@ -111,7 +111,7 @@ impl Queues {
         client: &reqwest::Client,
     ) -> anyhow::Result<Self> {
         let broker = ha_settings::broker(amqp_url, "ha-ingestor loadtest".to_owned(), tls)?;
-        // Before the producer is there nobody may have declared anything yet.
+        // Before the producer has started, the queue may not have been declared yet.
         let dead_letters_before = messages(&broker, topology::DEAD_LETTERS_QUEUE)
             .await
             .unwrap_or_default();
@@ -141,7 +141,7 @@ impl Queues {
         self.depth.load(Ordering::Relaxed)
     }
 
-    /// The same, for another task.
+    /// The depth of the queue, for another task.
     pub fn watched(&self) -> Depth {
         Depth {
             broker: Arc::clone(&self.broker),
@@ -185,7 +185,7 @@ impl Queues {
         Ok(Some(now.since(self.deliveries_before)))
     }
 
-    /// The same as soon as no acknowledgement can be missing: the broker counts a look into the
+    /// The deliveries as soon as no acknowledgement can be missing: the broker counts a look into the
     /// empty queue beside acknowledgements, and where it tells of the look, it tells of all that
     /// were before it. What was published may still be short, so that they can be too many, and
     /// never too few. `None` if the queue is not empty, or the broker does not tell.

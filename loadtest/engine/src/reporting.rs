@@ -1,7 +1,6 @@
 //! From a harness to the parts of a report that every scenario has.
 
-use loadtest_report::{ConnectionReport, ProcessUsage, Report, Role, Verdict, rounded};
-use serde_json::Map;
+use loadtest_report::{ProcessUsage, Report, Role, Verdict, rounded};
 
 use crate::harness::Harness;
 use crate::plan::Plan;
@@ -10,53 +9,16 @@ use crate::usage::RoleUsage;
 
 /// The report of a run in which nothing has happened yet.
 #[must_use]
-pub fn empty(scenario: &'static str, plan: &Plan) -> Report {
+pub fn empty(scenario: &str, plan: &Plan) -> Report {
     Report {
-        scenario,
-        case: None,
+        scenario: scenario.to_owned(),
         mode: plan.mode.as_str().to_owned(),
-        events_sent: 0,
-        events_stored: None,
-        missing: None,
-        duplicates: None,
-        dead_lettered: None,
-        seconds: 0.0,
-        events_per_s: 0.0,
-        latency_ms: None,
-        producer: None,
-        worker: None,
-        loadtest: None,
-        load_s: None,
-        load_events: None,
-        starts: Vec::new(),
-        broker_cpu_s: None,
-        database_cpu_s: None,
-        broker_cpu_s_load: None,
-        database_cpu_s_load: None,
-        broker_rss_mb_max: None,
-        database_rss_mb_max: None,
-        queue_depth_max: None,
-        recovery_s: None,
-        faults: Vec::new(),
         verdict: Verdict::Pass,
-        reasons: Vec::new(),
-        notes: Vec::new(),
-        redelivered: None,
-        redelivered_settled: None,
-        unexplained: None,
-        uncertain: None,
-        events_fired: 0,
-        drain_s: 0.0,
         rate: plan.rate,
         workers: plan.workers_started(),
         homes: plan.homes,
-        sink: plan.sink.as_str(),
-        home_assistant: ConnectionReport::default(),
-        exits: Vec::new(),
-        drill: None,
-        extra: Map::new(),
-        series: Vec::new(),
-        cases: Vec::new(),
+        sink: plan.sink.as_str().to_owned(),
+        ..Report::default()
     }
 }
 
@@ -88,7 +50,7 @@ pub fn add_measured(report: &mut Report, harness: &Harness) {
 fn process_usage(usage: RoleUsage) -> ProcessUsage {
     ProcessUsage {
         cpu_s: rounded(usage.cpu_s),
-        cpu_s_load: rounded(usage.cpu_s_load),
+        cpu_s_load: Some(rounded(usage.cpu_s_load)),
         rss_mb_max: rounded(usage.rss_mb_max),
         rss_ratio: None,
     }

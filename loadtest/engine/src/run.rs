@@ -1,14 +1,15 @@
 //! One run from the start of the services to the report: what all scenarios have in common that
 //! drive one system and compare at the end what was sent with what is stored.
 
+use anyhow::bail;
+use loadtest_report::{Report, Verdict};
+use tokio_util::sync::CancellationToken;
+
 use crate::drive::Drive;
 use crate::harness::Harness;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::verdict;
-use anyhow::bail;
-use loadtest_report::{Report, Verdict};
-use tokio_util::sync::CancellationToken;
 
 /// Starts the system, lets `drive` drive it, stops it, compares.
 ///

@@ -1,14 +1,10 @@
-//! The run over time: what plots are drawn of. A look a second; the longer the run, the longer the
-//! time between two looks, so that a report stays small.
+//! The run over time: what plots are drawn of. A sample a second; the longer the run, the longer the
+//! time between two samples, so that a report stays small.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::latency::histogram_in;
-use crate::queues::Depth;
-use crate::simulated_home::Ledgers;
-use crate::usage::{Usage, UsageView};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use loadtest_report::Role;
@@ -16,19 +12,24 @@ use loadtest_report::{RoleSample, Sample, rounded};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::latency::histogram_in;
+use crate::queues::Depth;
+use crate::simulated_home::Ledgers;
+use crate::usage::{Usage, UsageView};
+
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After so many looks the time between two of them doubles.
-const LOOKS_MAX: usize = 600;
+/// After this many samples the time between two of them doubles.
+const SAMPLES_MAX: usize = 600;
 const STATUS_MAX: Duration = Duration::from_millis(500);
 /// Asking all processes must not become a load of its own.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Mean memory of the role's largest process in the last third of the looks to that in the first;
-/// `None` of less than three looks.
+/// Mean memory of the role's largest process in the last third of the samples to that in the first;
+/// `None` of fewer than three samples.
 pub fn rss_ratio(samples: &[Sample], role: Role) -> Option<f64> {
     let third = samples.len() / 3;
     let mean = |samples: &[Sample]| {
-        let of = |sample: &Sample| Some(sample.usage.get(role.as_str())?.rss_mb);
+        let of = |sample: &Sample| Some(sample.usage.get(&role)?.rss_mb);
         let known: Vec<f64> = samples.iter().filter_map(of).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     };
@@ -36,17 +37,17 @@ pub fn rss_ratio(samples: &[Sample], role: Role) -> Option<f64> {
     Some(rounded(mean(&samples[samples.len() - third..])? / first))
 }
 
-/// Looks until it is dropped.
+/// Takes samples until it is dropped.
 #[derive(Debug)]
 pub struct Recorder {
     begun: Arc<OnceLock<Instant>>,
     samples: Arc<Mutex<Vec<Sample>>>,
     status_urls: Arc<OnceLock<Vec<String>>>,
-    looking: JoinHandle<()>,
+    sampling: JoinHandle<()>,
 }
 
 impl Recorder {
-    /// Looks begin with [`Recorder::begin`].
+    /// Sampling begins with [`Recorder::begin`].
     pub fn start(
         ledgers: Ledgers,
         depth: Option<Depth>,
@@ -55,7 +56,7 @@ impl Recorder {
     ) -> Self {
         let (begun, samples) = (Arc::default(), Arc::default());
         let status_urls: Arc<OnceLock<Vec<String>>> = Arc::default();
-        let eye = Eye {
+        let sampler = Sampler {
             ledgers,
             depth,
             usage: usage.view(),
@@ -66,12 +67,12 @@ impl Recorder {
             stored: 0,
             before: Instant::now(),
         };
-        let looking = tokio::spawn(eye.look(Arc::clone(&begun), Arc::clone(&samples)));
+        let sampling = tokio::spawn(sampler.run(Arc::clone(&begun), Arc::clone(&samples)));
         Self {
             begun,
             samples,
             status_urls,
-            looking,
+            sampling,
         }
     }
 
@@ -85,9 +86,9 @@ impl Recorder {
         self.begun.get_or_init(Instant::now);
     }
 
-    /// No more looks: what follows is no part of the run.
+    /// Takes no more samples: what follows is no part of the run.
     pub fn end(&self) {
-        self.looking.abort();
+        self.sampling.abort();
     }
 
     pub fn samples(&self) -> Vec<Sample> {
@@ -97,7 +98,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.sampling.abort();
     }
 }
 
@@ -105,7 +106,7 @@ fn lock(samples: &Mutex<Vec<Sample>>) -> MutexGuard<'_, Vec<Sample>> {
     samples.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Eye {
+struct Sampler {
     ledgers: Ledgers,
     depth: Option<Depth>,
     usage: UsageView,
@@ -114,19 +115,19 @@ struct Eye {
     /// By URL, as seen last.
     histograms: HashMap<String, Histogram<u64>>,
     /// By role, as seen last.
-    cpu_s: HashMap<&'static str, f64>,
+    cpu_s: HashMap<Role, f64>,
     stored: u64,
     before: Instant,
 }
 
-impl Eye {
-    async fn look(mut self, begun: Arc<OnceLock<Instant>>, samples: Arc<Mutex<Vec<Sample>>>) {
-        let mut looks = 0;
+impl Sampler {
+    async fn run(mut self, begun: Arc<OnceLock<Instant>>, samples: Arc<Mutex<Vec<Sample>>>) {
+        let mut samples_taken = 0;
         loop {
             let at = Instant::now();
             match begun.get() {
                 None => {
-                    // The beginning is one of the looks.
+                    // The beginning is one of the samples.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
@@ -135,10 +136,12 @@ impl Eye {
                     lock(&samples).push(sample);
                 }
             }
-            looks += 1;
+            samples_taken += 1;
             let asked = self.status_urls.get().map_or(0, Vec::len);
             let shortest = INTERVAL.max(ASK_INTERVAL * u32::try_from(asked).unwrap_or(u32::MAX));
-            let doublings = u32::try_from(looks / LOOKS_MAX).unwrap_or_default().min(16);
+            let doublings = u32::try_from(samples_taken / SAMPLES_MAX)
+                .unwrap_or_default()
+                .min(16);
             tokio::time::sleep((shortest * (1 << doublings)).saturating_sub(at.elapsed())).await;
         }
     }
@@ -182,13 +185,13 @@ impl Eye {
             let Some((cpu_s, rss_mb)) = self.usage.now(role) else {
                 continue;
             };
-            let before = self.cpu_s.insert(role.as_str(), cpu_s).unwrap_or(cpu_s);
+            let before = self.cpu_s.insert(role, cpu_s).unwrap_or(cpu_s);
             let cpus = (cpu_s - before) / passed_s;
             let role_sample = RoleSample {
                 cpus: rounded(cpus),
                 rss_mb: rounded(rss_mb),
             };
-            sample.usage.insert(role.as_str(), role_sample);
+            sample.usage.insert(role, role_sample);
         }
         self.before = now;
         sample
@@ -230,7 +233,7 @@ mod tests {
         let sample = |rss_mb| {
             let mut sample = Sample::default();
             let usage = RoleSample { cpus: 0.0, rss_mb };
-            sample.usage.insert("worker", usage);
+            sample.usage.insert(Role::Worker, usage);
             sample
         };
         let samples: Vec<Sample> = [20.0, 40.0, 90.0, 7.0, 40.0, 50.0].map(sample).into();

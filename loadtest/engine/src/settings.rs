@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::plan::{BrokerPlan, Load, Mode, Plan, SinkPlan};
-use crate::topology::Rig;
 use clap::Args;
 use ha_settings::{BrokerArgs, InfluxArgs, Problems, TlsArgs, number, seconds};
 use ha_simulator::Replay;
 use ha_sink::Api;
 use loadtest_report::Output;
 use url::Url;
+
+use crate::plan::{BrokerPlan, Load, Mode, Plan, SinkPlan};
+use crate::topology::Topology;
 
 /// More events per second than the machines that this runs on can fire.
 const RATE_MAX: u32 = 1_000_000;
@@ -145,8 +146,8 @@ impl RunArgs {
         Some(plan)
     }
 
-    /// The same for a scenario that does one thing of its own, to which the flags that only `run
-    /// steady` has mean nothing.
+    /// Checks everything for a scenario with a course of its own, to which the flags that only
+    /// `run steady` has mean nothing.
     pub fn resolve_alone(
         &self,
         problems: &mut Problems,
@@ -162,7 +163,7 @@ impl RunArgs {
         self.resolve_with(problems, defaults)
     }
 
-    /// The same with the defaults of another scenario.
+    /// Checks everything, with the defaults of another scenario.
     pub fn resolve_with(&self, problems: &mut Problems, defaults: &Defaults) -> Option<Plan> {
         let mode = match self.mode.as_str() {
             "queue" => Some(Mode::Queue),
@@ -234,7 +235,7 @@ impl RunArgs {
             drain_max,
             logs: self.logs.clone(),
             binaries: None,
-            rig: Rig::default(),
+            topology: Topology::default(),
         })
     }
 

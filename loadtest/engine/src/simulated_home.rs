@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::plan::Load;
 use anyhow::{Context as _, bail};
 use ha_simulator::{HouseOptions, Ledger, Simulator, SimulatorOptions};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+
+use crate::plan::Load;
 
 const THREADS: usize = 2;
 /// The producer's longest backoff is 30 s.

@@ -1,6 +1,6 @@
 //! What a scenario changes in a system before it starts: proxies between its parts, and settings.
 
-/// A way between two parts of the system.
+/// A connection between two parts of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
     /// From Home Assistant.
@@ -28,7 +28,7 @@ impl Link {
         Self::WorkerDatabase,
     ];
 
-    /// The producer's way out, whatever it is in a mode.
+    /// The producer's delivery path, whatever it is in a mode.
     pub const WAY_OUT: [Self; 3] = [
         Self::ProducerBroker,
         Self::ProducerWorkers,
@@ -42,12 +42,12 @@ impl Link {
 
 /// What a scenario wants to be different.
 #[derive(Debug, Clone, Default)]
-pub struct Rig {
+pub struct Topology {
     /// Connections that go through proxies.
     pub links: Vec<Link>,
     /// Settings of the producer on top of the others.
     pub producer: Vec<(&'static str, String)>,
-    /// The same of the workers.
+    /// Settings of the workers on top of the others.
     pub worker: Vec<(&'static str, String)>,
     /// Settings of private services.
     pub services: Vec<(&'static str, String)>,

@@ -7,7 +7,7 @@ use loadtest_report::Role;
 use tokio::task::JoinHandle;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Processor time and memory of the watched processes, sampled until it is dropped.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Watched {
     rss_kib_max: u64,
 }
 
-/// The same for another task, and for one moment.
+/// The use of the machine at one moment, for another task.
 #[derive(Debug)]
 pub struct UsageView {
     watched: Arc<Mutex<Vec<Watched>>>,
@@ -90,7 +90,7 @@ impl Usage {
                     u32::try_from(watched.len()).unwrap_or(u32::MAX)
                 };
                 // Of many processes seldomer: looking must not become a load of its own.
-                tokio::time::sleep(SAMPLE_INTERVAL.max(LOOK_INTERVAL * looked)).await;
+                tokio::time::sleep(SAMPLE_INTERVAL.max(POLL_INTERVAL * looked)).await;
             }
         });
         let usage = Self {
@@ -136,7 +136,7 @@ impl Usage {
         self.load().begun = Some(Instant::now());
     }
 
-    /// All events are stored, so many; the first call counts.
+    /// All of this many events are stored; the first call counts.
     pub fn end(&self, events: u64) {
         let mut load = self.load();
         if load.ended.is_some() {

@@ -1,5 +1,7 @@
 //! The comparison, and what it means: from a driven and stopped system to its report.
 
+use loadtest_report::{ConnectionReport, Exit, Fault, Report, Verdict, rounded};
+
 use crate::audit::{Audit, Expected, audit};
 use crate::database::Database;
 use crate::drive::Drive;
@@ -8,10 +10,10 @@ use crate::progress::Progress;
 use crate::queues::Deliveries;
 use crate::reporting;
 use crate::usage::machine;
-use loadtest_report::{ConnectionReport, Exit, Fault, Report, Verdict, rounded};
 
-/// Of the events that should be sent, so many must have been.
+/// The least share of the planned events that must have been sent.
 const SENT_SHARE_MIN: f64 = 0.95;
+
 /// Compares and judges; the processes have ended.
 ///
 /// # Errors
@@ -33,7 +35,7 @@ pub async fn report(
         let on_progress = |events| progress.show(|| format!("compared {events} events"));
         let expected = Expected::Sent(&drive.killed);
         let mut found = Audit::default();
-        for (ledger, database) in harness.books() {
+        for (ledger, database) in harness.ledgers() {
             found.add(audit(&ledger, &database, expected, on_progress).await?);
         }
         Ok(Some(found))
@@ -68,11 +70,11 @@ pub async fn report(
         drain_s: rounded(drive.drain_s),
         home_assistant: drive.connections,
         exits,
+        machine: Some(machine()),
         extra: drive.extra,
         ..reporting::empty(scenario, plan)
     };
     reporting::add_measured(&mut report, harness);
-    report.extra.insert("machine".to_owned(), machine().into());
     if !audited {
         report
             .notes

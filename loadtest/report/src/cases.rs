@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::extra::Extra;
 use crate::report::{Report, Verdict};
 use crate::rounded::rounded;
 
@@ -17,7 +18,7 @@ impl Report {
         (all.broker_cpu_s_load, all.database_cpu_s_load) = (None, None);
         (all.loadtest, all.load_s, all.load_events) = (None, None, None);
         all.starts = Vec::new();
-        all.extra.retain(|name, _| name == "machine");
+        all.extra = Extra::default();
         all.series = Vec::new();
         all.faults = Vec::new();
         all.exits = Vec::new();

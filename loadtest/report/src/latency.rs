@@ -1,9 +1,10 @@
 //! Latencies in a report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Milliseconds from the source's time of an event to the return of the write that stored it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LatencyMs {
     /// Median.
     pub p50: f64,

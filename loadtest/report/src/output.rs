@@ -25,7 +25,7 @@ impl Report {
     pub fn write(&self, output: &Output) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(self)? + "\n";
         if let Some(path) = &output.html {
-            let page = html::page(&serde_json::to_value(self)?);
+            let page = html::page(self);
             std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
         }
         match output.json.as_deref() {

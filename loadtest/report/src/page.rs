@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod figures;
 pub(crate) mod html;
 mod markup;
 mod plot;
@@ -10,10 +11,11 @@ mod reliability;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use ha_settings::Problems;
-use serde_json::Value;
+
+use crate::report::Report;
 
 /// Settings of `loadtest report`, as given.
 #[derive(Debug, Args)]
@@ -131,13 +133,11 @@ pub fn run(PageTask(task): PageTask, faults: &[&str]) -> anyhow::Result<ExitCode
 }
 
 /// One report.
-fn read(path: &Path) -> anyhow::Result<Value> {
+fn read(path: &Path) -> anyhow::Result<Report> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let report: Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
-    if !report["scenario"].is_string() {
-        bail!("{} is not a report of `loadtest run`", path.display());
-    }
+    let is_no_report = || format!("{} is not a report of `loadtest run`", path.display());
+    let report: Report = serde_json::from_str(&text).with_context(is_no_report)?;
+    ensure!(!report.scenario.is_empty(), "{}", is_no_report());
     Ok(report)
 }

@@ -1,9 +1,10 @@
 //! How processes started and ended.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How long a process took until it was ready.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Start {
     /// Its name, such as `worker-2`.
     pub process: String,
@@ -12,7 +13,8 @@ pub struct Start {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Exit {
     /// Its name, such as `worker-2`.
     pub process: String,

@@ -1,18 +1,22 @@
 //! Whose use of the machine is reported.
 
+use serde::{Deserialize, Serialize};
+
 /// Whose use it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The producer.
-    Producer,
-    /// A worker.
-    Worker,
     /// RabbitMQ.
     Broker,
     /// InfluxDB.
     Database,
-    /// This process: the simulated homes, and whoever looks.
+    /// This process: the simulated homes and the measuring.
+    #[serde(rename = "loadtest")]
     LoadTester,
+    /// The producer.
+    Producer,
+    /// A worker.
+    Worker,
 }
 
 impl Role {

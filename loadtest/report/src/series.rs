@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// One look. Counts are from the first event on; percentiles are of the events that were stored
-/// since the look before, by the writing processes' own histograms. `None` is "nobody says".
-#[derive(Debug, Clone, Default, Serialize)]
+use crate::role::Role;
+
+/// One sample. Counts are from the first event on; percentiles are of the events that were stored
+/// since the sample before, by the writing processes' own histograms. `None` where no process reports it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// Seconds since the first event.
     pub t_s: f64,
@@ -34,13 +37,14 @@ pub struct Sample {
     /// 99th percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<f64>,
-    /// By role: processors in use since the look before, and resident memory of the largest
+    /// By role: processors in use since the sample before, and resident memory of the largest
     /// process, in megabytes.
-    pub usage: BTreeMap<&'static str, RoleSample>,
+    pub usage: BTreeMap<Role, RoleSample>,
 }
 
 /// What the processes of a role use.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RoleSample {
     /// Processors.
     pub cpus: f64,

@@ -1,11 +1,12 @@
 //! Tables for people, of what only one scenario has.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
-
+use crate::extra::{Backlog, CpuPerMillion, Estimate, Extra, Growth, Step};
 use crate::process::Start;
-use crate::report::{ProcessUsage, Report, Verdict};
+use crate::report::{ProcessUsage, Report, RoleFigures, Verdict};
+use crate::role::Role;
 
 /// Of more than these only the slowest are shown.
 const STARTS_SHOWN: usize = 8;
@@ -44,7 +45,7 @@ pub(super) fn cases(report: &Report) -> String {
             );
         }
         for (role, usage) in case.used() {
-            let role = format!("  {role}");
+            let role = format!("  {}", role.as_str());
             let _ = writeln!(text, "{role:<16} {}", usage.words(case));
         }
         if !case.starts.is_empty() {
@@ -52,23 +53,22 @@ pub(super) fn cases(report: &Report) -> String {
         }
         text.push_str(&extra(&case.extra));
     }
-    if let Some(growth) = report.extra.get("growth").and_then(Value::as_object) {
+    if let Some(growth) = &report.extra.growth {
         grown(&mut text, growth);
     }
     text
 }
 
-fn grown(text: &mut String, growth: &Map<String, Value>) {
+fn grown(text: &mut String, growth: &BTreeMap<Role, Growth>) {
     text.push_str("\nCPU s per million events, at the first rate and at the second\n");
     for (role, row) in growth {
-        let number = |path: &str| row.pointer(path).and_then(Value::as_f64);
+        let [less, more] = row.cpu_s_per_million;
+        let ratio = row.ratio;
         let _ = writeln!(
             text,
-            "{:<16} {:.1} and {:.1}, ratio {}",
-            format!("  {role}"),
-            number("/cpu_s_per_million/0").unwrap_or_default(),
-            number("/cpu_s_per_million/1").unwrap_or_default(),
-            number("/ratio").map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+            "{:<16} {less:.1} and {more:.1}, ratio {}",
+            format!("  {}", role.as_str()),
+            ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
         );
     }
 }
@@ -78,13 +78,12 @@ impl ProcessUsage {
     pub(super) fn words(&self, report: &Report) -> String {
         let of = |cpu_s: f64, events: u64| cpu_s * 1e6 / events.max(1) as f64;
         let of_load = report.load_events.unwrap_or(report.events_sent);
-        let mut text = match report.load_s {
-            Some(load_s) => format!(
-                "{:.2} s CPU under load ({:.1} s per million events, {:.1} % of a core), {:.2} s \
-                 with the end",
-                self.cpu_s_load,
-                of(self.cpu_s_load, of_load),
-                self.cpu_s_load * 100.0 / load_s.max(1e-3),
+        let mut text = match report.load_s.zip(self.cpu_s_load) {
+            Some((load_s, cpu_s_load)) => format!(
+                "{cpu_s_load:.2} s CPU under load ({:.1} s per million events, {:.1} % of a core), \
+                 {:.2} s with the end",
+                of(cpu_s_load, of_load),
+                cpu_s_load * 100.0 / load_s.max(1e-3),
                 self.cpu_s,
             ),
             None => format!(
@@ -102,35 +101,23 @@ impl ProcessUsage {
 }
 
 impl Report {
-    /// Of each role that there is.
-    pub fn used(&self) -> impl Iterator<Item = (&'static str, ProcessUsage)> {
-        let service = |cpu_s: Option<f64>, load: Option<f64>, rss_mb_max: Option<f64>| {
-            Some(ProcessUsage {
+    /// What each role has used of which that is known.
+    pub fn used(&self) -> impl Iterator<Item = (Role, ProcessUsage)> {
+        Role::ALL.into_iter().filter_map(|role| {
+            let RoleFigures {
+                cpu_s,
+                cpu_s_load,
+                rss_mb_max,
+                rss_ratio,
+            } = self.role(role);
+            let usage = ProcessUsage {
                 cpu_s: cpu_s?,
-                cpu_s_load: load.unwrap_or_default(),
+                cpu_s_load,
                 rss_mb_max: rss_mb_max?,
-                rss_ratio: None,
-            })
-        };
-        let broker = service(
-            self.broker_cpu_s,
-            self.broker_cpu_s_load,
-            self.broker_rss_mb_max,
-        );
-        let database = service(
-            self.database_cpu_s,
-            self.database_cpu_s_load,
-            self.database_rss_mb_max,
-        );
-        let roles = [
-            ("producer", self.producer),
-            ("worker", self.worker),
-            ("broker", broker),
-            ("database", database),
-            ("loadtest", self.loadtest),
-        ];
-        let known = roles.into_iter();
-        known.filter_map(|(role, usage)| Some((role, usage?)))
+                rss_ratio,
+            };
+            Some((role, usage))
+        })
     }
 }
 
@@ -148,64 +135,47 @@ pub(super) fn starts(starts: &[Start]) -> String {
 }
 
 /// What a scenario adds: of a backlog its drain, of a ramp its steps.
-pub(super) fn extra(extra: &Map<String, Value>) -> String {
+pub(super) fn extra(extra: &Extra) -> String {
     let mut text = String::new();
-    if let Some(backlog) = extra.get("backlog") {
+    if let Some(backlog) = &extra.backlog {
         drained(&mut text, backlog);
     }
-    if let Some(steps) = extra.get("steps").and_then(Value::as_array) {
-        stepped(&mut text, steps);
+    if let Some(ramp) = &extra.ramp {
+        stepped(&mut text, &ramp.steps);
     }
     beside_bare(&mut text, extra);
     text
 }
 
-fn drained(text: &mut String, backlog: &Value) {
-    let number = |name: &str| backlog[name].as_f64().unwrap_or_default();
+fn drained(text: &mut String, backlog: &Backlog) {
     let _ = writeln!(
         text,
         "{:<16} {} events in {:.2} s from the start of the workers ({:.0}/s); ready after {:.2} s",
-        "  drain",
-        number("events"),
-        number("drain_s"),
-        number("drain_events_per_s"),
-        number("ready_s"),
+        "  drain", backlog.events, backlog.drain_s, backlog.drain_events_per_s, backlog.ready_s,
     );
-    cost(text, &backlog["cpu_s_per_million"]);
-    let estimate = &backlog["estimate"];
-    if estimate.is_object() {
-        let number = |name: &str| estimate[name].as_f64().unwrap_or_default();
+    cost(text, &backlog.cpu_s_per_million);
+    if let Some(Estimate { median, worst, .. }) = &backlog.estimate {
+        let name = "  backlog";
         let _ = writeln!(
             text,
-            "{:<16} said to took: median {:.2}, worst {:.2}",
-            "  backlog",
-            number("median"),
-            number("worst"),
+            "{name:<16} said to took: median {median:.2}, worst {worst:.2}",
         );
     }
-    for estimate in backlog["estimates"].as_array().into_iter().flatten() {
-        let number = |name: &str| estimate[name].as_f64().unwrap_or_default();
+    for sample in &backlog.estimates {
         let _ = writeln!(
             text,
             "{:<16} at {:.1} s: {} batches waited, said {:.1} s, took {:.1} s",
-            "  backlog",
-            number("at_s"),
-            number("queue_depth"),
-            number("backlog_seconds"),
-            number("took_s"),
+            "  backlog", sample.at_s, sample.queue_depth, sample.backlog_seconds, sample.took_s,
         );
     }
 }
 
 /// Processor seconds in a million events.
-fn cost(text: &mut String, by_role: &Value) {
-    let Some(by_role) = by_role.as_object() else {
-        return;
-    };
-    let used = by_role
-        .iter()
-        .filter_map(|(role, used)| Some(format!("{role} {:.1}", used.as_f64()?)));
-    let used: Vec<String> = used.collect();
+fn cost(text: &mut String, by_role: &CpuPerMillion) {
+    let used = by_role.iter();
+    let used: Vec<String> = used
+        .map(|(role, used)| format!("{} {used:.1}", role.as_str()))
+        .collect();
     let _ = writeln!(
         text,
         "{:<16} {} s CPU per million events",
@@ -214,44 +184,41 @@ fn cost(text: &mut String, by_role: &Value) {
     );
 }
 
-fn stepped(text: &mut String, steps: &[Value]) {
+fn stepped(text: &mut String, steps: &[Step]) {
     for step in steps {
-        let number = |path: &str| step.pointer(path).and_then(Value::as_f64);
-        let reasons = step["reasons"].as_array().into_iter().flatten();
-        let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
-        let verdict = match reasons.is_empty() {
+        let verdict = match step.reasons.is_empty() {
             true => "holds".to_owned(),
-            false => format!("does not hold: {}", reasons.join(", ")),
+            false => format!("does not hold: {}", step.reasons.join(", ")),
         };
+        let latency = step.latency_ms.unwrap_or_default();
         let _ = writeln!(
             text,
             "{:<16} {:.0}/s: p50 {:.1} ms, p99 {:.1} ms, {verdict}",
-            "step",
-            number("/rate").unwrap_or_default(),
-            number("/latency_ms/p50").unwrap_or_default(),
-            number("/latency_ms/p99").unwrap_or_default(),
+            "step", step.rate, latency.p50, latency.p99,
         );
     }
 }
 
-fn beside_bare(text: &mut String, extra: &Map<String, Value>) {
-    let number = |name: &str| extra.get(name).and_then(Value::as_f64);
-    if let Some(held) = number("held_events_per_s") {
+fn beside_bare(text: &mut String, extra: &Extra) {
+    let (ramp, beside) = (extra.ramp.as_ref(), extra.beside_bare.as_ref());
+    if let Some(held) = ramp.and_then(|ramp| ramp.held_events_per_s) {
         let _ = writeln!(text, "{:<16} {held:.0} events/s", "held");
     }
-    if let Some(bare) = number("bare_events_per_s") {
-        let _ = writeln!(text, "{:<16} {bare:.0} events/s", "bare chain");
+    if let Some(beside) = beside {
+        if let Some(bare) = beside.bare_events_per_s {
+            let _ = writeln!(text, "{:<16} {bare:.0} events/s", "bare chain");
+        }
+        if let Some(by_role) = &beside.bare.cpu_s_per_million {
+            cost(text, by_role);
+        }
+        if let Some(bare) = beside.bare_unbounded_events_per_s {
+            let _ = writeln!(text, "{:<16} {bare:.0} events/s, with any delay", "");
+        }
+        if let Some(ratio) = beside.ratio {
+            let _ = writeln!(text, "{:<16} {ratio:.2} of the bare chain", "ratio");
+        }
     }
-    if let Some(bare) = extra.get("bare") {
-        cost(text, &bare["cpu_s_per_million"]);
-    }
-    if let Some(bare) = number("bare_unbounded_events_per_s") {
-        let _ = writeln!(text, "{:<16} {bare:.0} events/s, with any delay", "");
-    }
-    if let Some(ratio) = number("ratio") {
-        let _ = writeln!(text, "{:<16} {ratio:.2} of the bare chain", "ratio");
-    }
-    if let Some(criterion) = extra.get("criterion").and_then(Value::as_str) {
-        let _ = writeln!(text, "{:<16} {criterion}", "criterion");
+    if let Some(ramp) = ramp {
+        let _ = writeln!(text, "{:<16} {}", "criterion", ramp.criterion);
     }
 }

@@ -73,7 +73,7 @@ impl fmt::Display for Report {
             )?;
         }
         for (role, usage) in self.used() {
-            row(role, usage.words(self))?;
+            row(role.as_str(), usage.words(self))?;
         }
         if !self.starts.is_empty() {
             row("ready after", table::starts(&self.starts))?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use loadtest_report::{Report, Role};
 
 use super::runs::{RUNS, Run};
 
@@ -29,7 +29,7 @@ struct Aim {
     digits: usize,
     /// Name of the run.
     run: &'static str,
-    figure: fn(&Value) -> Option<f64>,
+    figure: fn(&Report) -> Option<f64>,
 }
 
 const AIMS: [Aim; 22] = [
@@ -39,7 +39,7 @@ const AIMS: [Aim; 22] = [
         unit: "ms",
         digits: 1,
         run: "growth",
-        figure: |report| number(report, "/cases/0/latency_ms/p50"),
+        figure: |report| Some(report.cases.first()?.latency_ms?.p50),
     },
     Aim {
         about: "the same, p99",
@@ -47,7 +47,7 @@ const AIMS: [Aim; 22] = [
         unit: "ms",
         digits: 1,
         run: "growth",
-        figure: |report| number(report, "/cases/0/latency_ms/p99"),
+        figure: |report| Some(report.cases.first()?.latency_ms?.p99),
     },
     Aim {
         about: "queue, highest held rate to the bare chain's",
@@ -55,7 +55,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 2,
         run: "ramp",
-        figure: |report| number(report, "/ratio"),
+        figure: |report| ratio(report),
     },
     Aim {
         about: "queue, null sink, highest held rate",
@@ -63,7 +63,7 @@ const AIMS: [Aim; 22] = [
         unit: "events/s",
         digits: 0,
         run: "ramp-null",
-        figure: |report| number(report, "/held_events_per_s"),
+        figure: |report| report.extra.ramp.as_ref()?.held_events_per_s,
     },
     Aim {
         about: "inline, highest held rate to a bare line writer's",
@@ -71,7 +71,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 2,
         run: "ramp-inline",
-        figure: |report| number(report, "/ratio"),
+        figure: |report| ratio(report),
     },
     Aim {
         about: "drain of 1,000,000 events by one worker to a bare consume-and-write",
@@ -79,7 +79,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 2,
         run: "backlog",
-        figure: |report| number(drained_by(report, 1)?, "/ratio"),
+        figure: |report| ratio(drained_by(report, 1)?),
     },
     Aim {
         about: "backlog_seconds to what it took, one worker, furthest off by",
@@ -87,7 +87,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 2,
         run: "backlog",
-        figure: |report| off(drained_by(report, 1)?, "/backlog/estimate/worst"),
+        figure: |report| off(drained_by(report, 1)?),
     },
     Aim {
         about: "the same, two workers",
@@ -95,7 +95,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 2,
         run: "backlog",
-        figure: |report| off(drained_by(report, 2)?, "/backlog/estimate/worst"),
+        figure: |report| off(drained_by(report, 2)?),
     },
     Aim {
         about: "memory at 10,000 events/s, producer",
@@ -103,7 +103,7 @@ const AIMS: [Aim; 22] = [
         unit: "MB",
         digits: 1,
         run: "growth",
-        figure: |report| number(report, "/cases/1/producer/rss_mb_max"),
+        figure: |report| report.cases.get(1)?.role(Role::Producer).rss_mb_max,
     },
     Aim {
         about: "memory at 10,000 events/s, worker",
@@ -111,7 +111,7 @@ const AIMS: [Aim; 22] = [
         unit: "MB",
         digits: 1,
         run: "growth",
-        figure: |report| number(report, "/cases/1/worker/rss_mb_max"),
+        figure: |report| report.cases.get(1)?.role(Role::Worker).rss_mb_max,
     },
     Aim {
         about: "memory, last 10 min to first 10 min of 30, producer",
@@ -119,7 +119,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 3,
         run: "memory",
-        figure: |report| number(report, "/producer/rss_ratio"),
+        figure: |report| report.role(Role::Producer).rss_ratio,
     },
     Aim {
         about: "memory, last 10 min to first 10 min of 30, worker",
@@ -127,7 +127,7 @@ const AIMS: [Aim; 22] = [
         unit: "",
         digits: 3,
         run: "memory",
-        figure: |report| number(report, "/worker/rss_ratio"),
+        figure: |report| report.role(Role::Worker).rss_ratio,
     },
     Aim {
         about: "processor time per million events at 10,000 events/s, producer",
@@ -135,7 +135,7 @@ const AIMS: [Aim; 22] = [
         unit: "s",
         digits: 1,
         run: "growth",
-        figure: |report| number(report, "/growth/producer/cpu_s_per_million/1"),
+        figure: |report| at_more(report, Role::Producer),
     },
     Aim {
         about: "processor time per million events at 10,000 events/s, worker",
@@ -143,7 +143,7 @@ const AIMS: [Aim; 22] = [
         unit: "s",
         digits: 1,
         run: "growth",
-        figure: |report| number(report, "/growth/worker/cpu_s_per_million/1"),
+        figure: |report| at_more(report, Role::Worker),
     },
     Aim {
         about: "processor time per million events at the highest held rate, producer",
@@ -151,7 +151,7 @@ const AIMS: [Aim; 22] = [
         unit: "s",
         digits: 1,
         run: "ramp",
-        figure: |report| of_best_step(report, "producer"),
+        figure: |report| of_best_step(report, Role::Producer),
     },
     Aim {
         about: "processor time per million events at the highest held rate, worker",
@@ -159,7 +159,7 @@ const AIMS: [Aim; 22] = [
         unit: "s",
         digits: 1,
         run: "ramp",
-        figure: |report| of_best_step(report, "worker"),
+        figure: |report| of_best_step(report, Role::Worker),
     },
     Aim {
         about: "idle (10 events/s), producer and worker together",
@@ -175,7 +175,7 @@ const AIMS: [Aim; 22] = [
         unit: "s",
         digits: 2,
         run: "growth",
-        figure: |report| slowest_start(report, "producer"),
+        figure: |report| slowest_start(report, Role::Producer),
     },
     Aim {
         about: "start to ready, worker",
@@ -183,7 +183,7 @@ const AIMS: [Aim; 22] = [
         unit: "s",
         digits: 2,
         run: "growth",
-        figure: |report| slowest_start(report, "worker"),
+        figure: |report| slowest_start(report, Role::Worker),
     },
     Aim {
         about: "processor time per event at 10 times the rate, producer",
@@ -191,7 +191,7 @@ const AIMS: [Aim; 22] = [
         unit: "times",
         digits: 2,
         run: "growth",
-        figure: |report| number(report, "/growth/producer/ratio"),
+        figure: |report| report.growth(Role::Producer),
     },
     Aim {
         about: "processor time per event at 10 times the rate, worker",
@@ -199,7 +199,7 @@ const AIMS: [Aim; 22] = [
         unit: "times",
         digits: 2,
         run: "growth",
-        figure: |report| number(report, "/growth/worker/ratio"),
+        figure: |report| report.growth(Role::Worker),
     },
     Aim {
         about: "200 homes × 20 events/s, p99",
@@ -207,61 +207,63 @@ const AIMS: [Aim; 22] = [
         unit: "ms",
         digits: 1,
         run: "homes",
-        figure: |report| number(report, "/latency_ms/p99"),
+        figure: |report| Some(report.latency_ms?.p99),
     },
 ];
 
-fn number(report: &Value, path: &str) -> Option<f64> {
-    report.pointer(path)?.as_f64()
+fn ratio(report: &Report) -> Option<f64> {
+    report.extra.beside_bare.as_ref()?.ratio
 }
 
-/// The case of so many workers with the database as it is; other commands have other cases beside.
-fn drained_by(report: &Value, workers: u64) -> Option<&Value> {
-    let mut cases = report["cases"].as_array()?.iter();
-    cases.find(|case| {
-        let backlog = &case["backlog"];
-        backlog["workers"] == workers && backlog["sink_latency_ms"] == 0
+/// Processor time per million events at the second rate of `growth`.
+fn at_more(report: &Report, role: Role) -> Option<f64> {
+    let growth = report.extra.growth.as_ref()?.get(&role)?;
+    Some(growth.cpu_s_per_million[1])
+}
+
+/// The case of this many workers with the database as it is; other commands have other cases beside.
+fn drained_by(report: &Report, workers: usize) -> Option<&Report> {
+    report.cases.iter().find(|case| {
+        let backlog = case.extra.backlog.as_ref();
+        backlog.is_some_and(|backlog| backlog.workers == workers && backlog.sink_latency_ms == 0)
     })
 }
 
-fn off(report: &Value, path: &str) -> Option<f64> {
-    number(report, path).map(|ratio| (ratio - 1.0).abs())
+/// By how much the worst estimate of a backlog was off.
+fn off(report: &Report) -> Option<f64> {
+    let estimate = report.extra.backlog.as_ref()?.estimate.as_ref()?;
+    Some((estimate.worst - 1.0).abs())
 }
 
-fn idle(report: &Value) -> Option<f64> {
-    let of = |role: &str| number(report, &format!("/{role}/cpu_s_load"));
-    let load_s = number(report, "/load_s").filter(|load_s| *load_s > 0.0)?;
-    Some((of("producer")? + of("worker")?) * 100.0 / load_s)
+fn idle(report: &Report) -> Option<f64> {
+    let load_s = report.load_s.filter(|load_s| *load_s > 0.0)?;
+    let of = |role| report.role(role).cpu_s_load;
+    Some((of(Role::Producer)? + of(Role::Worker)?) * 100.0 / load_s)
 }
 
-fn of_best_step(report: &Value, role: &str) -> Option<f64> {
-    let steps = report["steps"].as_array()?.iter();
-    let held = steps.filter(|step| step["holds"] == true);
-    let rate = |step: &&Value| step["rate"].as_f64().unwrap_or_default();
-    let best = held.max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
-    best["cpu_s_per_million"][role].as_f64()
+/// Of the highest rate that held.
+fn of_best_step(report: &Report, role: Role) -> Option<f64> {
+    let steps = report.extra.ramp.as_ref()?.steps.iter();
+    let held = steps.filter(|step| step.holds);
+    let best = held.max_by(|a, b| a.rate.total_cmp(&b.rate))?;
+    best.cpu_s_per_million.get(&role).copied()
 }
 
 /// Of all cases.
-fn slowest_start(report: &Value, role: &str) -> Option<f64> {
-    let cases = report["cases"].as_array()?.iter();
-    let starts = cases.flat_map(|case| case["starts"].as_array().into_iter().flatten());
-    let of_role = starts.filter(|start| {
-        let process = start["process"].as_str();
-        process.is_some_and(|process| process.starts_with(role))
-    });
-    of_role
-        .filter_map(|start| start["seconds"].as_f64())
+fn slowest_start(report: &Report, role: Role) -> Option<f64> {
+    let cases = report.cases.iter();
+    cases
+        .filter_map(|case| case.slowest_start(role))
         .reduce(f64::max)
 }
 
 /// Markdown: aim, measured, whether it holds, and the command. A run that was not made, or that has
 /// not such a figure, has a dash.
-pub(super) fn table(quick: bool, report: impl Fn(&Run) -> Option<Value>) -> String {
-    let reports: Vec<(&Run, Option<Value>)> = RUNS.iter().map(|run| (run, report(run))).collect();
+pub(super) fn table(quick: bool, report: impl Fn(&Run) -> Option<Report>) -> String {
+    let reports: Vec<(&Run, Option<Report>)> = RUNS.iter().map(|run| (run, report(run))).collect();
     let known = || reports.iter().filter_map(|(_, report)| report.as_ref());
     let mut text = String::new();
-    let machine = known().find_map(|report| report["machine"].as_str());
+    let machine = known().find_map(|report| report.machine.as_ref());
     if let Some(machine) = machine {
         let _ = writeln!(
             text,
@@ -297,9 +299,9 @@ pub(super) fn table(quick: bool, report: impl Fn(&Run) -> Option<Value>) -> Stri
     text.push_str("\n| run | command | verdict | events | missing | duplicates |\n");
     text.push_str("|---|---|---|---:|---:|---:|\n");
     for (run, report) in &reports {
-        let report = report.as_ref().unwrap_or(&Value::Null);
-        let count = |name: &str| {
-            let count = report[name].as_u64();
+        let report = report.as_ref();
+        let count = |of: fn(&Report) -> Option<u64>| {
+            let count = report.and_then(of);
             count.map_or("-".to_owned(), |count| count.to_string())
         };
         let _ = writeln!(
@@ -307,10 +309,10 @@ pub(super) fn table(quick: bool, report: impl Fn(&Run) -> Option<Value>) -> Stri
             "| {} | `loadtest {}` | {} | {} | {} | {} |",
             run.name,
             run.words(quick),
-            report["verdict"].as_str().unwrap_or("not made"),
-            count("events_sent"),
-            count("missing"),
-            count("duplicates"),
+            report.map_or("not made", |report| report.verdict.as_str()),
+            count(|report| Some(report.events_sent)),
+            count(|report| report.missing),
+            count(|report| report.duplicates),
         );
     }
     text
@@ -319,7 +321,7 @@ pub(super) fn table(quick: bool, report: impl Fn(&Run) -> Option<Value>) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn every_aim_has_its_run() {
@@ -354,11 +356,12 @@ mod tests {
         };
         let backlog =
             json!({"cases": [drained(1, 0, 1.28), drained(1, 50, 1.0), drained(2, 0, 0.9)]});
+        let of = |json: &Value| serde_json::from_value(json.clone()).unwrap();
         let table = table(false, |run| match run.name {
-            "backlog" => Some(backlog.clone()),
-            "growth" => Some(growth.clone()),
-            "idle" => Some(idle.clone()),
-            "ramp" => Some(ramp.clone()),
+            "backlog" => of(&backlog),
+            "growth" => of(&growth),
+            "idle" => of(&idle),
+            "ramp" => of(&ramp),
             _ => None,
         });
         for row in [

@@ -6,7 +6,7 @@ pub(super) struct Run {
     /// Its report is the file of this name.
     pub(super) name: &'static str,
     words: &'static str,
-    /// The same in seconds.
+    /// A version of it that takes seconds.
     quick: &'static str,
     /// It takes as long as all the others together.
     pub(super) only_when_asked: bool,

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
+use loadtest_engine::harness::Harness;
 use serde_json::Value;
 
 use super::monitoring::Monitoring;
 use super::render;
-use loadtest_engine::harness::Harness;
 
 /// Between two points of a graph.
 const STEP_S: u64 = 5;

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use ha_broker::topology;
 use ha_services::Service;
+use loadtest_engine::harness::Harness;
+use loadtest_engine::http_front::Answer;
+use loadtest_engine::proxy::Network;
+use loadtest_engine::topology::Link;
+use loadtest_report::Role;
 use reqwest::Method;
 use serde_json::json;
 
 use super::plan::RATE;
 use super::proofs::{Made, Name, Proofs};
 use super::render;
-use loadtest_engine::harness::Harness;
-use loadtest_engine::http_front::Answer;
-use loadtest_engine::proxy::Network;
-use loadtest_engine::topology::Link;
-use loadtest_report::Role;
 
 const PRODUCER: &str = "producer";
 const POLICY: &str = "alerts-limit";

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use ha_services::{Service, Services};
+use loadtest_engine::harness::Harness;
+use loadtest_report::Role;
 use serde_json::Value;
 use url::Url;
 
 use super::names::alerts_of;
 use super::render::{self, Places, Scale};
-use loadtest_engine::harness::Harness;
-use loadtest_report::Role;
 
 const SCRAPED_MAX: Duration = Duration::from_secs(60);
 

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use loadtest_report::{Report, Verdict};
+
 use super::dashboards::{Found, Panel};
 use super::proofs::Row;
 use super::proven::Proven;
 use super::quiet::Quiet;
 use super::render::{Scale, TIME_FACTOR};
-use loadtest_report::{Report, Verdict};
 
 const HEAD: &str = "\
 # Alerts and dashboards, proven

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ha_settings::{Problems, TlsArgs};
 use ha_sink::Api;
 use loadtest_engine::plan::{BrokerPlan, Load, Mode, Plan, SinkPlan};
-use loadtest_engine::topology::{Link, Rig};
+use loadtest_engine::topology::{Link, Topology};
 
 use super::render;
 
@@ -38,7 +38,7 @@ pub(super) fn of_faults(logs: Option<PathBuf>, problems: &mut Problems) -> Optio
         drain_max: Duration::from_secs(120),
         logs,
         binaries: None,
-        rig: Rig {
+        topology: Topology {
             links: vec![Link::ProducerBroker, Link::WorkerDatabase],
             producer: vec![
                 setting("SPOOL_BYTES_MAX", render::SPOOL_BYTES_MAX.to_string()),
@@ -52,7 +52,7 @@ pub(super) fn of_faults(logs: Option<PathBuf>, problems: &mut Problems) -> Optio
                 setting("WRITES_IN_FLIGHT_MAX", "1".to_owned()),
                 setting("WEATHER_PROVIDER", "home-assistant".to_owned()),
             ],
-            ..Rig::default()
+            ..Topology::default()
         },
     })
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use loadtest_engine::progress::Progress;
 use tokio::sync::watch;
 
 use super::receiver::Arrival;
-use loadtest_engine::progress::Progress;
 
 /// From a fault to the page at the latest. The longest window is 60 s of it.
 const FIRING_MAX: Duration = Duration::from_secs(300);

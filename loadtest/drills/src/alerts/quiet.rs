@@ -1,5 +1,5 @@
 //! Nothing wrong: three workers under a steady load are restarted one after the other by SIGTERM, as a
-//! deployment does, and nobody is to hear of it.
+//! deployment does, and no alert may come.
 //!
 //! Windows and pauses of the rules are as short as for the faults, and so two minutes are half an hour
 //! of the shipped files; `Scale::QUIET` says what becomes of their limits.
@@ -7,19 +7,19 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use loadtest_engine::drive::drive;
+use loadtest_engine::harness::Harness;
+use loadtest_engine::plan::{Load, Plan};
+use loadtest_engine::progress::Progress;
+use loadtest_engine::run;
+use loadtest_engine::topology::Topology;
+use loadtest_report::{Report, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::monitoring::Monitoring;
 use super::names::named_once;
 use super::receiver::{self, Arrival};
 use super::render::Scale;
-use loadtest_engine::drive::drive;
-use loadtest_engine::harness::Harness;
-use loadtest_engine::plan::{Load, Plan};
-use loadtest_engine::progress::Progress;
-use loadtest_engine::run;
-use loadtest_engine::topology::Rig;
-use loadtest_report::{Report, Verdict};
 
 /// Of the rules' windows the longest is 240 s; what becomes pending at the end of a run fires
 /// within the longest `for`, 60 s, or never.
@@ -116,7 +116,7 @@ pub(super) fn plan(of_faults: Plan, rate: f64, duration: Duration) -> Plan {
         load: Load::House(duration),
         rolling_restart_at: Some(duration / 3),
         logs: of_faults.logs.map(|folder| folder.join("nothing-wrong")),
-        rig: Rig::default(),
+        topology: Topology::default(),
         ..of_faults
     }
 }

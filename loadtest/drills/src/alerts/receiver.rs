@@ -19,7 +19,7 @@ pub(super) struct Arrival {
     pub(super) at: Instant,
     pub(super) receiver: String,
     pub(super) firing: bool,
-    /// The same for the same labels.
+    /// Alertmanager's hash of the labels.
     pub(super) fingerprint: String,
     pub(super) labels: BTreeMap<String, String>,
 }

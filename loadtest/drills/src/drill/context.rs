@@ -17,7 +17,7 @@ pub(super) struct Prepared {
 }
 
 /// A system under a drill.
-pub(super) struct Scene<'a> {
+pub(super) struct Context<'a> {
     pub(super) harness: &'a mut Harness,
     pub(super) progress: &'a Progress,
     pub(super) prepared: &'a Prepared,
@@ -27,8 +27,8 @@ pub(super) struct Scene<'a> {
     pub(super) rate: f64,
 }
 
-impl Scene<'_> {
-    /// Waits so long, and starts again what ends by itself.
+impl Context<'_> {
+    /// Waits, and starts processes again that end by themselves.
     pub(super) async fn hold(&mut self, lasts: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + lasts;
         while Instant::now() < until {

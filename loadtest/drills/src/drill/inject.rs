@@ -1,4 +1,4 @@
-//! Doing it: each fault from its beginning to its end.
+//! Makes each fault, from its beginning to its end.
 
 mod broker;
 mod database;
@@ -9,14 +9,14 @@ mod processes;
 
 use std::time::Duration;
 
-use super::context::{Prepared, Scene};
-use super::fault::FaultName;
-
 use loadtest_engine::harness::Harness;
 use loadtest_engine::http_front::Answer;
 use loadtest_engine::proxy::Network;
 use loadtest_engine::topology::Link;
 use loadtest_report::Exit;
+
+use super::context::{Context, Prepared};
+use super::fault::FaultName;
 
 /// What must be done before the first event.
 pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Result<Prepared> {
@@ -29,10 +29,10 @@ pub(super) async fn prepare(harness: &Harness, fault: FaultName) -> anyhow::Resu
     Ok(prepared)
 }
 
-impl Scene<'_> {
-    /// Does it for so long; when this returns, the fault is over. Gives how processes ended that
+impl Context<'_> {
+    /// Makes the fault; when this returns, it is over. Returns how processes ended that
     /// were asked to.
-    pub(super) async fn inflict(
+    pub(super) async fn inject(
         &mut self,
         fault: FaultName,
         lasts: Duration,

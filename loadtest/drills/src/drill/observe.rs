@@ -15,14 +15,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Events younger than this are on their way, and not late.
 pub(super) const UNDER_WAY: Duration = Duration::from_millis(500);
 const STATUS_MAX: Duration = Duration::from_millis(500);
-/// A long drill keeps no more than its newest looks.
+/// A long drill keeps no more than its newest samples.
 const AGES_MAX: usize = 64;
 
-/// One look.
+/// One sample.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sight {
     /// When it began.
@@ -42,7 +42,7 @@ pub(super) struct Sight {
     pub(super) lost: u64,
 }
 
-/// The largest values of all looks.
+/// The largest values of all samples.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Peaks {
     pub(super) late: u64,
@@ -69,14 +69,14 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// `dead_letters` says that dead letters are to be expected: then they are counted at each look.
+    /// `dead_letters` says that dead letters are to be expected: then they are counted in each sample.
     pub(super) fn start(harness: &Harness, dead_letters: bool) -> anyhow::Result<Self> {
         let producer = harness.names(Role::Producer);
         let producer = producer.first().and_then(|name| harness.process(name));
         let status_url = producer.context("no producer runs")?.admin_url("/status");
         let (sights, sight) = watch::channel(None);
         let (peaks_sender, peaks) = watch::channel(Peaks::default());
-        let eye = Eye {
+        let sampler = Sampler {
             tracker: Tracker::new(harness.ledger()),
             database: harness.shared_database(),
             depth: harness.queues().map(|queues| queues.watched()),
@@ -87,7 +87,7 @@ impl Observer {
             spool: SpoolSeen::default(),
             fired: VecDeque::new(),
         };
-        let looking = tokio::spawn(eye.look_for_ever(sights, peaks_sender));
+        let looking = tokio::spawn(sampler.look_for_ever(sights, peaks_sender));
         Ok(Self {
             sight,
             peaks,
@@ -95,12 +95,12 @@ impl Observer {
         })
     }
 
-    /// The newest look.
+    /// The newest sample.
     pub(super) fn sight(&self) -> Option<Sight> {
         *self.sight.borrow()
     }
 
-    /// Waits for a look that is newer.
+    /// Waits for a newer sample.
     pub(super) async fn next(&mut self, wait_max: Duration) {
         let _ = tokio::time::timeout(wait_max, self.sight.changed()).await;
     }
@@ -125,7 +125,7 @@ struct SpoolSeen {
     lost: u64,
 }
 
-struct Eye {
+struct Sampler {
     tracker: Tracker,
     database: Arc<Database>,
     depth: Option<Depth>,
@@ -138,7 +138,7 @@ struct Eye {
     fired: VecDeque<(Instant, u64)>,
 }
 
-impl Eye {
+impl Sampler {
     async fn look_for_ever(
         mut self,
         sights: watch::Sender<Option<Sight>>,
@@ -154,7 +154,7 @@ impl Eye {
                 peaks.lost = peaks.lost.max(self.spool.lost_before + self.spool.lost);
             });
             let due = self.due(at);
-            // A database that is away says nothing; there is the next look.
+            // A database that is away says nothing; the next sample will tell.
             if let Ok(late) = self.tracker.late(&self.database, due).await {
                 let dead_letters = match &self.depth {
                     _ if !self.dead_letters => 0,
@@ -173,7 +173,7 @@ impl Eye {
                 }));
             }
             // Looking must not become a load of its own.
-            tokio::time::sleep((at.elapsed() * 3).clamp(LOOK_INTERVAL, 10 * LOOK_INTERVAL)).await;
+            tokio::time::sleep((at.elapsed() * 3).clamp(POLL_INTERVAL, 10 * POLL_INTERVAL)).await;
         }
     }
 
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_counter_is_summed_over_its_labels() {
-        let metrics = "# TYPE letters counter\nletters{reason=\"a b\"} 3\nletters{reason=\"c\"} 4\n\
+        let metrics = "# TYPE dead letters counter\nletters{reason=\"a b\"} 3\nletters{reason=\"c\"} 4\n\
                        other 5\n";
         assert_eq!(counted(metrics, "letters"), 7);
     }

@@ -38,7 +38,7 @@ impl DrillPlan {
     /// Whether the faults are faults of something that the mode has.
     pub(super) fn means_something(&self) -> bool {
         let mut faults = self.schedule.iter().map(|planned| planned.fault);
-        faults.all(|fault| fault.pointless_in(self.run.mode).is_none())
+        faults.all(|fault| fault.row().pointless_in(self.run.mode).is_none())
     }
 
     /// Name of the file of its report.
@@ -50,7 +50,7 @@ impl DrillPlan {
         }
     }
 
-    /// Events that should be fired in so many seconds: more in a burst, and less than what a
+    /// Events that should be fired in this time: more in a burst, and less than what a
     /// restart of Home Assistant leaves out.
     pub(super) fn required_events(&self, seconds: f64) -> f64 {
         let lasts = |fault, more: Duration| -> f64 {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use ha_settings::Problems;
-
-use super::fault::{FaultName, POISON_ENTITY};
-use super::plan::{DrillPlan, Drills, Planned};
 use loadtest_engine::cluster;
 use loadtest_engine::plan::{BrokerPlan, Load, Plan, SinkPlan};
 use loadtest_engine::settings::{Defaults, RunArgs};
-use loadtest_engine::topology::Rig;
+use loadtest_engine::topology::Topology;
+
+use super::fault::{FaultName, POISON_ENTITY};
+use super::plan::{DrillPlan, Drills, Planned};
 
 /// Bytes of the spool that is to overflow: the least that the producer takes.
 const SMALL_SPOOL_BYTES: u32 = 4 << 20;
@@ -63,14 +63,15 @@ impl DrillArgs {
 
     fn faults(&self, problems: &mut Problems) -> Vec<FaultName> {
         if self.fault == "all" {
-            return FaultName::ALL.into();
+            return FaultName::all().collect();
         }
         let mut faults = Vec::new();
         for name in self.fault.split(',') {
             match name.trim().parse() {
                 Ok(fault) => faults.push(fault),
                 Err(()) => {
-                    let names = FaultName::ALL.map(FaultName::as_str).join(", ");
+                    let names: Vec<&str> = FaultName::all().map(FaultName::as_str).collect();
+                    let names = names.join(", ");
                     problems.bad("--fault", name, format_args!("all, or one of {names}"));
                 }
             }
@@ -80,25 +81,26 @@ impl DrillArgs {
 }
 
 fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<DrillPlan> {
+    let row = fault.row();
     let defaults = Defaults {
-        workers: fault.workers_default(),
+        workers: row.workers,
         rate: "2000",
-        duration: Duration::from_secs(60).max(fault.run_min()),
+        duration: Duration::from_secs(60).max(row.run_min()),
         drain: "300",
     };
     let mut run = args.resolve_alone(problems, "a drill", &defaults)?;
     let Load::House(duration) = &mut run.load else {
         return None;
     };
-    *duration = (*duration).max(fault.run_min());
-    let (at, lasts) = fault.schedule(*duration);
+    *duration = (*duration).max(row.run_min());
+    let (at, lasts) = row.schedule(*duration);
     let seconds = duration.as_secs();
-    run.rig = rig(fault);
+    run.topology = topology(fault);
     let pointless = pointless(fault, &run);
     Some(DrillPlan {
         scenario: "drill",
         name: fault.as_str().to_owned(),
-        about: fault.about().to_owned(),
+        about: row.about.to_owned(),
         command: format!(
             "loadtest run drill --fault {fault} --mode {} --rate {} --seconds {seconds}",
             run.mode.as_str(),
@@ -110,38 +112,40 @@ fn plan(fault: FaultName, args: &RunArgs, problems: &mut Problems) -> Option<Dri
     })
 }
 
-fn rig(fault: FaultName) -> Rig {
+fn topology(fault: FaultName) -> Topology {
     let setting = |name, value: &str| vec![(name, value.to_owned())];
-    let mut rig = Rig {
-        links: fault.links().into(),
-        ..Rig::default()
+    let mut topology = Topology {
+        links: fault.row().links.into(),
+        ..Topology::default()
     };
     match fault {
         FaultName::DbLongOutage => {
-            rig.worker = setting("SINK_HOLD_MAX", SINK_HOLD);
+            topology.worker = setting("SINK_HOLD_MAX", SINK_HOLD);
             let timeout = CONSUMER_TIMEOUT_MS.to_string();
-            rig.services = setting("RABBITMQ_CONSUMER_TIMEOUT_MS", &timeout);
+            topology.services = setting("RABBITMQ_CONSUMER_TIMEOUT_MS", &timeout);
         }
-        // With the points written straight to the database nobody would see what a spool lost.
-        FaultName::ProducerSpoolTorn => rig.producer = setting("FALLBACK_DIRECT_WRITE", "false"),
+        // Points written straight to the database would hide what a spool lost.
+        FaultName::ProducerSpoolTorn => {
+            topology.producer = setting("FALLBACK_DIRECT_WRITE", "false")
+        }
         FaultName::ProducerSpoolFull => {
-            rig.producer = setting("FALLBACK_DIRECT_WRITE", "false");
+            topology.producer = setting("FALLBACK_DIRECT_WRITE", "false");
             let bytes = SMALL_SPOOL_BYTES.to_string();
-            rig.producer.push(("SPOOL_BYTES_MAX", bytes));
+            topology.producer.push(("SPOOL_BYTES_MAX", bytes));
         }
-        FaultName::WorkerPoison => rig.worker = setting(POISON_VARIABLE, POISON_ENTITY),
+        FaultName::WorkerPoison => topology.worker = setting(POISON_VARIABLE, POISON_ENTITY),
         FaultName::BrokerLeaderKill => {
-            rig.cluster = true;
-            rig.services = cluster::first_node();
+            topology.cluster = true;
+            topology.services = cluster::first_node();
         }
         _ => {}
     }
-    rig
+    topology
 }
 
 /// Why the drill means nothing with this system.
 pub(crate) fn pointless(fault: FaultName, run: &Plan) -> Option<String> {
-    if let Some(reason) = fault.pointless_in(run.mode) {
+    if let Some(reason) = fault.row().pointless_in(run.mode) {
         return Some(reason.to_owned());
     }
     let own_database = matches!(run.sink, SinkPlan::PrivateInflux(_));
@@ -149,7 +153,7 @@ pub(crate) fn pointless(fault: FaultName, run: &Plan) -> Option<String> {
     if !own_database && !matches!(run.sink, SinkPlan::Influx(_)) {
         return Some("drills are made with InfluxDB".to_owned());
     }
-    if fault.disturbs_services() && !(own_database && own_broker) {
+    if fault.row().disturbs_services && !(own_database && own_broker) {
         return Some(
             "it disturbs the services, and these are somebody's: give no addresses".to_owned(),
         );

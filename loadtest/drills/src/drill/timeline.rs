@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-
-use super::context::{Prepared, Scene};
-use super::fault::Trace;
-use super::observe::{Observer, Peaks, Sight};
-use super::plan::{DrillPlan, Planned};
 use loadtest_engine::harness::Harness;
 use loadtest_engine::plan::Load;
 use loadtest_engine::progress::Progress;
 use loadtest_report::{ConnectionReport, Fault, rounded};
 
-/// Nothing more will come when nothing has changed for so long: longer than every backoff and
+use super::context::{Context, Prepared};
+use super::fault::Trace;
+use super::observe::{Observer, Peaks, Sight};
+use super::plan::{DrillPlan, Planned};
+
+/// Nothing more will come when nothing has changed for this long: longer than every backoff and
 /// timeout of the product.
 const STALLED: Duration = Duration::from_secs(75);
 /// A sixth of the planned time at least is left behind the last fault.
 const RECOVERY_SHARE: u32 = 6;
-const LOOK_MAX: Duration = Duration::from_millis(500);
+const POLL_MAX: Duration = Duration::from_millis(500);
 
 /// What happened.
 #[derive(Debug)]
@@ -37,15 +37,15 @@ pub(super) struct Driven {
 
 /// The end of the newest fault, and what was seen since.
 #[derive(Debug, Clone, Copy)]
-struct Recovering {
+struct Recovery {
     since: Instant,
     /// Events that had been fired when it ended.
     fired: u64,
     recovered_after: Option<Duration>,
 }
 
-impl Recovering {
-    fn look(&mut self, sight: Option<Sight>) {
+impl Recovery {
+    fn observe(&mut self, sight: Option<Sight>) {
         let Some(sight) = sight.filter(|sight| sight.at >= self.since) else {
             return;
         };
@@ -64,7 +64,7 @@ pub(super) async fn drive(
     let dead_letters = plan
         .schedule
         .iter()
-        .any(|planned| planned.fault.trace() == Trace::DeadLetters);
+        .any(|planned| planned.fault.row().trace == Trace::DeadLetters);
     let mut observer = Observer::start(harness, dead_letters)?;
     let mut revived = BTreeMap::new();
     let begun = Instant::now();
@@ -72,7 +72,7 @@ pub(super) async fn drive(
         bail!("a drill fires the simulated house's events");
     };
     let firing = harness.fire_on();
-    let mut scene = Scene {
+    let mut context = Context {
         harness,
         progress,
         prepared,
@@ -81,32 +81,32 @@ pub(super) async fn drive(
         rate: plan.run.rate,
     };
     let mut faults = Vec::new();
-    let mut recovering: Option<Recovering> = None;
+    let mut recovery: Option<Recovery> = None;
     for Planned { fault, at, lasts } in &plan.schedule {
         while begun.elapsed() < *at {
             let left = at.saturating_sub(begun.elapsed());
-            follow(&mut scene, &mut observer, &mut recovering, left).await?;
+            follow(&mut context, &mut observer, &mut recovery, left).await?;
         }
         // Services take their time to come back; what is planned for behind the end is left out.
         if begun.elapsed() >= duration {
             break;
         }
-        let (at_s, not_sent) = (begun.elapsed().as_secs_f64(), not_sent(scene.harness));
-        progress.step(&format!("{at_s:.1} s: {fault}: {}", fault.about()));
-        let exits = scene.inflict(*fault, *lasts).await?;
+        let (at_s, not_sent) = (begun.elapsed().as_secs_f64(), not_sent(context.harness));
+        progress.step(&format!("{at_s:.1} s: {fault}: {}", fault.row().about));
+        let exits = context.inject(*fault, *lasts).await?;
         let until_s = begun.elapsed().as_secs_f64();
         progress.step(&format!("{until_s:.1} s: {fault} is over"));
         faults.push(Fault {
-            fault: fault.as_str(),
+            fault: fault.as_str().to_owned(),
             at_s: rounded(at_s),
             until_s: Some(rounded(until_s)),
             subscribed_after_s: None,
-            events_not_sent: self::not_sent(scene.harness).saturating_sub(not_sent),
+            events_not_sent: self::not_sent(context.harness).saturating_sub(not_sent),
             exits,
         });
-        recovering = Some(Recovering {
+        recovery = Some(Recovery {
             since: Instant::now(),
-            fired: scene.harness.ledger().fired(),
+            fired: context.harness.ledger().fired(),
             recovered_after: None,
         });
     }
@@ -114,22 +114,22 @@ pub(super) async fn drive(
     let until = duration.max(begun.elapsed() + duration / RECOVERY_SHARE);
     while begun.elapsed() < until {
         let left = until.saturating_sub(begun.elapsed());
-        follow(&mut scene, &mut observer, &mut recovering, left).await?;
+        follow(&mut context, &mut observer, &mut recovery, left).await?;
     }
-    scene.harness.home().stop_firing(&firing);
+    context.harness.home().stop_firing(&firing);
     let ended = Instant::now();
     let seconds = ended.duration_since(begun).as_secs_f64();
-    settle(&mut scene, &mut observer, &mut recovering).await?;
+    settle(&mut context, &mut observer, &mut recovery).await?;
     Ok(Driven {
         seconds,
         drain_s: ended.elapsed().as_secs_f64(),
         faults,
-        recovery_s: recovering
-            .and_then(|recovering| recovering.recovered_after)
+        recovery_s: recovery
+            .and_then(|recovery| recovery.recovered_after)
             .map(|after| rounded(after.as_secs_f64())),
         peaks: observer.peaks(),
-        events_not_sent: not_sent(scene.harness),
-        connections: connections(scene.harness),
+        events_not_sent: not_sent(context.harness),
+        connections: connections(context.harness),
         revived,
     })
 }
@@ -149,34 +149,34 @@ fn connections(harness: &Harness) -> ConnectionReport {
     }
 }
 
-/// The next look, at most so far ahead.
+/// Waits for the next sample, at most this long.
 async fn follow(
-    scene: &mut Scene<'_>,
+    context: &mut Context<'_>,
     observer: &mut Observer,
-    recovering: &mut Option<Recovering>,
+    recovery: &mut Option<Recovery>,
     wait_max: Duration,
 ) -> anyhow::Result<()> {
-    observer.next(wait_max.min(LOOK_MAX)).await;
-    if let Some(recovering) = recovering {
-        recovering.look(observer.sight());
+    observer.next(wait_max.min(POLL_MAX)).await;
+    if let Some(recovery) = recovery {
+        recovery.observe(observer.sight());
     }
-    scene.pulse().await
+    context.pulse().await
 }
 
 /// Waits until everything that was fired is stored or excused, and nothing waits.
 async fn settle(
-    scene: &mut Scene<'_>,
+    context: &mut Context<'_>,
     observer: &mut Observer,
-    recovering: &mut Option<Recovering>,
+    recovery: &mut Option<Recovery>,
 ) -> anyhow::Result<()> {
-    let (begun, fired) = (Instant::now(), scene.harness.ledger().fired());
-    let drain_max = scene.harness.plan().drain_max;
+    let (begun, fired) = (Instant::now(), context.harness.ledger().fired());
+    let drain_max = context.harness.plan().drain_max;
     let (mut last, mut moved) = (None, Instant::now());
     loop {
-        follow(scene, observer, recovering, LOOK_MAX).await?;
+        follow(context, observer, recovery, POLL_MAX).await?;
         let sight = observer.sight();
-        // Not a look from before the fault was over.
-        let since = recovering.map_or(begun, |recovering| recovering.since);
+        // Not a sample from before the fault was over.
+        let since = recovery.map_or(begun, |recovery| recovery.since);
         let fresh = sight.filter(|sight| sight.at >= since && sight.due >= fired);
         if fresh.is_some_and(|sight| sight.is_settled()) {
             return Ok(());
@@ -192,7 +192,7 @@ async fn settle(
         if seen != last {
             (last, moved) = (seen, Instant::now());
         }
-        scene.progress.show(|| match sight {
+        context.progress.show(|| match sight {
             Some(sight) => format!(
                 "{} events not stored yet, {} in the spool, {} batches waiting",
                 sight.late,
@@ -202,7 +202,7 @@ async fn settle(
             None => "the database does not say what is stored".to_owned(),
         });
         if moved.elapsed() > STALLED || begun.elapsed() > drain_max {
-            scene
+            context
                 .progress
                 .step(&format!("no longer waiting; seen last: {sight:?}"));
             return Ok(());

@@ -1,17 +1,19 @@
 //! From a driven and stopped system to its report.
 
-use super::fault::{FaultName, Trace};
-use super::plan::DrillPlan;
-use super::timeline::Driven;
 use loadtest_engine::audit::{Audit, Expected, audit};
 use loadtest_engine::dead_letters::DeadLetters;
 use loadtest_engine::harness::Harness;
 use loadtest_engine::plan::Mode;
 use loadtest_engine::progress::Progress;
-use loadtest_engine::{reporting, usage};
+use loadtest_engine::reporting;
+use loadtest_engine::usage::machine;
 use loadtest_report::{ConnectionReport, DrillReport, Exit, Report, Verdict, rounded};
 
-/// Of the events that should be fired, so many must have been.
+use super::fault::{FaultName, Trace};
+use super::plan::DrillPlan;
+use super::timeline::Driven;
+
+/// The least share of the planned events that must have been fired.
 const FIRED_SHARE_MIN: f64 = 0.95;
 
 /// A broker says of each batch whether it took it. A database that is coming back may store a write
@@ -60,6 +62,7 @@ pub(super) async fn report(
         drain_s: rounded(driven.drain_s),
         home_assistant: driven.connections,
         exits,
+        machine: Some(machine()),
         drill: Some(DrillReport {
             spool_events_max: driven.peaks.spool_events,
             spool_bytes_max: driven.peaks.spool_bytes,
@@ -94,7 +97,7 @@ fn judge(
 ) {
     let mut reasons = Vec::new();
     let faults: Vec<FaultName> = plan.schedule.iter().map(|planned| planned.fault).collect();
-    let has = |trace| faults.iter().any(|fault| fault.trace() == trace);
+    let has = |trace| faults.iter().any(|fault| fault.row().trace == trace);
     let empty = DrillReport::default();
     let drill = report.drill.as_ref().unwrap_or(&empty);
     let may_lose = has(Trace::Lost);
@@ -148,7 +151,7 @@ fn judge(
     };
     // In a schedule a fault may come while another is not over yet.
     if let [only] = faults.as_slice()
-        && !left_a_trace(only.trace())
+        && !left_a_trace(only.row().trace)
     {
         reasons.push("the fault left no trace: the drill shows nothing".to_owned());
     }
@@ -194,6 +197,7 @@ pub(super) fn not_possible(plan: &DrillPlan, reason: &str) -> Report {
     Report {
         verdict: Verdict::NotPossible,
         reasons: vec![format!("not possible here: {reason}")],
+        machine: Some(machine()),
         drill: Some(about(plan)),
         ..reporting::empty(plan.scenario, &plan.run)
     }
@@ -205,7 +209,6 @@ fn about(plan: &DrillPlan) -> DrillReport {
         drill: plan.name.clone(),
         about: plan.about.clone(),
         command: plan.command.clone(),
-        machine: usage::machine(),
         ..DrillReport::default()
     }
 }

@@ -1,20 +1,22 @@
 //! What the processes say that they have stored, and what they and the services have used.
 
+use std::collections::BTreeMap;
+
+use loadtest_report::{CpuPerMillion, Role, rounded};
+
 use crate::database::Database;
 use crate::harness::Harness;
 use crate::latency::Latencies;
-use loadtest_report::{Role, rounded};
-use serde_json::{Map, Value};
 
 /// Processor seconds by role.
-pub type CpuSeconds = Vec<(&'static str, f64)>;
+pub(crate) type CpuSeconds = BTreeMap<Role, f64>;
 
 impl Harness {
     /// Points of live events in the database, or, where they are discarded, what the processes say
     /// that they have written.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When neither the database nor the processes answer.
     pub async fn stored(&self) -> anyhow::Result<u64> {
         if !matches!(*self.database, Database::Nowhere) {
             return self.database.live_points().await;
@@ -32,27 +34,25 @@ impl Harness {
     }
 
     /// Events that they say they have stored; one that is about to be ready, or ended, cannot say.
-    pub async fn said_stored(&self) -> u64 {
+    pub async fn reported_stored(&self) -> u64 {
         let latencies = self.latencies_now().await;
         latencies.map_or(0, |latencies| latencies.count())
     }
 
     /// What every role has used so far.
-    pub fn cpu_s(&self) -> CpuSeconds {
+    pub(crate) fn cpu_s(&self) -> CpuSeconds {
         self.usage().sample();
         let roles = Role::ALL.into_iter();
         roles
-            .filter_map(|role| Some((role.as_str(), self.usage().of(role)?.cpu_s)))
+            .filter_map(|role| Some((role, self.usage().of(role)?.cpu_s)))
             .collect()
     }
 
-    /// What every role has used since, in a million of so many events.
-    pub fn cpu_s_per_million(&self, before: &CpuSeconds, events: u64) -> Map<String, Value> {
+    /// What every role has used since, in a million of this many events.
+    pub(crate) fn cpu_s_per_million(&self, before: &CpuSeconds, events: u64) -> CpuPerMillion {
         let used = self.cpu_s().into_iter().map(|(role, after)| {
-            let before = before.iter().find(|(name, _)| *name == role);
-            let used = after - before.map_or(0.0, |(_, before)| *before);
-            let of_a_million = used * 1e6 / events.max(1) as f64;
-            (role.to_owned(), rounded(of_a_million).into())
+            let used = after - before.get(&role).copied().unwrap_or_default();
+            (role, rounded(used * 1e6 / events.max(1) as f64))
         });
         used.collect()
     }

@@ -4,11 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::database::Database;
-use crate::harness::Harness;
-use crate::launches::{dead_letters_path, spool_path};
-use crate::links::Links;
-use crate::process::{Launch, Process};
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
 use ha_broker::topology;
@@ -17,6 +12,12 @@ use loadtest_report::{Exit, Role};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use url::Url;
+
+use crate::database::Database;
+use crate::harness::Harness;
+use crate::launches::{dead_letters_path, spool_path};
+use crate::links::Links;
+use crate::process::{Launch, Process};
 
 impl Harness {
     /// SIGTERM to all processes at once; they are started again and the producer is subscribed
@@ -106,7 +107,7 @@ impl Harness {
             .context("no such node")
     }
 
-    /// The measured time begins, and events are fired at the plan's rate until somebody stops it.
+    /// The measured time begins, and events are fired at the plan's rate until the handle is stopped.
     #[must_use]
     pub fn fire_on(&self) -> JoinHandle<u64> {
         self.begin();

@@ -1,17 +1,19 @@
 //! Waiting until nothing is left to do, so that one measurement does not pay for another.
 
-use crate::harness::Harness;
-use loadtest_report::Role;
 use std::time::{Duration, Instant};
 
-const LOOK: Duration = Duration::from_millis(250);
+use loadtest_report::Role;
+
+use crate::harness::Harness;
+
+const POLL: Duration = Duration::from_millis(250);
 /// Processors that broker and database use while they rest.
 const RESTING: f64 = 0.1;
 const REST_MAX: Duration = Duration::from_secs(15);
 
 impl Harness {
     /// Waits until broker and database have finished what they do behind the events' backs (segments,
-    /// compactions). Where they are not the run's own, nobody knows.
+    /// compactions). Returns at once where they are not the run's own.
     pub async fn at_rest(&self) {
         let used = || {
             self.usage.sample();
@@ -24,7 +26,7 @@ impl Harness {
             && begun.elapsed() < REST_MAX
         {
             let looked = Instant::now();
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
             before = used();
             let used = before.unwrap_or_default() - used_before;
             if used <= RESTING * looked.elapsed().as_secs_f64() {

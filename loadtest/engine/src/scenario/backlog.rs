@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 use ha_settings::{Problems, number};
-use serde_json::{Map, Value, json};
+use loadtest_report::{Backlog, Bare, BesideBare, Extra, Fault, Output, Report, Role, rounded};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::drive::{Drive, connections, show};
@@ -22,18 +23,17 @@ use crate::scenario::bare::BareChain;
 use crate::scenario::cases::one_by_one;
 use crate::settings::{Defaults, RunArgs};
 use crate::topology::Link;
-use estimate::{Look, estimate, shown};
-use loadtest_report::{Fault, Output, Report, Role, rounded};
+use estimate::{QueueSample, estimate, shown};
 
 const EVENTS_MAX: u64 = 100_000_000;
 const LATENCY_MS_MAX: u64 = 60_000;
-const LOOK: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 /// How often the workers are asked how much they have stored: what the drain time is exact to.
 const ASK: Duration = Duration::from_millis(100);
 /// The workers may have forgotten what they stored; the database has not.
 const SAID_NOTHING: Duration = Duration::from_secs(5);
 const PROGRESS_EVENTS: u64 = 10;
-/// Nothing more will come when nothing has moved for so long.
+/// Nothing more will come when nothing has moved for this long.
 const STALLED: Duration = Duration::from_secs(75);
 
 /// Settings of `loadtest run backlog`, as given.
@@ -54,7 +54,7 @@ pub struct BacklogArgs {
 
 /// The cases of a command line.
 #[derive(Debug, Clone)]
-pub struct Backlog {
+pub struct Backlogs {
     /// In their order.
     cases: Vec<Case>,
 }
@@ -69,7 +69,7 @@ struct Case {
 
 impl BacklogArgs {
     /// Checks everything; `None` after a problem. With where the report goes.
-    pub fn resolve(mut self, problems: &mut Problems) -> Option<(Backlog, Output)> {
+    pub fn resolve(mut self, problems: &mut Problems) -> Option<(Backlogs, Output)> {
         let events = number(problems, "--events", &self.events, 1..=EVENTS_MAX);
         let workers = self.run.workers.take();
         let workers = workers.as_deref().unwrap_or("1,2,4").split(',');
@@ -103,7 +103,7 @@ impl BacklogArgs {
                 if !matches!(plan.sink, SinkPlan::PrivateInflux(_) | SinkPlan::Influx(_)) {
                     problems.other("--sink-latency is for --sink influxdb");
                 }
-                plan.rig.links.push(Link::WorkerDatabase);
+                plan.topology.links.push(Link::WorkerDatabase);
                 cases.push(Case {
                     plan,
                     latency,
@@ -112,7 +112,7 @@ impl BacklogArgs {
             }
         }
         let output = self.run.output();
-        problems.is_empty().then_some((Backlog { cases }, output))
+        problems.is_empty().then_some((Backlogs { cases }, output))
     }
 }
 
@@ -133,11 +133,11 @@ fn millis(problems: &mut Problems, name: &str, text: &str) -> Duration {
 /// # Errors
 /// When something cannot be started or read, or `interrupt` was cancelled.
 pub async fn run(
-    backlog: Backlog,
+    backlogs: Backlogs,
     progress: &Progress,
     interrupt: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let cases = backlog.cases.into_iter().map(|case| (case.name(), case));
+    let cases = backlogs.cases.into_iter().map(|case| (case.name(), case));
     one_by_one(cases, async |name, case: Case| {
         let plan = case.plan.clone();
         progress.step(&format!("case {name}"));
@@ -183,7 +183,7 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
     let mut firing = harness.fire();
     loop {
         show(harness, progress, begun);
-        match tokio::time::timeout(LOOK, &mut firing).await {
+        match tokio::time::timeout(POLL, &mut firing).await {
             Ok(fired) => {
                 fired?;
                 break;
@@ -204,46 +204,52 @@ async fn drive(case: &Case, harness: &mut Harness, progress: &Progress) -> anyho
         harness.await_ready(&launch.name).await?;
     }
     let ready_s = started.elapsed().as_secs_f64();
-    let (looks, drain_s, stored) = drain(harness, progress, started).await?;
+    let (samples, drain_s, stored) = drain(harness, progress, started).await?;
     harness.end_load();
     let stored = stored.saturating_sub(stored_before);
     let cpu_s_per_million = harness.cpu_s_per_million(&cpu_before, stored);
     let drain_events_per_s = rounded(stored as f64 / drain_s.max(1e-3));
     let fault = Fault {
-        fault: "workers-stopped",
+        fault: "workers-stopped".to_owned(),
         at_s: 0.0,
         until_s: Some(rounded(started_s)),
         subscribed_after_s: None,
         events_not_sent: 0,
         exits,
     };
-    let mut extra = Map::new();
-    let backlog = json!({
-        "events": stored,
-        "frames_queued": queue_depth,
-        "workers": case.plan.workers,
-        "sink_latency_ms": u64::try_from(case.latency.as_millis())?,
-        "ready_s": rounded(ready_s),
-        "drain_s": rounded(drain_s),
-        "drain_events_per_s": drain_events_per_s,
-        "cpu_s_per_million": cpu_s_per_million,
-        "estimate": estimate(&looks, drain_s),
-        "estimates": shown(&looks, drain_s),
-    });
-    extra.insert("backlog".to_owned(), backlog);
+    let backlog = Backlog {
+        events: stored,
+        batches_queued: queue_depth,
+        workers: case.plan.workers,
+        sink_latency_ms: u64::try_from(case.latency.as_millis())?,
+        ready_s: rounded(ready_s),
+        drain_s: rounded(drain_s),
+        drain_events_per_s,
+        cpu_s_per_million,
+        estimate: estimate(&samples, drain_s),
+        estimates: shown(&samples, drain_s),
+    };
+    let mut extra = Extra {
+        backlog: Some(backlog),
+        ..Extra::default()
+    };
     if case.bare {
         progress.step("the bare chain, with no product in between");
         let mut chain = BareChain::like_the_product(harness, case.plan.rate, progress).await?;
         let (passed, cpu_s_per_million) = chain.drain(stored).await?;
         let bare_events_per_s = passed.events_per_s();
-        let mut bare = serde_json::to_value(chain.parts())?;
-        bare["events"] = passed.written.into();
-        bare["seconds"] = rounded(passed.seconds).into();
-        bare["cpu_s_per_million"] = cpu_s_per_million.into();
-        let ratio = rounded(drain_events_per_s / bare_events_per_s.max(1.0));
-        extra.insert("bare".to_owned(), bare);
-        extra.insert("bare_events_per_s".to_owned(), bare_events_per_s.into());
-        extra.insert("ratio".to_owned(), ratio.into());
+        extra.beside_bare = Some(BesideBare {
+            bare: Bare {
+                parts: chain.parts(),
+                events: passed.written,
+                seconds: Some(rounded(passed.seconds)),
+                cpu_s_per_million: Some(cpu_s_per_million),
+                ..Bare::default()
+            },
+            bare_events_per_s: Some(bare_events_per_s),
+            bare_unbounded_events_per_s: None,
+            ratio: Some(rounded(drain_events_per_s / bare_events_per_s.max(1.0))),
+        });
     }
     Ok(Drive {
         seconds,
@@ -284,21 +290,21 @@ async fn queued(harness: &Harness, progress: &Progress) -> anyhow::Result<()> {
         if moved.elapsed() > STALLED || begun.elapsed() > harness.plan().drain_max {
             bail!("only {confirmed} of {sent} events came into the queue");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// Waits until everything is stored: the looks meanwhile, how long it took, and how many it was.
+/// Waits until everything is stored: the samples meanwhile, how long it took, and how many it was.
 async fn drain(
     harness: &Harness,
     progress: &Progress,
     started: Instant,
-) -> anyhow::Result<(Vec<Look>, f64, u64)> {
-    let mut looks: Vec<Look> = Vec::new();
+) -> anyhow::Result<(Vec<QueueSample>, f64, u64)> {
+    let mut samples: Vec<QueueSample> = Vec::new();
     let (mut moved, mut last) = (Instant::now(), 0);
     loop {
         let asked_s = started.elapsed().as_secs_f64();
-        let said = harness.said_stored().await;
+        let said = harness.reported_stored().await;
         let sent = harness.sent();
         // The producer's own records, one a minute, are no progress.
         if said >= last + PROGRESS_EVENTS {
@@ -308,24 +314,24 @@ async fn drain(
         if said >= sent || moved.elapsed() > SAID_NOTHING {
             let stored = harness.stored().await?;
             if stored >= sent {
-                return Ok((looks, asked_s, stored));
+                return Ok((samples, asked_s, stored));
             }
             if moved.elapsed() > STALLED || started.elapsed() > harness.plan().drain_max {
                 progress.step(&format!("no longer waiting: {stored} of {sent} stored"));
-                return Ok((looks, asked_s, stored));
+                return Ok((samples, asked_s, stored));
             }
         }
-        let is_time = |look: &Look| asked_s - look.at_s >= LOOK.as_secs_f64();
-        if looks.last().is_none_or(is_time) {
-            looks.extend(look(harness, asked_s).await);
+        let is_time = |sample: &QueueSample| asked_s - sample.at_s >= POLL.as_secs_f64();
+        if samples.last().is_none_or(is_time) {
+            samples.extend(sample(harness, asked_s).await);
         }
         progress.show(|| format!("{said} of {sent} events stored"));
         tokio::time::sleep(ASK).await;
     }
 }
 
-/// `None` if nothing waits, or nobody says.
-async fn look(harness: &Harness, at_s: f64) -> Option<Look> {
+/// `None` if nothing waits, or no worker reports its backlog.
+async fn sample(harness: &Harness, at_s: f64) -> Option<QueueSample> {
     let queue_depth = harness.queues().map_or(0, |queues| queues.depth());
     let mut backlog = None;
     for name in harness.names(Role::Worker) {
@@ -334,7 +340,7 @@ async fn look(harness: &Harness, at_s: f64) -> Option<Look> {
         backlog = seconds.into_iter().chain(backlog).reduce(f64::max);
     }
     let backlog_seconds = backlog.filter(|_| queue_depth > 0)?;
-    Some(Look {
+    Some(QueueSample {
         at_s,
         queue_depth,
         backlog_seconds,
@@ -370,7 +376,7 @@ mod tests {
         assert_eq!(names, wanted);
         for case in &backlog.cases {
             assert_eq!(duration(&case.plan), Duration::from_secs(2));
-            assert_eq!(case.plan.rig.links.is_empty(), case.latency.is_zero());
+            assert_eq!(case.plan.topology.links.is_empty(), case.latency.is_zero());
             let alone = case.plan.workers == 1 && case.latency.is_zero();
             assert_eq!(case.bare, alone, "what a bare consumer is beside");
         }

@@ -28,8 +28,7 @@ use jiff::Timestamp;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use loadtest_report::{BareParts, CpuPerMillion, rounded};
 use tokio::sync::Semaphore;
 
 use crate::database::Database;
@@ -39,7 +38,6 @@ use batches::{SampleBatch, sample};
 use consume::{Arrivals, Consumption, delivered, made};
 pub use home::Home;
 use lines::Lines;
-use loadtest_report::rounded;
 use publish::Publisher;
 use schedule::Schedule;
 use target::bare_target;
@@ -56,26 +54,9 @@ const SUBSCRIBED_IN: Duration = Duration::from_millis(200);
 const CLOSING_MAX: Duration = Duration::from_secs(10);
 /// Lines that are kept of a sample.
 const LINES_MAX: f64 = 40_000.0;
-/// Batches without a broker: events that come together within so long.
+/// Batches without a broker: events that come together within this time.
 const BATCH_S: f64 = 0.016;
 const BATCH_EVENTS_MAX: f64 = 250.0;
-
-/// What it is made of.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Parts {
-    /// Of `publish`, `consume` and `write`, those that there are in this mode with this sink.
-    parts: Vec<&'static str>,
-    /// Bytes of a batch, on average.
-    #[serde(rename = "frame_bytes")]
-    batch_bytes: Option<f64>,
-    /// Events in a batch, on average.
-    #[serde(rename = "frame_events")]
-    batch_events: Option<f64>,
-    /// Bytes of a line, on average.
-    line_bytes: Option<f64>,
-    /// Series that the lines are of.
-    line_series: Option<usize>,
-}
 
 /// Everything that it needs, made beforehand.
 pub(super) struct BareChain<'a> {
@@ -150,13 +131,13 @@ impl<'a> BareChain<'a> {
     }
 
     /// What it is made of.
-    pub(super) fn parts(&self) -> Parts {
+    pub(super) fn parts(&self) -> BareParts {
         let mut parts = Vec::new();
         if self.batches.is_some() {
-            parts.extend(["publish", "consume"]);
+            parts.extend(["publish", "consume"].map(str::to_owned));
         }
         if self.writing.is_some() {
-            parts.push("write");
+            parts.push("write".to_owned());
         }
         let mean = |of: fn(&SampleBatch) -> usize| {
             let batches = self.batches.as_ref()?;
@@ -164,7 +145,7 @@ impl<'a> BareChain<'a> {
             Some(rounded(sum as f64 / batches.len() as f64))
         };
         let lines = self.writing.as_ref().map(|(lines, _)| lines);
-        Parts {
+        BareParts {
             parts,
             batch_bytes: mean(|batch| batch.payload.len()),
             batch_events: mean(|batch| batch.events as usize),
@@ -263,10 +244,7 @@ impl<'a> BareChain<'a> {
     ///
     /// # Errors
     /// When broker or database refuse something, or there is no broker.
-    pub(super) async fn drain(
-        &mut self,
-        events: u64,
-    ) -> anyhow::Result<(Passed, Map<String, Value>)> {
+    pub(super) async fn drain(&mut self, events: u64) -> anyhow::Result<(Passed, CpuPerMillion)> {
         let schedule = self.schedule(None);
         let way = self.open().await?.context("no broker")?;
         let sent = self.publisher(&way).await?.all(&schedule, events).await?;

@@ -1,18 +1,19 @@
 //! `loadtest run growth`: one rate, and then ten times the rate: what an event costs at each.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use ha_settings::{Problems, number};
+use loadtest_report::{CpuPerMillion, Growth, Output, Report, Role, rounded};
+use tokio_util::sync::CancellationToken;
 
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::scenario::cases::one_by_one;
 use crate::scenario::steady;
 use crate::settings::{Defaults, RunArgs};
-use anyhow::bail;
-use clap::Args;
-use ha_settings::{Problems, number};
-use loadtest_report::{Output, Report, rounded};
-use serde_json::{Map, Value, json};
-use tokio_util::sync::CancellationToken;
 
 const TIMES_MAX: u32 = 1_000;
 
@@ -64,35 +65,31 @@ pub async fn run(
         Box::pin(steady::run("growth", plan, progress, interrupt)).await
     })
     .await?;
-    let growth = match report.cases.as_slice() {
-        [less, more] => growth(&per_million(less), &per_million(more)),
-        _ => bail!("growth is from one rate to another"),
+    let [less, more] = report.cases.as_slice() else {
+        bail!("growth is from one rate to another");
     };
-    report.extra.insert("growth".to_owned(), growth.into());
+    report.extra.growth = Some(growth(&per_million(less), &per_million(more)));
     Ok(report)
 }
 
-/// Seconds of processor time for a million events under load, by role.
-type PerMillion = Vec<(&'static str, f64)>;
-
-fn per_million(report: &Report) -> PerMillion {
+/// Under load.
+fn per_million(report: &Report) -> CpuPerMillion {
     let events = report.load_events.unwrap_or(report.events_sent).max(1) as f64;
     let roles = report.used();
     roles
-        .map(|(role, usage)| (role, usage.cpu_s_load * 1e6 / events))
+        .filter_map(|(role, usage)| Some((role, usage.cpu_s_load? * 1e6 / events)))
         .collect()
 }
 
 /// By role: both, and their ratio.
-fn growth(less: &PerMillion, more: &PerMillion) -> Map<String, Value> {
+fn growth(less: &CpuPerMillion, more: &CpuPerMillion) -> BTreeMap<Role, Growth> {
     let both = less.iter().filter_map(|(role, before)| {
-        let (_, after) = more.iter().find(|(other, _)| other == role)?;
-        let ratio = (*before > 0.0).then(|| rounded(after / before));
-        let row = json!({
-            "cpu_s_per_million": [rounded(*before), rounded(*after)],
-            "ratio": ratio,
-        });
-        Some(((*role).to_owned(), row))
+        let after = more.get(role)?;
+        let growth = Growth {
+            cpu_s_per_million: [rounded(*before), rounded(*after)],
+            ratio: (*before > 0.0).then(|| rounded(after / before)),
+        };
+        Some((*role, growth))
     });
     both.collect()
 }
@@ -103,11 +100,15 @@ mod tests {
 
     #[test]
     fn what_an_event_costs_is_compared_role_by_role() {
-        let less = vec![("producer", 10.0), ("worker", 0.0), ("broker", 3.0)];
-        let more = vec![("producer", 12.0), ("worker", 2.0)];
-        let found = growth(&less, &more);
-        assert_eq!(found["producer"]["ratio"], 1.2);
-        assert_eq!(found["worker"]["ratio"], Value::Null);
-        assert!(!found.contains_key("broker"));
+        let less = [
+            (Role::Producer, 10.0),
+            (Role::Worker, 0.0),
+            (Role::Broker, 3.0),
+        ];
+        let more = [(Role::Producer, 12.0), (Role::Worker, 2.0)];
+        let found = growth(&less.into(), &more.into());
+        assert_eq!(found[&Role::Producer].ratio, Some(1.2));
+        assert_eq!(found[&Role::Worker].ratio, None);
+        assert!(!found.contains_key(&Role::Broker));
     }
 }

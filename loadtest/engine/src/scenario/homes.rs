@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::plan::{Mode, Plan, SinkPlan};
-use crate::settings::{Defaults, RunArgs, rate_of};
-use crate::topology::Rig;
 use clap::Args;
 use ha_settings::{Problems, number};
 use loadtest_report::Output;
+
+use crate::plan::{Mode, Plan, SinkPlan};
+use crate::settings::{Defaults, RunArgs, rate_of};
+use crate::topology::Topology;
 
 /// Each is a process.
 pub(super) const HOMES_MAX: usize = 1_000;
@@ -64,13 +65,13 @@ pub(super) fn share_among(homes: usize, asked: &str, plan: &mut Plan, problems: 
         ));
     }
     plan.homes = homes;
-    plan.rig = of_many_homes(&plan.sink);
+    plan.topology = of_many_homes(&plan.sink);
 }
 
 /// The topology of many homes. A variable of the environment goes before what is set here.
-fn of_many_homes(sink: &SinkPlan) -> Rig {
+fn of_many_homes(sink: &SinkPlan) -> Topology {
     if !matches!(sink, SinkPlan::PrivateInflux(_)) {
-        return Rig::default();
+        return Topology::default();
     }
     let services = DATABASE_OF_MANY_HOMES.map(|(name, value)| {
         let given = std::env::var(name);
@@ -79,10 +80,10 @@ fn of_many_homes(sink: &SinkPlan) -> Rig {
     let said = services
         .each_ref()
         .map(|(name, value)| format!("{name}={value}"));
-    Rig {
+    Topology {
         notes: vec![format!("a database as a fleet has it: {}", said.join(", "))],
         services: services.into(),
-        ..Rig::default()
+        ..Topology::default()
     }
 }
 

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
+use clap::Args;
+use ha_settings::Problems;
+use loadtest_report::{ModeRow, Output, Report, rounded};
+use tokio_util::sync::CancellationToken;
+
 use crate::plan::{Mode, Plan};
 use crate::progress::Progress;
 use crate::scenario::cases::one_by_one;
 use crate::scenario::steady;
 use crate::settings::{Defaults, RunArgs};
-use clap::Args;
-use ha_settings::Problems;
-use loadtest_report::{Output, Report, rounded};
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 /// Settings of `loadtest run modes`, as given.
 #[derive(Debug, Args)]
@@ -59,13 +59,12 @@ pub async fn run(
         Box::pin(steady::run("modes", plan, progress, interrupt)).await
     })
     .await?;
-    let matrix: Vec<Value> = report.cases.iter().map(row).collect();
-    report.extra.insert("matrix".to_owned(), matrix.into());
+    report.extra.matrix = Some(report.cases.iter().map(row).collect());
     Ok(report)
 }
 
 /// What a decision between modes is made by.
-fn row(report: &Report) -> Value {
+fn row(report: &Report) -> ModeRow {
     let per_million = |cpu_s: f64| rounded(cpu_s * 1e6 / report.events_sent.max(1) as f64);
     let product: f64 = [report.producer, report.worker]
         .into_iter()
@@ -76,15 +75,15 @@ fn row(report: &Report) -> Value {
         .into_iter()
         .flatten()
         .sum();
-    json!({
-        "mode": report.mode,
-        "latency_ms": report.latency_ms,
-        "product_cpu_s_per_million": per_million(product),
-        "services_cpu_s_per_million": per_million(services),
-        "producer_rss_mb_max": report.producer.map(|usage| usage.rss_mb_max),
-        "worker_rss_mb_max": report.worker.map(|usage| usage.rss_mb_max),
-        "stored": report.events_stored,
-        "missing": report.missing,
-        "duplicates": report.duplicates,
-    })
+    ModeRow {
+        mode: report.mode.clone(),
+        latency_ms: report.latency_ms,
+        product_cpu_s_per_million: per_million(product),
+        services_cpu_s_per_million: per_million(services),
+        producer_rss_mb_max: report.producer.map(|usage| usage.rss_mb_max),
+        worker_rss_mb_max: report.worker.map(|usage| usage.rss_mb_max),
+        stored: report.events_stored,
+        missing: report.missing,
+        duplicates: report.duplicates,
+    }
 }

@@ -12,21 +12,19 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ha_settings::{Problems, number, seconds};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use loadtest_report::{Bare, BesideBare, ConnectionReport, Extra, Output, Report, Step, rounded};
 use tokio_util::sync::CancellationToken;
 
-use crate::drive::{Drive, connections, drain, said_stored, show};
+use crate::drive::{Drive, await_reported, connections, drain, show};
 use crate::harness::Harness;
 use crate::latency::latency_ms;
 use crate::plan::{Load, Plan};
 use crate::progress::Progress;
 use crate::run;
-use crate::scenario::bare::{BareChain, Home, Parts};
+use crate::scenario::bare::{BareChain, Home};
 use crate::scenario::homes::{HOMES_MAX, share_among};
 use crate::settings::{Defaults, RunArgs, rate_of};
 use criterion::Tried;
-use loadtest_report::{ConnectionReport, LatencyMs, Output, Report, rounded};
 use search::Search;
 
 /// What the highest rate is known to: the next step up did not hold.
@@ -90,28 +88,6 @@ impl RampArgs {
     }
 }
 
-/// One rate, tried.
-#[derive(Debug, Clone, Serialize)]
-struct Step {
-    /// Seconds from the first event on.
-    at_s: f64,
-    rate: f64,
-    events_sent: u64,
-    /// Sent over the time of the step.
-    events_per_s: f64,
-    /// Sent and not stored when the step ended.
-    under_way: u64,
-    latency_ms: Option<LatencyMs>,
-    /// The bare chain waits for nothing between steps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drain_s: Option<f64>,
-    /// By role, and all events of the step.
-    cpu_s_per_million: Map<String, Value>,
-    holds: bool,
-    /// Why it does not.
-    reasons: Vec<String>,
-}
-
 /// Runs the scenario.
 ///
 /// # Errors
@@ -124,10 +100,8 @@ pub async fn run(
     let plan = ramp.plan.clone();
     let drive = async |harness: &mut _, progress: &_| drive(&ramp, harness, progress).await;
     let mut report = Box::pin(run::run("ramp", plan, progress, interrupt, drive)).await?;
-    let held = report
-        .extra
-        .get("held_events_per_s")
-        .and_then(Value::as_f64);
+    let ramp = report.extra.ramp.as_ref();
+    let held = ramp.and_then(|ramp| ramp.held_events_per_s);
     report.events_per_s = held.unwrap_or_default();
     Ok(report)
 }
@@ -150,26 +124,26 @@ async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyho
     }
     let seconds = begun.elapsed().as_secs_f64();
     let held = best(&steps);
-    let mut extra = Map::new();
-    extra.insert("held_events_per_s".to_owned(), held.into());
-    extra.insert("criterion".to_owned(), criterion::words(ramp.step).into());
-    extra.insert("steps".to_owned(), serde_json::to_value(&steps)?);
     harness.end_load();
+    let mut extra = Extra::default();
     if ramp.bare {
         let bare = bare(ramp, harness, held, begun, progress).await?;
         let held_by_bare = best(&bare.steps);
         let ratio = held.zip(held_by_bare);
-        let ratio = ratio.map(|(held, bare)| rounded(held / bare));
-        extra.insert("bare_events_per_s".to_owned(), held_by_bare.into());
-        extra.insert(
-            "bare_unbounded_events_per_s".to_owned(),
-            bare.unbounded_events_per_s.into(),
-        );
-        extra.insert("bare".to_owned(), serde_json::to_value(&bare)?);
-        extra.insert("ratio".to_owned(), ratio.into());
+        extra.beside_bare = Some(BesideBare {
+            bare_events_per_s: held_by_bare,
+            bare_unbounded_events_per_s: bare.unbounded_events_per_s,
+            ratio: ratio.map(|(held, bare)| rounded(held / bare)),
+            bare,
+        });
     }
+    extra.ramp = Some(loadtest_report::Ramp {
+        held_events_per_s: held,
+        criterion: criterion::words(ramp.step),
+        steps,
+    });
     // A home cuts off a client that reads too slowly: what it had not read yet comes by gap fill,
-    // or nobody knows whether it was read.
+    // or it is unknown whether it was read.
     let stats = harness.home_stats();
     let cut = 1..u32::try_from(stats.connections_accepted).unwrap_or(u32::MAX);
     let connections = connections(harness, 0);
@@ -188,7 +162,7 @@ async fn drive(ramp: &Ramp, harness: &mut Harness, progress: &Progress) -> anyho
     })
 }
 
-/// A step that is not stored after so long will not be.
+/// A step that is not stored after this time will not be.
 const STUCK_S: f64 = 90.0;
 
 /// What was sent a second in the best step that held.
@@ -197,22 +171,7 @@ fn best(steps: &[Step]) -> Option<f64> {
     held.map(|step| step.events_per_s).reduce(f64::max)
 }
 
-/// Broker and database with no product in between.
-#[derive(Debug, Clone, Serialize)]
-struct Bare {
-    #[serde(flatten)]
-    parts: Parts,
-    /// As hard as a window of unwritten events lets it, without a bound on latency.
-    unbounded_events_per_s: f64,
-    /// Written in that time.
-    events: u64,
-    /// By role, in that time.
-    unbounded_cpu_s_per_million: Map<String, Value>,
-    /// Its own search.
-    steps: Vec<Step>,
-}
-
-/// The same search from the rate that the product held, then as fast as it goes.
+/// Searches from the rate that the product held, then lets the bare chain go as fast as it goes.
 async fn bare(
     ramp: &Ramp,
     harness: &Harness,
@@ -244,7 +203,7 @@ async fn bare(
             holds: true,
             reasons: Vec::new(),
         };
-        step.judge(ramp.step);
+        judge(&mut step, ramp.step);
         progress.step(&format!("bare, {step}"));
         search.tell(rate, step.holds);
         steps.push(step);
@@ -255,10 +214,11 @@ async fn bare(
     let flat_out = chain.flat_out(ramp.step).await?;
     Ok(Bare {
         parts: chain.parts(),
-        unbounded_events_per_s: flat_out.events_per_s(),
+        unbounded_events_per_s: Some(flat_out.events_per_s()),
         events: flat_out.written,
-        unbounded_cpu_s_per_million: harness.cpu_s_per_million(&cpu_before, flat_out.written),
+        unbounded_cpu_s_per_million: Some(harness.cpu_s_per_million(&cpu_before, flat_out.written)),
         steps,
+        ..Bare::default()
     })
 }
 
@@ -289,7 +249,7 @@ async fn try_rate(
     let latencies = harness.latencies_now().await?;
     let sent = harness.sent() - sent_before;
     let stored = latencies.count() - latencies_before.count();
-    let (said_s, _) = said_stored(harness, progress).await;
+    let (said_s, _) = await_reported(harness, progress).await;
     let cpu_s_per_million = harness.cpu_s_per_million(&cpu_before, harness.sent() - sent_before);
     let drain_s = said_s + drain(harness, progress, false).await?;
     let latencies = harness.latencies_now().await?.since(&latencies_before)?;
@@ -306,32 +266,19 @@ async fn try_rate(
         holds: true,
         reasons: Vec::new(),
     };
-    step.judge(ramp.step);
+    judge(&mut step, ramp.step);
     Ok(step)
 }
 
-impl Step {
-    fn judge(&mut self, lasts: Duration) {
-        let tried = Tried {
-            rate: self.rate,
-            lasts,
-            sent: self.events_sent,
-            under_way: self.under_way,
-            p99_ms: self.latency_ms.map(|latency| latency.p99),
-        };
-        self.reasons = tried.reasons();
-        self.holds = self.reasons.is_empty();
-    }
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let p99 = self.latency_ms.map_or(0.0, |latency| latency.p99);
-        let (rate, sent) = (self.rate, self.events_per_s);
-        write!(f, "{rate:.0}/s: sent {sent:.0}/s, p99 {p99:.0} ms, ")?;
-        match self.reasons.as_slice() {
-            [] => f.write_str("holds"),
-            reasons => write!(f, "does not hold ({})", reasons.join(", ")),
-        }
-    }
+/// Finds whether the rate holds.
+fn judge(step: &mut Step, lasts: Duration) {
+    let tried = Tried {
+        rate: step.rate,
+        lasts,
+        sent: step.events_sent,
+        under_way: step.under_way,
+        p99_ms: step.latency_ms.map(|latency| latency.p99),
+    };
+    step.reasons = tried.reasons();
+    step.holds = step.reasons.is_empty();
 }

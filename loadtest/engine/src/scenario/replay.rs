@@ -1,13 +1,14 @@
-//! `loadtest run replay FILE`: a capture at its own pace, or so many times as fast.
+//! `loadtest run replay FILE`: a capture at its own pace, or several times as fast.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::{Load, Plan};
-use crate::settings::{Defaults, RunArgs, replay};
 use clap::Args;
 use ha_settings::Problems;
 use loadtest_report::Output;
+
+use crate::plan::{Load, Plan};
+use crate::settings::{Defaults, RunArgs, replay};
 
 const SPEED_MAX: f64 = 10_000.0;
 

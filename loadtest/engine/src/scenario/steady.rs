@@ -1,12 +1,13 @@
 //! `loadtest run steady`: one rate for some time, with restarts on request. `homes` and `replay` are
 //! the same with several homes, and with a capture at its own pace.
 
+use loadtest_report::Report;
+use tokio_util::sync::CancellationToken;
+
 use crate::drive::drive;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run;
-use loadtest_report::Report;
-use tokio_util::sync::CancellationToken;
 
 /// Runs the scenario from the start of the services to the report.
 ///

@@ -2,141 +2,163 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use super::figures::{
+    Figure, backlog, bare, bare_unbounded, dead_lettered, duplicates, estimate, events_sent,
+    events_stored, latency, missing, number, queue_depth, ratio,
+};
+use crate::report::Report;
+use crate::role::Role;
 
-/// Figures in their order: name, place in a report, digits behind the point.
-const FIGURES: [(&str, &str, usize); 29] = [
-    ("events sent", "/events_sent", 0),
-    ("events stored", "/events_stored", 0),
-    ("missing", "/missing", 0),
-    ("duplicates", "/duplicates", 0),
-    ("dead letters", "/dead_lettered", 0),
-    ("events/s", "/events_per_s", 0),
-    ("bare events/s", "/bare_events_per_s", 0),
+const FIGURES: [Figure; 29] = [
+    ("events sent", events_sent, 0),
+    ("events stored", events_stored, 0),
+    ("missing", missing, 0),
+    ("duplicates", duplicates, 0),
+    ("dead letters", dead_lettered, 0),
+    ("events/s", |report| Some(report.events_per_s), 0),
+    ("bare events/s", bare, 0),
+    ("bare, any delay, events/s", bare_unbounded, 0),
+    ("of the bare chain", ratio, 2),
+    ("latency p50, ms", |report| latency(report, |ms| ms.p50), 1),
+    ("latency p95, ms", |report| latency(report, |ms| ms.p95), 1),
+    ("latency p99, ms", |report| latency(report, |ms| ms.p99), 1),
+    ("latency max, ms", |report| latency(report, |ms| ms.max), 1),
     (
-        "bare, any delay, events/s",
-        "/bare_unbounded_events_per_s",
+        "producer, MB at most",
+        |report| report.role(Role::Producer).rss_mb_max,
+        1,
+    ),
+    (
+        "worker, MB at most",
+        |report| report.role(Role::Worker).rss_mb_max,
+        1,
+    ),
+    (
+        "producer, last third to first",
+        |report| report.role(Role::Producer).rss_ratio,
+        3,
+    ),
+    (
+        "worker, last third to first",
+        |report| report.role(Role::Worker).rss_ratio,
+        3,
+    ),
+    ("queue, batches at most", queue_depth, 0),
+    ("drain, s", |report| Some(report.drain_s), 2),
+    ("recovery, s", |report| report.recovery_s, 2),
+    (
+        "backlog drain, s",
+        |report| backlog(report, |backlog| backlog.drain_s),
+        2,
+    ),
+    (
+        "backlog drain, events/s",
+        |report| backlog(report, |backlog| backlog.drain_events_per_s),
         0,
     ),
-    ("of the bare chain", "/ratio", 2),
-    ("latency p50, ms", "/latency_ms/p50", 1),
-    ("latency p95, ms", "/latency_ms/p95", 1),
-    ("latency p99, ms", "/latency_ms/p99", 1),
-    ("latency max, ms", "/latency_ms/max", 1),
-    ("producer, MB at most", "/producer/rss_mb_max", 1),
-    ("worker, MB at most", "/worker/rss_mb_max", 1),
-    ("producer, last third to first", "/producer/rss_ratio", 3),
-    ("worker, last third to first", "/worker/rss_ratio", 3),
-    ("queue, batches at most", "/queue_depth_max", 0),
-    ("drain, s", "/drain_s", 2),
-    ("recovery, s", "/recovery_s", 2),
-    ("backlog drain, s", "/backlog/drain_s", 2),
-    ("backlog drain, events/s", "/backlog/drain_events_per_s", 0),
-    ("backlog_seconds, median", "/backlog/estimate/median", 2),
-    ("backlog_seconds, worst", "/backlog/estimate/worst", 2),
-    ("producer, growth", "/growth/producer/ratio", 2),
-    ("worker, growth", "/growth/worker/ratio", 2),
-    ("load, s", "/load_s", 1),
-    ("broker, MB at most", "/broker_rss_mb_max", 1),
-    ("database, MB at most", "/database_rss_mb_max", 1),
+    (
+        "backlog_seconds, median",
+        |report| estimate(report, |estimate| estimate.median),
+        2,
+    ),
+    (
+        "backlog_seconds, worst",
+        |report| estimate(report, |estimate| estimate.worst),
+        2,
+    ),
+    (
+        "producer, growth",
+        |report| report.growth(Role::Producer),
+        2,
+    ),
+    ("worker, growth", |report| report.growth(Role::Worker), 2),
+    ("load, s", |report| report.load_s, 1),
+    ("broker, MB at most", |report| report.broker_rss_mb_max, 1),
+    (
+        "database, MB at most",
+        |report| report.database_rss_mb_max,
+        1,
+    ),
 ];
-/// Seconds of processor time, which are compared by a million events.
-const PROCESSORS: [(&str, &str); 9] = [
-    ("producer, CPU s per million", "/producer/cpu_s"),
-    ("worker, CPU s per million", "/worker/cpu_s"),
-    ("broker, CPU s per million", "/broker_cpu_s"),
-    ("database, CPU s per million", "/database_cpu_s"),
-    ("producer, the same under load", "/producer/cpu_s_load"),
-    ("worker, the same under load", "/worker/cpu_s_load"),
-    ("broker, the same under load", "/broker_cpu_s_load"),
-    ("database, the same under load", "/database_cpu_s_load"),
-    ("load tester, the same under load", "/loadtest/cpu_s_load"),
+/// Those of which the processor time is compared.
+const PROCESSORS: [Role; 4] = [Role::Producer, Role::Worker, Role::Broker, Role::Database];
+/// Those of which the processor time under load is compared, with their names.
+const UNDER_LOAD: [(&str, Role); 5] = [
+    ("producer", Role::Producer),
+    ("worker", Role::Worker),
+    ("broker", Role::Broker),
+    ("database", Role::Database),
+    ("load tester", Role::LoadTester),
 ];
 
 /// The table; reports of several cases case by case, those of the same name together.
-pub(super) fn table(before: &Value, after: &Value) -> String {
+pub(super) fn table(before: &Report, after: &Report) -> String {
     let mut text = format!("{}\n{}\n", title("A", before), title("B", after));
-    let (cases_before, cases_after) = (cases(before), cases(after));
-    if cases_before.is_empty() && cases_after.is_empty() {
+    if before.cases.is_empty() && after.cases.is_empty() {
         rows(&mut text, before, after);
         return text;
     }
-    let name = |case: &Value| case["case"].as_str().unwrap_or_default().to_owned();
-    for case in cases_before {
-        let other = cases_after.iter().find(|other| name(other) == name(case));
-        match other {
+    for case in &before.cases {
+        let name = case.case.as_deref().unwrap_or_default();
+        match after.cases.iter().find(|other| other.case == case.case) {
             Some(other) => {
-                let _ = writeln!(text, "\n{}", name(case));
+                let _ = writeln!(text, "\n{name}");
                 rows(&mut text, case, other);
             }
             None => {
-                let _ = writeln!(text, "\n{}: only in A", name(case));
+                let _ = writeln!(text, "\n{name}: only in A");
             }
         }
     }
-    for case in cases_after {
-        if !cases_before.iter().any(|other| name(other) == name(case)) {
-            let _ = writeln!(text, "\n{}: only in B", name(case));
+    for case in &after.cases {
+        if !before.cases.iter().any(|other| other.case == case.case) {
+            let name = case.case.as_deref().unwrap_or_default();
+            let _ = writeln!(text, "\n{name}: only in B");
         }
     }
     text
 }
 
-fn cases(report: &Value) -> &[Value] {
-    report["cases"].as_array().map_or(&[], Vec::as_slice)
-}
-
-fn title(dead_letter: &str, report: &Value) -> String {
-    let text = |name: &str| report[name].as_str().unwrap_or("-");
+fn title(dead_letter: &str, report: &Report) -> String {
     format!(
         "{dead_letter}: {}, mode {}, sink {}, {} events/s asked, {}, {}",
-        text("scenario"),
-        text("mode"),
-        text("sink"),
-        report["rate"].as_f64().unwrap_or_default(),
-        text("verdict"),
-        text("machine"),
+        report.scenario,
+        report.mode,
+        report.sink,
+        report.rate,
+        report.verdict.as_str(),
+        report.machine.as_deref().unwrap_or("-"),
     )
 }
 
-fn rows(text: &mut String, before: &Value, after: &Value) {
+fn rows(text: &mut String, before: &Report, after: &Report) {
     let _ = writeln!(text, "{:<34} {:>14} {:>14} {:>8}", "", "A", "B", "B/A");
-    for (name, path, digits) in FIGURES {
-        let of = |report: &Value| report.pointer(path).and_then(Value::as_f64);
+    for (name, of, digits) in FIGURES {
         row(text, name, digits, of(before), of(after));
     }
-    for role in ["producer", "worker"] {
-        row(
-            text,
-            &format!("{role}, start to ready, s"),
-            2,
-            start(before, role),
-            start(after, role),
-        );
+    for role in [Role::Producer, Role::Worker] {
+        let name = format!("{}, start to ready, s", role.as_str());
+        let of = |report: &Report| report.slowest_start(role);
+        row(text, &name, 2, of(before), of(after));
     }
-    for (name, path) in PROCESSORS {
-        let of = |report: &Value| {
-            let cpu_s = report.pointer(path).and_then(Value::as_f64)?;
-            let of_load = path
-                .ends_with("_load")
-                .then(|| report["load_events"].as_f64());
-            let sent = of_load.flatten().or(report["events_sent"].as_f64());
-            let sent = sent.filter(|sent| *sent > 0.0)?;
-            Some(cpu_s * 1e6 / sent)
+    for role in PROCESSORS {
+        let name = format!("{}, CPU s per million", role.as_str());
+        let of = |report: &Report| per_million(report.role(role).cpu_s?, report.events_sent);
+        row(text, &name, 1, of(before), of(after));
+    }
+    for (whose, role) in UNDER_LOAD {
+        let name = format!("{whose}, the same under load");
+        let of = |report: &Report| {
+            let events = report.load_events.unwrap_or(report.events_sent);
+            per_million(report.role(role).cpu_s_load?, events)
         };
-        row(text, name, 1, of(before), of(after));
+        row(text, &name, 1, of(before), of(after));
     }
 }
 
-/// The slowest.
-fn start(report: &Value, role: &str) -> Option<f64> {
-    let starts = report["starts"].as_array()?.iter();
-    let of_role = starts.filter(|start| {
-        let process = start["process"].as_str();
-        process.is_some_and(|process| process.starts_with(role))
-    });
-    let seconds = of_role.filter_map(|start| start["seconds"].as_f64());
-    seconds.reduce(f64::max)
+fn per_million(cpu_s: f64, events: u64) -> Option<f64> {
+    let events = number(Some(events)).filter(|events| *events > 0.0)?;
+    Some(cpu_s * 1e6 / events)
 }
 
 fn row(text: &mut String, name: &str, digits: usize, before: Option<f64>, after: Option<f64>) {
@@ -161,9 +183,13 @@ fn row(text: &mut String, name: &str, digits: usize, before: Option<f64>, after:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn report(p99: f64, sent: u64) -> Value {
+    fn report(p99: f64, sent: u64) -> Report {
+        serde_json::from_value(json(p99, sent)).unwrap()
+    }
+
+    fn json(p99: f64, sent: u64) -> Value {
         json!({
             "scenario": "steady", "mode": "queue", "sink": "influxdb", "rate": 100.0,
             "verdict": "pass", "machine": "2 processors", "events_sent": sent, "missing": 0,
@@ -200,15 +226,17 @@ mod tests {
 
     #[test]
     fn cases_are_compared_by_name() {
-        let with = |case: &str, p99| {
-            let mut report = report(p99, 10);
-            report["case"] = case.into();
-            report
+        let with = |case: &str, p99| Report {
+            case: Some(case.to_owned()),
+            ..report(p99, 10)
         };
-        let before =
-            json!({"scenario": "modes", "cases": [with("queue", 8.0), with("inline", 1.0)]});
-        let after =
-            json!({"scenario": "modes", "cases": [with("queue", 4.0), with("service", 1.0)]});
+        let of = |cases: [Report; 2]| Report {
+            scenario: "modes".to_owned(),
+            cases: cases.into(),
+            ..Report::default()
+        };
+        let before = of([with("queue", 8.0), with("inline", 1.0)]);
+        let after = of([with("queue", 4.0), with("service", 1.0)]);
         let table = table(&before, &after);
         assert_eq!(line(&table, "latency p99, ms"), ["8.0", "4.0", "0.50"]);
         assert!(

@@ -6,55 +6,57 @@ mod plots;
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
+use super::markup::{escape, figure};
+use crate::report::{Report, Verdict};
 use figures::{figures, growth, matrix, steps};
 use plots::{backlog, plots};
 
-use super::markup::{escape, figure, text};
-
 const STYLE: &str = include_str!("style.css");
+
 /// The page.
-pub(crate) fn page(report: &Value) -> String {
-    let scenario = text(report, "scenario");
+pub(crate) fn page(report: &Report) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
          'unsafe-inline'\">\n<title>{0} – load test</title>\n<style>{STYLE}</style></head><body>\n\
          <h1>{0} {1}</h1>\n<p class=\"about\">{2}</p>\n",
-        escape(&scenario),
-        verdict(report),
+        escape(&report.scenario),
+        verdict(report.verdict),
         about(report)
     );
-    reasons(&mut page, report);
-    match report["cases"].as_array() {
-        Some(cases) if !cases.is_empty() => {
-            matrix(&mut page, cases);
-            growth(&mut page, &report["growth"]);
-            for case in cases {
-                let name = text(case, "case");
-                let _ = writeln!(page, "<h2>{} {}</h2>", escape(&name), verdict(case));
-                body(&mut page, case);
-            }
+    for (lines, class) in [(&report.reasons, "reason"), (&report.notes, "note")] {
+        for line in lines {
+            let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escape(line));
         }
-        _ => body(&mut page, report),
+    }
+    if report.cases.is_empty() {
+        body(&mut page, report);
+    } else {
+        matrix(&mut page, &report.cases);
+        if let Some(by_role) = &report.extra.growth {
+            growth(&mut page, by_role);
+        }
+        for case in &report.cases {
+            let name = escape(case.case.as_deref().unwrap_or_default());
+            let _ = writeln!(page, "<h2>{name} {}</h2>", verdict(case.verdict));
+            body(&mut page, case);
+        }
     }
     page.push_str("</body></html>\n");
     page
 }
 
-fn verdict(report: &Value) -> String {
-    let verdict = escape(&text(report, "verdict"));
+fn verdict(verdict: Verdict) -> String {
+    let verdict = verdict.as_str();
     format!("<span class=\"verdict {verdict}\">{verdict}</span>")
 }
 
-fn about(report: &Value) -> String {
-    let workers = report["workers"].as_u64().unwrap_or_default();
-    let homes = report["homes"].as_u64().unwrap_or(1);
+fn about(report: &Report) -> String {
+    let (workers, homes) = (report.workers, report.homes);
     let mut parts = vec![
-        format!("mode {}", text(report, "mode")),
-        format!("sink {}", text(report, "sink")),
+        format!("mode {}", report.mode),
+        format!("sink {}", report.sink),
     ];
     if homes > 1 {
         parts.push(format!("{homes} homes"));
@@ -62,43 +64,43 @@ fn about(report: &Value) -> String {
     if workers > 0 {
         parts.push(format!("{workers} workers"));
     }
-    for name in ["machine", "about", "command", "criterion"] {
-        parts.extend(report[name].as_str().map(str::to_owned));
+    parts.extend(report.machine.clone());
+    if let Some(drill) = &report.drill {
+        parts.extend([drill.about.clone(), drill.command.clone()]);
     }
+    parts.extend(
+        report
+            .extra
+            .ramp
+            .as_ref()
+            .map(|ramp| ramp.criterion.clone()),
+    );
     escape(&parts.join(" · "))
 }
 
-fn reasons(page: &mut String, report: &Value) {
-    for (name, class) in [("reasons", "reason"), ("notes", "note")] {
-        for line in report[name].as_array().into_iter().flatten() {
-            let line = escape(line.as_str().unwrap_or_default());
-            let _ = writeln!(page, "<p class=\"{class}\">{line}</p>");
-        }
-    }
-}
-
-fn body(page: &mut String, report: &Value) {
+fn body(page: &mut String, report: &Report) {
     figures(page, report);
     faults(page, report);
-    backlog(page, &report["backlog"]);
+    if let Some(of_workers) = &report.extra.backlog {
+        backlog(page, of_workers);
+    }
     steps(page, report);
     plots(page, report);
 }
 
-fn faults(page: &mut String, report: &Value) {
-    let faults = report["faults"].as_array().map_or(&[][..], Vec::as_slice);
-    if faults.is_empty() {
+fn faults(page: &mut String, report: &Report) {
+    if report.faults.is_empty() {
         return;
     }
     page.push_str("<p class=\"faults\">Shaded: ");
-    for fault in faults {
-        let until = fault["until_s"].as_f64();
+    for fault in &report.faults {
+        let until = fault.until_s;
         let until = until.map_or(String::new(), |until| format!("–{until:.1}"));
         let _ = write!(
             page,
             "<b>{}</b> {}{until} s; ",
-            escape(&text(fault, "fault")),
-            figure(fault["at_s"].as_f64(), 1)
+            escape(&fault.fault),
+            figure(Some(fault.at_s), 1)
         );
     }
     page.push_str("</p>\n");
@@ -107,7 +109,7 @@ fn faults(page: &mut String, report: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn report() -> Value {
         let sample = |t: f64, fired: u64| {
@@ -124,9 +126,13 @@ mod tests {
         })
     }
 
+    fn page_of(report: Value) -> String {
+        page(&serde_json::from_value(report).unwrap())
+    }
+
     #[test]
     fn the_page_shows_the_plots_and_marks_the_faults() {
-        let page = page(&report());
+        let page = page_of(report());
         for title in [
             "Events a second",
             "Source time to stored",
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_else_and_text_is_no_markup() {
-        let page = page(&report());
+        let page = page_of(report());
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(1)"));
         for word in ["http://", "https://", "src=", "url(", "@import"] {
@@ -163,9 +169,8 @@ mod tests {
         case["backlog"] = json!({"events": 5, "drain_s": 2.0, "drain_events_per_s": 2.5,
             "estimates": [{"at_s": 0.5, "backlog_seconds": 2.0, "took_s": 1.5}]});
         let growth = json!({"worker": {"cpu_s_per_million": [8.0, 4.0], "ratio": 0.5}});
-        let page = page(
-            &json!({"scenario": "backlog", "verdict": "pass", "cases": [case],
-            "growth": growth}),
+        let page = page_of(
+            json!({"scenario": "backlog", "verdict": "pass", "cases": [case], "growth": growth}),
         );
         for wanted in [
             "The bare chain</h3>",

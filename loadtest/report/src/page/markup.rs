@@ -1,9 +1,5 @@
 //! Text and figures in a page.
 
-use serde_json::Value;
-
-pub(super) const ROLES: [&str; 5] = ["producer", "worker", "broker", "database", "loadtest"];
-
 /// Text that is no markup.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -20,11 +16,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-pub(super) fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
-}
-
-/// A figure with so many digits behind the point, or a dash.
+/// A figure with this many digits behind the point, or a dash.
 pub(super) fn figure(value: Option<f64>, digits: usize) -> String {
     value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
 }

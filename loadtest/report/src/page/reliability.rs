@@ -1,10 +1,12 @@
 //! `loadtest report FOLDER`: the reliability page, made of the reports of drills.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use anyhow::Context as _;
+
+use crate::report::{DrillReport, Report, Verdict};
 
 const HEAD: &str = "\
 # Reliability
@@ -26,6 +28,9 @@ and spool empty. The simulated home goes on firing meanwhile. *Spool* and *queue
 was seen: events in the producer's spool, batches in the broker's queue.
 ";
 
+/// A report, and what only a drill has.
+type Drilled = (Report, DrillReport);
+
 /// Makes the page of the reports in a folder, in the order of the faults' names.
 ///
 /// # Errors
@@ -35,7 +40,7 @@ pub(super) fn of_folder(folder: &Path, faults: &[&str]) -> anyhow::Result<String
 }
 
 /// The reports of a folder in the order of the reference, mode queue first.
-fn read(folder: &Path, faults: &[&str]) -> anyhow::Result<Vec<Value>> {
+fn read(folder: &Path, faults: &[&str]) -> anyhow::Result<Vec<Drilled>> {
     let mut reports = Vec::new();
     let entries = std::fs::read_dir(folder);
     for entry in entries.with_context(|| format!("reading {}", folder.display()))? {
@@ -45,38 +50,33 @@ fn read(folder: &Path, faults: &[&str]) -> anyhow::Result<Vec<Value>> {
         }
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}", path.display()))?;
-        let report: Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not JSON", path.display()))?;
-        ensure!(
-            report["drill"].is_string(),
-            "{} is not the report of a drill",
-            path.display()
-        );
-        reports.push(report);
+        let mut report: Report = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a report", path.display()))?;
+        let drill = report.drill.take();
+        let drill =
+            drill.with_context(|| format!("{} is not the report of a drill", path.display()))?;
+        reports.push((report, drill));
     }
-    reports.sort_by_key(|report| {
-        let name = report["drill"].as_str();
-        let place = faults.iter().position(|fault| Some(*fault) == name);
-        let mode = report["mode"].as_str().unwrap_or_default().to_owned();
+    reports.sort_by_key(|(report, drill)| {
+        let place = faults.iter().position(|fault| *fault == drill.drill);
+        let mode = report.mode.clone();
         (mode != "queue", mode, place.unwrap_or(usize::MAX))
     });
     Ok(reports)
 }
 
-fn page(reports: &[Value]) -> String {
+fn page(reports: &[Drilled]) -> String {
     let mut page = HEAD.to_owned();
-    let machines: std::collections::BTreeSet<&str> = reports
+    let machines = reports
         .iter()
-        .filter_map(|report| report["machine"].as_str())
-        .collect();
-    for machine in machines {
+        .filter_map(|(report, _)| report.machine.as_ref());
+    for machine in machines.collect::<BTreeSet<_>>() {
         let _ = writeln!(page, "\nMachine: {machine}.");
     }
     let mut mode = "";
-    for report in reports {
-        let this = report["mode"].as_str().unwrap_or_default();
-        if this != mode {
-            mode = this;
+    for (report, drill) in reports {
+        if report.mode != mode {
+            mode = &report.mode;
             let _ = write!(
                 page,
                 "\n## Mode {mode}\n\n\
@@ -84,71 +84,60 @@ fn page(reports: &[Value]) -> String {
                  |---|---:|---:|---:|---:|---:|---:|---:|---|\n"
             );
         }
-        page.push_str(&row(report));
+        page.push_str(&row(report, drill));
     }
     page.push_str(
         "\n## What is done, and the command\n\n| drill | what is done | command |\n|---|---|---|\n",
     );
-    for report in reports {
-        let text = |name: &str| {
-            report[name]
-                .as_str()
-                .unwrap_or_default()
-                .replace('|', "\\|")
-        };
+    for (report, drill) in reports {
         let _ = writeln!(
             page,
             "| {} ({}) | {} | `{}` |",
-            text("drill"),
-            text("mode"),
-            text("about"),
-            text("command")
+            drill.drill,
+            report.mode,
+            drill.about.replace('|', "\\|"),
+            drill.command.replace('|', "\\|"),
         );
     }
     page
 }
 
-fn row(report: &Value) -> String {
-    let name = report["drill"].as_str().unwrap_or_default();
-    let reasons: Vec<&str> = report["reasons"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let reasons = reasons.join("; ").replace('|', "\\|");
-    if report["verdict"] == "not-possible" {
+fn row(report: &Report, drill: &DrillReport) -> String {
+    let name = &drill.drill;
+    let reasons = report.reasons.join("; ").replace('|', "\\|");
+    if report.verdict == Verdict::NotPossible {
         return format!("| {name} | | | | | | | | {reasons} |\n");
     }
-    let number = |name: &str| match report[name].as_u64() {
-        Some(number) => number.to_string(),
-        None => "–".to_owned(),
-    };
-    let recovery = report["recovery_s"]
-        .as_f64()
-        .map_or("–".to_owned(), |recovery| format!("{recovery:.1} s"));
-    let mut verdict = report["verdict"].as_str().unwrap_or_default().to_owned();
-    if let Some(lost) = report["lost_reported"].as_u64().filter(|lost| *lost > 0) {
-        let _ = write!(verdict, ", {lost} reported as lost");
+    let number = |number: Option<u64>| number.map_or("–".to_owned(), |number| number.to_string());
+    let recovery = report.recovery_s;
+    let recovery = recovery.map_or("–".to_owned(), |recovery| format!("{recovery:.1} s"));
+    let mut verdict = report.verdict.as_str().to_owned();
+    if drill.lost_reported > 0 {
+        let _ = write!(verdict, ", {} reported as lost", drill.lost_reported);
     }
     if !reasons.is_empty() {
         let _ = write!(verdict, ": {reasons}");
     }
     format!(
         "| {name} | {} | {} | {} | {} | {recovery} | {} | {} | {verdict} |\n",
-        number("events_fired"),
-        number("missing"),
-        number("duplicates"),
-        number("dead_lettered"),
-        number("spool_events_max"),
-        number("queue_depth_max"),
+        report.events_fired,
+        number(report.missing),
+        number(report.duplicates),
+        number(report.dead_lettered),
+        drill.spool_events_max,
+        number(report.queue_depth_max),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn row_of(report: Value) -> String {
+        let report: Report = serde_json::from_value(report).unwrap();
+        row(&report, report.drill.as_ref().unwrap())
+    }
 
     #[test]
     fn a_row_says_what_was_found_and_what_could_not_be_made() {
@@ -158,12 +147,12 @@ mod tests {
             "verdict": "pass", "reasons": [], "lost_reported": 0,
         });
         let wanted = "| db-kill | 120 | 0 | 0 | 0 | 2.2 s | 7 | 9 | pass |\n";
-        assert_eq!(row(&report), wanted);
+        assert_eq!(row_of(report), wanted);
         let report = json!({
             "drill": "net-lossy", "verdict": "not-possible", "reasons": ["not possible here: why"],
         });
         assert_eq!(
-            row(&report),
+            row_of(report),
             "| net-lossy | | | | | | | | not possible here: why |\n"
         );
     }

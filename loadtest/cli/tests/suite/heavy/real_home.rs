@@ -8,9 +8,11 @@ mod schema;
 mod session;
 mod states;
 
-use serde_json::Value;
-use session::{Compared, PASSING, Session, is_explained, session};
 use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use session::{Compared, PASSING, Session, is_explained, session};
 
 #[tokio::test]
 async fn what_a_real_home_keeps_is_stored_on_every_way() {

@@ -1,8 +1,9 @@
 //! The scenarios beside `steady` and `drill`, short ones: each says what it is for, and misses
 //! nothing.
 
-use serde_json::{Value, json};
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::support::{CONTRACT_KEYS, Place, capture, loadtest};
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use ha_broker::topology;
 use ha_services::Service;
+use loadtest_report::Exit;
 use serde_json::json;
 
-use crate::drill::context::Scene;
-use loadtest_report::Exit;
+use crate::drill::context::Context;
 
 /// As `services.sh` sets it.
 const WATERMARK: [&str; 3] = ["set_vm_memory_high_watermark", "absolute", "1GB"];
@@ -19,7 +19,7 @@ const CHANNELS_INTERVAL: Duration = Duration::from_secs(1);
 const QUEUE_BATCHES_MAX: u32 = 50;
 const POLICY: &str = "drill-queue-full";
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn crash_broker(&mut self, lasts: Duration) -> anyhow::Result<()> {
         self.harness
             .own_services()?

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use ha_services::Service;
-
-use crate::drill::context::Scene;
-use crate::drill::tmpfs::Tmpfs;
 use loadtest_engine::harness::Harness;
+
+use crate::drill::context::Context;
+use crate::drill::tmpfs::Tmpfs;
 
 /// A field that a part of the events has, as a text. (For an attribute the state would be stored
 /// without it, and nothing rejected.)
@@ -52,7 +52,7 @@ pub(super) async fn write_other_type(harness: &Harness) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn crash_database(&mut self, lasts: Duration) -> anyhow::Result<()> {
         self.harness
             .own_services()?

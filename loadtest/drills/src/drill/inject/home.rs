@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::drill::context::Scene;
-use crate::drill::fault::BURST;
 use loadtest_engine::proxy::Network;
 use loadtest_engine::topology::Link;
+
+use crate::drill::context::Context;
+use crate::drill::fault::BURST;
 
 const STALL: Duration = Duration::from_millis(1_500);
 const FLOW: Duration = Duration::from_millis(500);
 const JUMP_US: i64 = 2 * 3_600 * 1_000_000;
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn stutter(&mut self, lasts: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + lasts;
         let link = [Link::HomeProducer];

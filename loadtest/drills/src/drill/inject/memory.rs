@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-
-use crate::drill::context::Scene;
-use crate::drill::not_possible::NotPossible;
 use loadtest_report::{Exit, Role};
+
+use crate::drill::context::Context;
+use crate::drill::not_possible::NotPossible;
 
 /// Version 2 of control groups, or the memory controller of version 1.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
@@ -104,7 +104,7 @@ impl Drop for Group {
     }
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// The first worker is started again in a group of its own (what a process has already when it
     /// comes to a group does not count there), and while it takes up its work it may have no more
     /// than it has.

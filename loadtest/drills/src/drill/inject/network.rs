@@ -5,11 +5,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-
-use crate::drill::context::Scene;
-use crate::drill::not_possible::NotPossible;
 use loadtest_engine::proxy::Network;
 use loadtest_engine::topology::Link;
+
+use crate::drill::context::Context;
+use crate::drill::not_possible::NotPossible;
 
 /// Of a hundred packets.
 const LOST: u32 = 5;
@@ -101,7 +101,7 @@ fn apply(rules: &str) -> std::io::Result<Option<String>> {
     Ok((!output.status.success()).then_some(words))
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     pub(super) async fn network(
         &mut self,
         links: &[Link],

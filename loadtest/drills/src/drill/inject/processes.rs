@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join;
 use ha_services::Service;
-use rand::RngCore as _;
-
-use crate::drill::context::Scene;
-use crate::drill::fault::POISON_ENTITY;
-use crate::drill::not_possible::NotPossible;
 use loadtest_engine::http_front::Answer;
 use loadtest_engine::plan::Mode;
 use loadtest_engine::proxy::Network;
 use loadtest_engine::topology::Link;
 use loadtest_report::{Exit, Role};
+use rand::RngCore as _;
+
+use crate::drill::context::Context;
+use crate::drill::fault::POISON_ENTITY;
+use crate::drill::not_possible::NotPossible;
 
 const PRODUCER: &str = "producer";
 /// How long an orchestrator takes to start a process again.
 const RESTART: Duration = Duration::from_secs(1);
-/// Torn off the log of the spool …
+/// Torn off the log of the spool.
 const TORN_BYTES: u64 = 9_000;
-/// … and put in its place.
+/// Put in the place of what was torn off.
 const RUBBISH_BYTES: usize = 5_000;
 const SPOOLED_MAX: Duration = Duration::from_secs(60);
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Kills the first `count` workers.
     pub(super) async fn kill_workers(
         &mut self,
@@ -97,7 +97,7 @@ impl Scene<'_> {
         Ok(vec![exit])
     }
 
-    /// The way out refuses in so many words, so that nobody can be in doubt whether a batch got
+    /// The delivery path refuses explicitly, which leaves no doubt whether a batch got
     /// through: where a connection is cut, the batches under way count as lost and may have arrived.
     pub(super) async fn refuse_everything(&mut self, lasts: Duration) -> anyhow::Result<Vec<Exit>> {
         match self.harness.plan().mode {

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use crate::drive::{drain, said_stored};
-use crate::harness::Harness;
-use crate::plan::Load;
-use crate::progress::Progress;
 use anyhow::{bail, ensure};
 use futures_util::StreamExt as _;
 use ha_broker::Broker;
@@ -14,6 +10,11 @@ use lapin::options::{
     BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::drive::{await_reported, drain};
+use crate::harness::Harness;
+use crate::plan::Load;
+use crate::progress::Progress;
 
 /// What a sample should have; it lasts from two seconds to four.
 const SAMPLE_EVENTS: f64 = 10_000.0;
@@ -49,7 +50,7 @@ pub(super) async fn sample(
             None
         }
     };
-    said_stored(harness, progress).await;
+    await_reported(harness, progress).await;
     drain(harness, progress, false).await?;
     Ok(batches)
 }

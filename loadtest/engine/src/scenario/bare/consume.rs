@@ -75,7 +75,7 @@ pub(super) async fn delivered(
     Ok(futures_util::stream::unfold((consumer, schedule), next).boxed())
 }
 
-/// Batches out of nowhere, each when it is due; those of so long a time, or for ever.
+/// Batches made here, each when it is due; without a time limit they never end.
 pub(super) fn made(schedule: Schedule, lasts: Option<Duration>) -> Arrivals {
     let end = lasts.map(|lasts| schedule.begun() + lasts);
     let next = move |(schedule, number): (Schedule, u64)| async move {

@@ -7,14 +7,15 @@ use std::io::Read as _;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use crate::plan::Load;
-use crate::simulated_home::SimulatedHome;
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::plan::Load;
+use crate::simulated_home::SimulatedHome;
 
 const READ_BYTES: usize = 1 << 20;
 /// Between two reads: about the product's at high rates.
@@ -29,7 +30,7 @@ impl Home {
         homes.pop().map(Self).context("no home was started")
     }
 
-    /// Fires at the rate for so long, to a client of its own, until the end of that time or of what
+    /// Fires at the rate, to a client of its own, until the end of that time or of what
     /// this gives.
     pub async fn fire(&self, rate: f64, lasts: Duration) -> anyhow::Result<Firing> {
         let connecting = tokio::time::timeout(CONNECT_MAX, self.subscribe());

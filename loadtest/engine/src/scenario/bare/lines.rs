@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 
-use crate::database::{MEASUREMENT, TimeRange, where_clause};
 use anyhow::ensure;
 use ha_point::{FieldKey, Point, Prefix, Value, encode_line};
 use ha_simulator::CROCKFORD;
@@ -15,11 +14,13 @@ use jiff::Timestamp;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use serde_json::Value as Json;
 
-/// The lines begin so long before now: no point lies in the future, as none of the product's does.
+use crate::database::{MEASUREMENT, TimeRange, where_clause};
+
+/// How long before now the lines begin: no point lies in the future, as none of the product's does.
 const BEGIN_BEFORE_NOW_NS: i64 = 2 * 3_600 * 1_000_000_000;
 /// From a line to the next, in the microseconds that Home Assistant's times have.
 const STEP_NS: i64 = 20_000;
-/// Nanoseconds since the epoch have so many digits in this century, and a line has an end.
+/// Digits of nanoseconds since the epoch in this century, and the end of a line.
 const TIME_BYTES: usize = 20;
 
 /// The random part of a context's identifier, 16 digits of five bits (a ULID).
@@ -126,7 +127,7 @@ impl Lines {
         self.series
     }
 
-    /// Appends the next so many lines.
+    /// Appends the next `count` lines.
     pub(super) fn append(&mut self, count: u64, body: &mut Vec<u8>) {
         for _ in 0..count {
             let at = (self.next % self.heads.len() as u64) as usize;

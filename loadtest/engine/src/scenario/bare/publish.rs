@@ -45,7 +45,7 @@ impl Publisher {
         })
     }
 
-    /// Each batch when it is due, for so long; counts what was published. Several share the batches in
+    /// Publishes each batch when it is due; counts what was published. Several share the batches in
     /// turn. All is confirmed when it returns.
     pub(super) async fn on_time(
         publishers: Vec<Self>,
@@ -86,7 +86,7 @@ impl Publisher {
         Ok(self)
     }
 
-    /// Batches until they hold so many events, as fast as they go.
+    /// Publishes batches until they hold this many events, as fast as they go.
     pub(super) async fn all(mut self, schedule: &Schedule, events: u64) -> anyhow::Result<u64> {
         let mut sent = 0;
         for number in 0.. {
@@ -136,7 +136,7 @@ impl Publisher {
         self.settle(CONFIRMS_MAX).await
     }
 
-    /// Waits until no more than so many are unconfirmed.
+    /// Waits until no more than `unconfirmed_max` are unconfirmed.
     async fn settle(&mut self, unconfirmed_max: usize) -> anyhow::Result<()> {
         while self.confirms.len() > unconfirmed_max
             && let Some(oldest) = self.confirms.pop_front()

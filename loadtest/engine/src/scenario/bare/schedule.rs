@@ -13,7 +13,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Of batches with so many events each; without a rate everything is due at once.
+    /// Of batches of these sizes; without a rate everything is due at once.
     pub(super) fn new(sizes: Vec<u32>, rate: Option<f64>) -> Self {
         let mut sum = 0;
         let upto = sizes.iter().map(|size| {
@@ -28,7 +28,7 @@ impl Schedule {
         }
     }
 
-    /// The time begins so much later than now.
+    /// The time begins this much later than now.
     pub(super) fn begin_in(&mut self, time: Duration) {
         self.begun = Instant::now() + time;
     }

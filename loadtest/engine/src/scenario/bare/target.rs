@@ -1,12 +1,13 @@
 //! Where the bare chain writes.
 
-use crate::harness::Harness;
-use crate::plan::SinkPlan;
 use anyhow::Context as _;
 use base64::Engine as _;
 use ha_services::Services;
 use reqwest::header::HeaderValue;
 use url::Url;
+
+use crate::harness::Harness;
+use crate::plan::SinkPlan;
 
 /// A database of InfluxDB, as the product's processes are told of it.
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ impl Writer {
         }
     }
 
-    /// Takes the next so many lines now, and writes them.
+    /// Takes the next `count` lines now, and writes them.
     pub(super) fn write(
         self: &Arc<Self>,
         lines: &mut Lines,

@@ -50,7 +50,7 @@ impl Tried {
     }
 }
 
-/// The same for the report.
+/// The criterion in words, for the report.
 pub(super) fn words(step: Duration) -> String {
     format!(
         "a rate holds if in {} s of it at least {:.0} % of the events were sent, at the end no more \

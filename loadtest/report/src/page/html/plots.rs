@@ -2,40 +2,34 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
-use crate::page::markup::{ROLES, figure, text};
+use crate::extra::{Backlog, EstimateSample};
+use crate::page::figures::number;
 use crate::page::plot::{Band, Line, Plot};
+use crate::report::Report;
+use crate::role::Role;
+use crate::series::{RoleSample, Sample};
 
-pub(super) fn backlog(page: &mut String, backlog: &Value) {
-    let estimates = backlog["estimates"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    if !backlog.is_object() {
-        return;
-    }
-    let number = |name: &str| backlog[name].as_f64();
+/// A line of a plot: its name and its value in a sample.
+type Named<'a> = (&'a str, fn(&Sample) -> Option<f64>);
+
+pub(super) fn backlog(page: &mut String, backlog: &Backlog) {
     let _ = writeln!(
         page,
-        "<p>{} events in {} s from the start of the workers, {} events/s.</p>",
-        figure(number("events"), 0),
-        figure(number("drain_s"), 2),
-        figure(number("drain_events_per_s"), 0)
+        "<p>{} events in {:.2} s from the start of the workers, {:.0} events/s.</p>",
+        backlog.events, backlog.drain_s, backlog.drain_events_per_s,
     );
-    let points = |name: &str| -> Vec<(f64, Option<f64>)> {
-        let at = |estimate: &Value| estimate["at_s"].as_f64().unwrap_or_default();
-        let estimates = estimates.iter();
-        estimates.map(|one| (at(one), one[name].as_f64())).collect()
+    let points = |of: fn(&EstimateSample) -> f64| {
+        let estimates = backlog.estimates.iter();
+        estimates.map(|one| (one.at_s, Some(of(one)))).collect()
     };
-    let lines = [
-        ("backlog_seconds", "what the workers said"),
-        ("took_s", "what it took"),
-    ];
     let plot = Plot {
         title: "How long it will take, from each moment on",
         unit: "s",
         x_unit: "s since the workers were started",
-        lines: lines.map(|(name, words)| line(words, points(name))).into(),
+        lines: vec![
+            line("what the workers said", points(|one| one.backlog_seconds)),
+            line("what it took", points(|one| one.took_s)),
+        ],
         bands: &[],
         is_log: false,
     };
@@ -43,82 +37,85 @@ pub(super) fn backlog(page: &mut String, backlog: &Value) {
 }
 
 /// The run over time.
-pub(super) fn plots(page: &mut String, report: &Value) {
-    let series = report["series"].as_array().map_or(&[][..], Vec::as_slice);
+pub(super) fn plots(page: &mut String, report: &Report) {
     let bands = bands(report);
-    let at = |sample: &Value| sample["t_s"].as_f64().unwrap_or_default();
-    let values = |path: &str| -> Vec<(f64, Option<f64>)> {
-        let of = |sample: &Value| sample.pointer(path).and_then(Value::as_f64);
-        series
-            .iter()
-            .map(|sample| (at(sample), of(sample)))
-            .collect()
-    };
-    let rates = |path: &str| -> Vec<(f64, Option<f64>)> {
-        let counts = values(path);
-        let pairs = counts.windows(2).map(|pair| {
-            let (before, after) = (pair[0], pair[1]);
-            let passed = after.0 - before.0;
-            let rate = after.1.zip(before.1).filter(|_| passed > 0.0);
-            (
-                after.0,
-                rate.map(|(after, before)| (after - before) / passed),
-            )
+    let rates = |of: fn(&Sample) -> u64| -> Vec<(f64, Option<f64>)> {
+        let pairs = report.series.windows(2).map(|pair| {
+            let (before, after) = (&pair[0], &pair[1]);
+            let passed = after.t_s - before.t_s;
+            let rate = (of(after) as f64 - of(before) as f64) / passed;
+            (after.t_s, (passed > 0.0).then_some(rate))
         });
         pairs.collect()
     };
-    let by_role = |name: &str| -> Vec<Line> {
-        let lines = ROLES.map(|role| line(role, values(&format!("/usage/{role}/{name}"))));
-        let known = lines.into_iter();
-        known
-            .filter(|line| line.points.iter().any(|(_, value)| value.is_some()))
-            .collect()
+    let known = |name: &str, of: &dyn Fn(&Sample) -> Option<f64>| -> Option<Line> {
+        let points = report.series.iter().map(|sample| (sample.t_s, of(sample)));
+        let line = line(name, points.collect());
+        line.points
+            .iter()
+            .any(|(_, value)| value.is_some())
+            .then_some(line)
     };
-    let named = |lines: &[(&str, &str)]| -> Vec<Line> {
-        let lines = lines.iter().map(|(path, words)| line(words, values(path)));
-        lines
-            .filter(|line| line.points.iter().any(|(_, value)| value.is_some()))
-            .collect()
+    let by_role = |of: fn(&RoleSample) -> f64| -> Vec<Line> {
+        let lines = Role::ALL
+            .into_iter()
+            .filter_map(|role| known(role.as_str(), &|sample| sample.usage.get(&role).map(of)));
+        lines.collect()
+    };
+    let named = |lines: &[Named]| -> Vec<Line> {
+        let lines = lines.iter().filter_map(|(name, of)| known(name, of));
+        lines.collect()
     };
     let all = [
         (
             "Events a second",
             "events/s",
             vec![
-                line("fired", rates("/fired")),
-                line("sent", rates("/sent")),
-                line("stored", rates("/stored")),
+                line("fired", rates(|sample| sample.fired)),
+                line("sent", rates(|sample| sample.sent)),
+                line("stored", rates(|sample| sample.stored)),
             ],
             false,
         ),
         (
             "Source time to stored, of the events stored in each second",
             "ms",
-            named(&[("/p50_ms", "p50"), ("/p95_ms", "p95"), ("/p99_ms", "p99")]),
+            named(&[
+                ("p50", |sample| sample.p50_ms),
+                ("p95", |sample| sample.p95_ms),
+                ("p99", |sample| sample.p99_ms),
+            ]),
             true,
         ),
         (
             "Waiting",
             "batches, events",
             named(&[
-                ("/queue_depth", "batches in the queue"),
-                ("/spool_events", "events in the spool"),
+                ("batches in the queue", |sample| number(sample.queue_depth)),
+                ("events in the spool", |sample| number(sample.spool_events)),
             ]),
             false,
         ),
         (
             "backlog_seconds",
             "s",
-            named(&[("/backlog_seconds", "the largest of the workers'")]),
+            named(&[("the largest of the workers'", |sample| {
+                sample.backlog_seconds
+            })]),
             false,
         ),
         (
             "Memory of the largest process",
             "MB",
-            by_role("rss_mb"),
+            by_role(|usage| usage.rss_mb),
             false,
         ),
-        ("Processors in use", "processors", by_role("cpus"), false),
+        (
+            "Processors in use",
+            "processors",
+            by_role(|usage| usage.cpus),
+            false,
+        ),
     ];
     for (title, unit, lines, is_log) in all {
         let plot = Plot {
@@ -133,23 +130,19 @@ pub(super) fn plots(page: &mut String, report: &Value) {
     }
 }
 
-fn bands(report: &Value) -> Vec<Band> {
-    let faults = report["faults"].as_array().into_iter().flatten();
-    let mut bands: Vec<Band> = faults
-        .map(|fault| Band {
-            name: text(fault, "fault"),
-            from: fault["at_s"].as_f64().unwrap_or_default(),
-            to: fault["until_s"].as_f64(),
-        })
-        .collect();
-    for step in report["steps"].as_array().into_iter().flatten() {
-        bands.push(Band {
-            name: format!("{}/s", figure(step["rate"].as_f64(), 0)),
-            from: step["at_s"].as_f64().unwrap_or_default(),
-            to: None,
-        });
-    }
-    bands
+fn bands(report: &Report) -> Vec<Band> {
+    let faults = report.faults.iter().map(|fault| Band {
+        name: fault.fault.clone(),
+        from: fault.at_s,
+        to: fault.until_s,
+    });
+    let steps = report.extra.ramp.iter().flat_map(|ramp| &ramp.steps);
+    let steps = steps.map(|step| Band {
+        name: format!("{:.0}/s", step.rate),
+        from: step.at_s,
+        to: None,
+    });
+    faults.chain(steps).collect()
 }
 
 fn line(name: &str, points: Vec<(f64, Option<f64>)>) -> Line {

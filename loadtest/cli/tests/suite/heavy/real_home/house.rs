@@ -1,11 +1,12 @@
 //! What people, devices and automations do in the house, over Home Assistant's REST API
 //! (<https://developers.home-assistant.io/docs/api/rest>).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use ha_services::Services;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The house's API.
 pub struct House {

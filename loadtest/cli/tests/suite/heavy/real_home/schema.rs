@@ -1,11 +1,12 @@
 //! One session written twice: by Home Assistant's own `influxdb` integration, and by us with
 //! `INFLUXDB_SCHEMA=homeassistant`.
 
-use ha_kit::Place;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+
+use ha_kit::Place;
+use serde_json::Value;
 
 /// Longer than it takes the integration to try twice (each try is 10 s three times, with 20 s between
 /// two). Only a comparison that fails waits this long.

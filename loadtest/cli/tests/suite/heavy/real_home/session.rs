@@ -1,16 +1,18 @@
 //! The session with Home Assistant, and what it leaves to look at.
 
-use super::house::House;
-use super::schema::{Points, both_schemas, integration};
-use super::states::{differences, of_database, of_recorder};
-use crate::support::binaries;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
 use ha_kit::{Place, Process, SOON, eventually, free_port};
 use ha_services::{Service, Services};
 use loadtest_engine::proxy::{Network, TcpProxy};
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
+
+use super::house::House;
+use super::schema::{Points, both_schemas, integration};
+use super::states::{differences, of_database, of_recorder};
+use crate::support::binaries;
 
 /// What the session found.
 pub struct Session {

@@ -1,11 +1,12 @@
 //! What Home Assistant's recorder kept and what the database holds, in one shape.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use ha_event::UtcMicros;
 use ha_kit::Place;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::path::Path;
 
 /// States by entity and time (microseconds since the epoch); none for a removal.
 pub type States = BTreeMap<(String, i64), Option<String>>;
