@@ -2,7 +2,7 @@
 
 use crate::Config;
 use crate::run::backlog;
-use crate::run::consume::{End, Limits, Stages, consume};
+use crate::run::consume::{Consumer, End, Limits, Stages};
 use crate::run::in_flight::InFlight;
 use crate::run::intake;
 use crate::run::split::Splitter;
@@ -318,15 +318,15 @@ impl Worker {
         };
         let sink = self.pipeline.sink_state();
         // On the heap: what it holds across its waits is large.
-        let end = Box::pin(consume(
-            &mut subscription,
-            stages,
+        let consumer = Consumer {
+            subscription: &mut subscription,
             splitter,
             sink,
             shutdown,
             limits,
             in_flight,
-        ));
+        };
+        let end = Box::pin(consumer.run(stages));
         let end = end.await;
         running.abort();
         in_flight.observe(0, 0);

@@ -1,11 +1,14 @@
 //! One subscription, from its opening to its end: the task that takes deliveries is the one that
 //! acknowledges them.
+//!
+//! A shutdown goes through three phases ([`Phase`]): the prefetch fills and nothing is acknowledged;
+//! the consumer is cancelled; what is held is settled and acknowledged, a few times.
 
 use crate::run::held::HeldDelivery;
 use crate::run::in_flight::InFlight;
 use crate::run::settle::{LastAcknowledgements, Unacknowledged};
 use crate::run::split::{self, Splitter};
-use futures_util::future::{Fuse, FusedFuture, FutureExt};
+use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use ha_broker::{BrokerError, Delivery, Subscription};
 use ha_pipeline::{Outcome, SinkState, Work};
 use std::collections::VecDeque;
@@ -61,164 +64,264 @@ const FILL: Duration = Duration::from_millis(200);
 /// The longest that a slow queue is waited for.
 const FILL_MAX: Duration = Duration::from_secs(5);
 
-/// Takes deliveries until shutdown or loss. `in_flight` is told how many deliveries are held; batches
-/// that keep coming back are given to the `splitter`, where there is one, one at a time.
-///
-/// However it ends, what is settled by then is acknowledged, unless the channel is lost; the caller
-/// closes the subscription.
-pub async fn consume(
-    subscription: &mut Subscription,
-    stages: Stages,
-    splitter: Option<&Splitter>,
-    mut sink: watch::Receiver<SinkState>,
-    shutdown: &CancellationToken,
-    limits: Limits,
-    in_flight: &InFlight,
-) -> End {
-    let Stages { work, mut outcomes } = stages;
-    // As they came, compressed: memory is bounded by the prefetch and by one that is being split.
-    let mut suspects: VecDeque<Delivery> = VecDeque::new();
-    let mut splitting = Fuse::terminated();
-    let mut sink_away_since: Option<Instant> = None;
-    let mut work = Some(work);
-    let mut is_written = false;
-    let mut unacknowledged = Unacknowledged::default();
-    let mut deadline: Option<Instant> = None;
-    let mut cancel_at: Option<Instant> = None;
-    let mut fill_until: Option<Instant> = None;
-    let mut last: Option<LastAcknowledgements> = None;
-    let mut changed_matters = true;
-    let mut look = tokio::time::interval(Duration::from_secs(1));
-    let end = loop {
-        in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
-        let full = unacknowledged.len() >= limits.prefetch_messages;
-        if let Some(fill_until) = fill_until
-            && cancel_at.is_some_and(|at| at <= Instant::now())
-            && !full
-            && Instant::now() < fill_until
-        {
-            match subscription.waiting().await {
-                Ok(0) => {}
-                Ok(_) => cancel_at = Some(Instant::now() + FILL),
-                Err(error) => return End::Lost(error),
-            }
+/// What a subscription is consumed with.
+pub struct Consumer<'a> {
+    /// Where deliveries come from; the caller closes it.
+    pub subscription: &'a mut Subscription,
+    /// Takes batches that keep coming back, one at a time; `None` where they are taken as they are.
+    pub splitter: Option<&'a Splitter>,
+    /// Whether the database takes writes.
+    pub sink: watch::Receiver<SinkState>,
+    /// Cancelled at a shutdown.
+    pub shutdown: &'a CancellationToken,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Is told how many deliveries are held.
+    pub in_flight: &'a InFlight,
+}
+
+/// How far a shutdown is.
+enum Phase {
+    Consuming,
+    /// The prefetch fills: the consumer is cancelled when it is full, or when the queue has no more.
+    Filling {
+        deadline: Instant,
+        ask_at: Instant,
+        until: Instant,
+    },
+    /// No more deliveries come.
+    Cancelled {
+        deadline: Instant,
+        last: LastAcknowledgements,
+    },
+}
+
+impl Phase {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Consuming => None,
+            Self::Filling { deadline, .. } | Self::Cancelled { deadline, .. } => Some(*deadline),
         }
-        if let Some(deadline) = deadline
-            && cancel_at.is_some_and(|at| full || at <= Instant::now())
-        {
-            cancel_at = None;
-            match tokio::time::timeout_at(deadline, subscription.cancel()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return End::Lost(error),
-                Err(_) => break End::Drained, // or not: see below
-            }
-            let now = Instant::now();
-            last = Some(LastAcknowledgements::over(deadline - now, now));
-        }
-        let now = Instant::now();
-        if cancel_at.is_none()
-            && last.as_ref().is_none_or(|last| last.is_due(now))
-            && let Some(tag) = unacknowledged.acknowledge_up_to()
-        {
-            if let Err(error) = subscription.acknowledge(tag, true) {
-                return End::Lost(error);
-            }
-            if let Some(last) = &mut last {
-                last.sent(now);
-            }
-        }
-        if splitting.is_terminated()
-            && let Some(splitter) = splitter
-            && let Some(delivery) = suspects.pop_front()
-        {
-            splitting = Box::pin(splitter.split(delivery)).fuse();
-        }
-        if is_written && splitting.is_terminated() {
-            break End::Drained;
-        }
-        tokio::select! {
-            delivery = subscription.next(), if work.is_some() => match delivery {
-                Some(Ok(delivery)) => {
-                    unacknowledged.delivered(delivery.tag);
-                    if splitter.is_some() && split::is_suspect(&delivery) {
-                        suspects.push_back(delivery);
-                        continue;
-                    }
-                    let replay = ha_dead_letters::replay(&delivery);
-                    let ack_handle = HeldDelivery::new(&delivery, splitter.is_some());
-                    let item = Work { payload: delivery.payload.into(), replay, ack_handle };
-                    // Never waits: the channel is as wide as the prefetch.
-                    let Some(work) = &work else { continue };
-                    if work.send(item).await.is_err() {
-                        return End::Lost(BrokerError::Closed("the pipeline has ended".into()));
-                    }
-                }
-                Some(Err(error)) => return End::Lost(error),
-                // Cancelled, and everything that had arrived is taken.
-                None if deadline.is_some() => work = None,
-                None => return End::Lost(BrokerError::Closed("the broker ended the consumer".into())),
-            },
-            outcome = outcomes.recv(), if !is_written => {
-                if outcome.is_none() && deadline.is_none() {
-                    return End::Lost(BrokerError::Closed("the pipeline has ended".into()));
-                }
-                is_written = outcome.is_none();
-                let mut next = outcome;
-                let mut newer = None;
-                while let Some(outcome) = next {
-                    newer = newer.or(settle(&mut unacknowledged, outcome));
-                    next = outcomes.try_recv().ok();
-                }
-                if let Some(found) = newer {
-                    break End::NewerVersion(found);
-                }
-            }
-            tag = &mut splitting, if !splitting.is_terminated() => unacknowledged.settle(tag),
-            changed = sink.changed(), if changed_matters => {
-                changed_matters = changed.is_ok();
-                let away = *sink.borrow_and_update() != SinkState::Available;
-                sink_away_since = away.then(|| sink_away_since.unwrap_or_else(Instant::now));
-            }
-            () = passed(sink_away_since.map(|since| since + limits.sink_hold)) => {
-                break End::SinkAway;
-            }
-            () = shutdown.cancelled(), if deadline.is_none() => {
-                deadline = Some(Instant::now() + limits.grace);
-                cancel_at = Some(Instant::now() + FILL);
-                fill_until = Some(Instant::now() + FILL_MAX.min(limits.grace / 2));
-            }
-            () = passed(cancel_at) => {}
-            () = passed(deadline) => break End::Drained, // or not: see below
-            _ = look.tick() => if !subscription.is_open() {
-                return End::Lost(BrokerError::Closed("the connection was closed".into()));
-            },
-        }
-    };
-    while let Ok(outcome) = outcomes.try_recv() {
-        settle(&mut unacknowledged, outcome);
-    }
-    if let Some(tag) = unacknowledged.acknowledge_up_to()
-        && let Err(error) = subscription.acknowledge(tag, true)
-    {
-        return End::Lost(error);
-    }
-    in_flight.observe(unacknowledged.len(), unacknowledged.take_acknowledged());
-    // In time or not, what is held says.
-    match (end, unacknowledged.len()) {
-        (End::Drained, held @ 1..) => End::GraceOver { held },
-        (end, _) => end,
     }
 }
 
-/// Notes what is settled; the version of a batch that is too new.
-fn settle(unacknowledged: &mut Unacknowledged, outcome: Outcome<HeldDelivery>) -> Option<u16> {
-    match outcome {
-        Outcome::Settled(held) => {
-            unacknowledged.settle(held.tag);
-            None
+/// What is held.
+struct Held<'a> {
+    unacknowledged: Unacknowledged,
+    /// As they came, compressed: memory is bounded by the prefetch and by one that is being split.
+    suspects: VecDeque<Delivery>,
+    splitting: Fuse<BoxFuture<'a, u64>>,
+}
+
+impl<'a> Consumer<'a> {
+    /// Takes deliveries until shutdown or loss.
+    ///
+    /// However it ends, what is settled by then is acknowledged, unless the channel is lost.
+    pub async fn run(mut self, stages: Stages) -> End {
+        let Stages { work, mut outcomes } = stages;
+        let mut work = Some(work);
+        let mut held = Held {
+            unacknowledged: Unacknowledged::default(),
+            suspects: VecDeque::new(),
+            splitting: Fuse::terminated(),
+        };
+        let mut phase = Phase::Consuming;
+        let mut sink_away_since: Option<Instant> = None;
+        let (mut is_written, mut sink_matters) = (false, true);
+        let mut check_open = tokio::time::interval(Duration::from_secs(1));
+        let end = loop {
+            held.report(self.in_flight);
+            match self.advance(&mut phase, &held.unacknowledged).await {
+                Ok(true) => {}
+                Ok(false) => break End::Drained, // or not: see below
+                Err(error) => return End::Lost(error),
+            }
+            if let Err(error) = self.acknowledge(&mut phase, &mut held.unacknowledged) {
+                return End::Lost(error);
+            }
+            held.split_next(self.splitter);
+            if is_written && held.splitting.is_terminated() {
+                break End::Drained;
+            }
+            let ask_at = match &phase {
+                Phase::Filling { ask_at, .. } => Some(*ask_at),
+                _ => None,
+            };
+            tokio::select! {
+                delivery = self.subscription.next(), if work.is_some() => match delivery {
+                    Some(Ok(delivery)) => {
+                        let Some(item) = held.take(delivery, self.splitter.is_some()) else {
+                            continue;
+                        };
+                        // Never waits: the channel is as wide as the prefetch.
+                        let Some(work) = &work else { continue };
+                        if work.send(item).await.is_err() {
+                            return lost("the pipeline has ended");
+                        }
+                    }
+                    Some(Err(error)) => return End::Lost(error),
+                    // Cancelled, and everything that had arrived is taken.
+                    None if phase.deadline().is_some() => work = None,
+                    None => return lost("the broker ended the consumer"),
+                },
+                outcome = outcomes.recv(), if !is_written => {
+                    if outcome.is_none() && phase.deadline().is_none() {
+                        return lost("the pipeline has ended");
+                    }
+                    is_written = outcome.is_none();
+                    if let Some(found) = held.settle_all(outcome, &mut outcomes) {
+                        break End::NewerVersion(found);
+                    }
+                }
+                tag = &mut held.splitting, if !held.splitting.is_terminated() => {
+                    held.unacknowledged.settle(tag);
+                }
+                changed = self.sink.changed(), if sink_matters => {
+                    sink_matters = changed.is_ok();
+                    let away = *self.sink.borrow_and_update() != SinkState::Available;
+                    sink_away_since = away.then(|| sink_away_since.unwrap_or_else(Instant::now));
+                }
+                () = passed(sink_away_since.map(|since| since + self.limits.sink_hold)) => {
+                    break End::SinkAway;
+                }
+                () = self.shutdown.cancelled(), if matches!(phase, Phase::Consuming) => {
+                    let (now, grace) = (Instant::now(), self.limits.grace);
+                    phase = Phase::Filling {
+                        deadline: now + grace,
+                        ask_at: now + FILL,
+                        until: now + FILL_MAX.min(grace / 2),
+                    };
+                }
+                () = passed(ask_at) => {}
+                () = passed(phase.deadline()) => break End::Drained, // or not: see below
+                _ = check_open.tick() => if !self.subscription.is_open() {
+                    return lost("the connection was closed");
+                },
+            }
+        };
+        held.settle_all(outcomes.try_recv().ok(), &mut outcomes);
+        if let Some(tag) = held.unacknowledged.acknowledge_up_to()
+            && let Err(error) = self.subscription.acknowledge(tag, true)
+        {
+            return End::Lost(error);
         }
-        Outcome::NewerVersion(_, found) => Some(found),
+        held.report(self.in_flight);
+        // In time or not, what is held says.
+        match (end, held.unacknowledged.len()) {
+            (End::Drained, held @ 1..) => End::GraceOver { held },
+            (end, _) => end,
+        }
     }
+
+    /// Cancels the consumer when its prefetch is full, or the queue has no more to send. False where
+    /// the grace is over first.
+    async fn advance(
+        &mut self,
+        phase: &mut Phase,
+        unacknowledged: &Unacknowledged,
+    ) -> Result<bool, BrokerError> {
+        let Phase::Filling {
+            deadline,
+            ask_at,
+            until,
+        } = phase
+        else {
+            return Ok(true);
+        };
+        let now = Instant::now();
+        if unacknowledged.len() < self.limits.prefetch_messages {
+            if *ask_at > now {
+                return Ok(true);
+            }
+            if now < *until && self.subscription.waiting().await? > 0 {
+                *ask_at = Instant::now() + FILL;
+                return Ok(true);
+            }
+        }
+        let deadline = *deadline;
+        match tokio::time::timeout_at(deadline, self.subscription.cancel()).await {
+            Ok(cancelled) => cancelled?,
+            Err(_) => return Ok(false),
+        }
+        let now = Instant::now();
+        let last = LastAcknowledgements::over(deadline - now, now);
+        *phase = Phase::Cancelled { deadline, last };
+        Ok(true)
+    }
+
+    /// Acknowledges the settled beginning, if it is time to.
+    fn acknowledge(
+        &self,
+        phase: &mut Phase,
+        unacknowledged: &mut Unacknowledged,
+    ) -> Result<(), BrokerError> {
+        let now = Instant::now();
+        let is_due = match &*phase {
+            Phase::Consuming => true,
+            Phase::Filling { .. } => false,
+            Phase::Cancelled { last, .. } => last.is_due(now),
+        };
+        if is_due && let Some(tag) = unacknowledged.acknowledge_up_to() {
+            self.subscription.acknowledge(tag, true)?;
+            if let Phase::Cancelled { last, .. } = phase {
+                last.sent(now);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Held<'a> {
+    fn report(&mut self, in_flight: &InFlight) {
+        let acknowledged = self.unacknowledged.take_acknowledged();
+        in_flight.observe(self.unacknowledged.len(), acknowledged);
+    }
+
+    /// Notes a delivery: work for the pipeline, or a suspect that waits to be split.
+    fn take(&mut self, delivery: Delivery, is_of_producers: bool) -> Option<Work<HeldDelivery>> {
+        self.unacknowledged.delivered(delivery.tag);
+        if is_of_producers && split::is_suspect(&delivery) {
+            self.suspects.push_back(delivery);
+            return None;
+        }
+        let replay = ha_dead_letters::replay(&delivery);
+        let ack_handle = HeldDelivery::new(&delivery, is_of_producers);
+        Some(Work {
+            payload: delivery.payload.into(),
+            replay,
+            ack_handle,
+        })
+    }
+
+    fn split_next(&mut self, splitter: Option<&'a Splitter>) {
+        if self.splitting.is_terminated()
+            && let Some(splitter) = splitter
+            && let Some(delivery) = self.suspects.pop_front()
+        {
+            self.splitting = splitter.split(delivery).boxed().fuse();
+        }
+    }
+
+    /// Notes what is settled, this and all that is there; the version of a batch that is too new.
+    fn settle_all(
+        &mut self,
+        first: Option<Outcome<HeldDelivery>>,
+        outcomes: &mut mpsc::Receiver<Outcome<HeldDelivery>>,
+    ) -> Option<u16> {
+        let (mut next, mut newer) = (first, None);
+        while let Some(outcome) = next {
+            match outcome {
+                Outcome::Settled(held) => self.unacknowledged.settle(held.tag),
+                Outcome::NewerVersion(_, found) => newer = newer.or(Some(found)),
+            }
+            next = outcomes.try_recv().ok();
+        }
+        newer
+    }
+}
+
+fn lost(reason: &str) -> End {
+    End::Lost(BrokerError::Closed(reason.into()))
 }
 
 async fn passed(deadline: Option<Instant>) {
