@@ -62,7 +62,7 @@ impl Cluster {
         Ok(Self { others, balancer })
     }
 
-    /// The same virtual host at the address of all three.
+    /// A virtual host at the address of all three nodes.
     pub fn balanced(&self, url: &Url) -> anyhow::Result<Url> {
         let mut url = url.clone();
         let port = self.balancer.address().port();

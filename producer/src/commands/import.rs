@@ -35,10 +35,10 @@ use way::Way;
 /// Batches read and not yet on their way.
 const BATCHES_READ_MAX: usize = 8;
 
-/// Without a single delivery for so long, the import gives up.
+/// The import gives up when nothing was delivered for this long.
 const STALLED_MAX: Duration = Duration::from_secs(60);
 
-/// After an interruption, what is under way has so long.
+/// How long deliveries under way may take after an interruption.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Settings of `producer import`, as given.

@@ -1,6 +1,6 @@
 //! Direct writes: while the broker is away, the points of spooled batches go straight to the
 //! database, so that dashboards stay alive. Best effort: one write at a time, no retry, after the
-//! spool's fsync; the spool drains through the broker all the same, and the same event written
+//! spool's fsync; the spool drains through the broker anyway, and the same event written
 //! twice is one point. Only fields that enrichment never changes are written.
 
 use crate::deliver::encoded::EncodedBatch;
@@ -20,7 +20,7 @@ const BATCHES_WAITING_MAX: usize = 64;
 /// Points in one write at most.
 const POINTS_MAX: usize = 5_000;
 
-/// After a write that failed, batches are skipped for so long.
+/// How long batches are skipped after a write that failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Hands spooled batches to the writing task.

@@ -13,7 +13,7 @@ pub struct EncodedBatch {
     pub events: u32,
     /// Source time of the oldest event, nanoseconds since the epoch.
     pub oldest_ns: i64,
-    /// Whether no route was offered it before. One that was may have been taken all the same.
+    /// Whether no route was offered it before. One that was may have been taken anyway.
     pub is_first_offer: bool,
     /// Its place in a trace.
     pub trace: ha_trace::Context,

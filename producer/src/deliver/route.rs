@@ -52,7 +52,7 @@ impl RouteError {
         }
     }
 
-    /// Whether the same route may take other batches all the same.
+    /// Whether the same route may take other batches anyway.
     #[must_use]
     pub fn is_about_the_batch(&self) -> bool {
         matches!(

@@ -54,7 +54,7 @@ pub async fn turn(
     true
 }
 
-/// Watches over an active producer; returns when another one has had its place for so long.
+/// Watches over an active producer; returns when another one has held its place for this long.
 ///
 /// # Errors
 /// Always: why this one has to end.

@@ -45,7 +45,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The recorder's default commit interval is 5 s; a busy database takes longer.
 const SECOND_READING_AFTER: Duration = Duration::from_secs(30);
 
-/// One request covers so many entities, and a time that keeps an answer small ([`Periods`]).
+/// Entities of one request; the time that it covers keeps its answer small ([`Periods`]).
 const ENTITIES_A_REQUEST: usize = 50;
 
 /// How often it is looked whether live events are still behind.

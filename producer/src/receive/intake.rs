@@ -20,7 +20,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A dead letter keeps so much of an oversized event: brokers refuse messages of more than 16 MiB.
+/// A dead letter keeps this much of an oversized event: brokers refuse messages over 16 MiB.
 const DEAD_LETTER_BYTES_MAX: usize = 8 << 20;
 
 /// Filters and numbers events.

@@ -24,10 +24,10 @@ use tokio::time::Instant;
 pub use lists::List;
 pub use rows::{EntityRow, Registry};
 
-/// Updates come in bursts; they are read when so long none has come.
+/// Updates come in bursts; the lists are read when none has come for this long.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// …, but not later than so long after the first.
+/// The lists are read at the latest this long after the first update of a burst.
 const BURST_MAX: Duration = Duration::from_secs(5);
 
 /// Rest after a reading, in times of what it took.

@@ -1,4 +1,4 @@
-//! What Home Assistant writes in the place of states while it starts.
+//! What Home Assistant writes in place of states while it starts.
 
 use crate::support::{Files, home, producer, wait_until_settled_beside};
 use ha_kit::Process;

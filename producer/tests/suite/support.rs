@@ -221,7 +221,7 @@ pub async fn wait_until_settled(process: &Process, home: &Simulator) {
     wait_until_settled_beside(process, home, 0, 0).await;
 }
 
-/// The same with so many more events that the ledger does not have, of which so many became dead letters
+/// Waits likewise, with more events that the ledger does not have, some of which became dead letters
 /// before they were in a batch.
 pub async fn wait_until_settled_beside(
     process: &Process,

@@ -64,7 +64,7 @@ pub enum DlqCommand {
     Replay {
         #[command(flatten)]
         filter: FilterArgs,
-        /// At most so many a second
+        /// Dead letters a second at most
         #[arg(long, value_name = "COUNT")]
         rate: Option<u32>,
         /// Only say what today's code makes of each (the database is not asked)

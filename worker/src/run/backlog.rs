@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The drain rate is that of so long a time, some three answers of the broker: less, and chance has
+/// The drain rate is measured over this time, some three answers of the broker: in less, chance has
 /// a large part in it; more, and it is long that of another time (workers that were starting).
 const WINDOW: Duration = Duration::from_secs(6);
 /// The broker is asked seldomer: in between, the time that has passed is taken off. A figure of two

@@ -27,7 +27,7 @@ pub enum End {
         /// Deliveries given back.
         held: usize,
     },
-    /// The database was away for so long that everything goes back to the queue.
+    /// The database was away too long: everything goes back to the queue.
     SinkAway,
     /// The broker closed, or was lost.
     Lost(BrokerError),
@@ -48,7 +48,7 @@ pub struct Stages {
 pub struct Limits {
     /// After shutdown.
     pub grace: Duration,
-    /// Deliveries are held so long while the database is away; less than the broker's consumer
+    /// Deliveries are held at most this long while the database is away; less than the broker's consumer
     /// timeout, which would close the channel.
     pub sink_hold: Duration,
     /// Deliveries without an acknowledgement at one time.

@@ -61,7 +61,7 @@ impl InFlight {
         }
     }
 
-    /// So many are held now, after so many more were acknowledged.
+    /// Takes the number held now, and the number acknowledged since the last call.
     pub fn observe(&self, held: usize, settled: u64) {
         self.gauge.set(held as f64);
         self.counts().observe(Instant::now(), held, settled);

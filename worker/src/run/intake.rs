@@ -152,7 +152,7 @@ pub async fn drain(
             Ok(()) => tracing::info!(waiting, "replayed dead letters are settled"),
             Err(error) => tracing::error!(%error, "replayed dead letters stay in the spool"),
         },
-        // What is settled and not removed comes again, and is one point all the same.
+        // What is settled and not removed comes again, and is one point anyway.
         () = shutdown.cancelled() => {}
     }
     running.abort();

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 const TOKEN: &str = "a-token-of-the-tests";
 
-/// The worker may grow by so much under 200 malformed requests: less than one body of 50 MB, and
+/// The worker may grow by at most this under 200 malformed requests: less than one body of 50 MB, and
 /// less than the 28 of them together by far.
 const GROWTH_KB_MAX: u64 = 24 * 1_024;
 

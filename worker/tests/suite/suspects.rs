@@ -20,7 +20,7 @@ const EVENTS: u64 = 250;
 /// Deliveries that make a batch suspect.
 const DELIVERIES: usize = 3;
 
-/// The worker may have so much in memory at its peak. Every event with the facts of all entities of
+/// The worker's memory at its peak, at most. Every event with the facts of all entities of
 /// its batch is 1 GiB.
 const PEAK_KB_MAX: u64 = 192 * 1_024;
 

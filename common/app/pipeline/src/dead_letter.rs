@@ -143,7 +143,7 @@ impl DeadLetter {
         }
     }
 
-    /// The same dead letter of a batch that was a dead letter before: it keeps its history.
+    /// Takes over the history of a batch that was a dead letter before.
     #[must_use]
     pub fn replayed(mut self, replay: Option<Replay>) -> Self {
         if let Some(Replay {

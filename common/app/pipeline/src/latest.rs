@@ -14,7 +14,7 @@ const READ_PER_SECOND_MAX: u32 = 20;
 /// Home Assistant's own limit of a state is 255; a page wants less.
 const TEXT_CHARS_MAX: usize = 120;
 
-/// What is kept of one event. The texts are Home Assistant's: whoever shows them must escape them.
+/// What is kept of one event. The texts are Home Assistant's: escape them when they are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatestEvent {
     /// The entity; the event's type where it is of another type than `state_changed`.

@@ -25,14 +25,14 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// A write costs the database as much as some hundred points do. A batch of more points than that,
 /// or one beside a write that is under way, is part of a load where fewer and larger writes are what
-/// helps: unless it is full, it fills for so many times the usual age.
+/// helps: unless it is full, it fills for this many times the usual age.
 const MANY_POINTS: usize = 100;
 const AGES_UNDER_LOAD: u32 = 4;
 
 /// Limits of the pipeline.
 #[derive(Debug, Clone)]
 pub struct PipelineOptions {
-    /// A batch with so many points is written at once.
+    /// A write batch with this many points is written at once.
     pub batch_points_max: usize,
     /// Between the beginnings of two writes at least, unless one is full: meanwhile points gather.
     /// Four times as long under load: while another is under way, or with more than 100 points.
@@ -118,7 +118,7 @@ impl<D: DeadLetterStore> Pipeline<D> {
     /// Runs until `input` is closed and everything taken from it is settled. Outcomes come in the
     /// order in which writes end, not in the order of the batches.
     ///
-    /// Whoever sends must also receive: outcomes that nobody takes stop the pipeline.
+    /// The sender must also receive: outcomes that are not taken stop the pipeline.
     pub async fn run<T: AckHandle>(
         &self,
         mut input: mpsc::Receiver<Work<T>>,

@@ -24,7 +24,7 @@ pub trait AckHandle: Send + 'static {
         let _ = (envelope, dead_letter);
     }
 
-    /// Whether nobody can have processed the batch before. Only then are fields written that do
+    /// Whether no process can have seen the batch before. Only then are fields written that do
     /// not follow from the batch's bytes (weather that was asked for over the network): a second
     /// pass, perhaps in another process that knows other weather, could contradict the first.
     fn is_first_pass(&self) -> bool {

@@ -69,7 +69,7 @@ impl<D: DeadLetterStore> Writer<D> {
 
     async fn write<T: AckHandle>(&self, write_batch: &mut WriteBatch<T>, mut span: ha_trace::Span) {
         let mut backoff = Backoff::new(Duration::from_millis(500), SINK_PAUSE_MAX);
-        // What settings must remedy, nobody remedies within a second.
+        // Settings do not change within a second.
         let mut slow = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
         loop {
             let began = Instant::now();

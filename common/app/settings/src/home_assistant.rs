@@ -181,7 +181,7 @@ pub struct FilterArgs {
         hide_default_value = true
     )]
     pub exclude_globs: String,
-    /// What Home Assistant writes in the place of states while it starts (unavailable, restored):
+    /// What Home Assistant writes in place of states while it starts (unavailable, restored):
     /// flag stores it with its flag, filter leaves it out and counts it
     #[arg(
         long,

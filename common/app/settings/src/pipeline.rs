@@ -66,7 +66,7 @@ pub struct BatchingSettings {
     pub bytes_max: usize,
     /// How long an event waits for company.
     pub age_max: Duration,
-    /// Batches of so many bytes and more travel compressed; `None`: none do.
+    /// Batches of at least this many bytes travel compressed; `None`: none do.
     pub compress_bytes_min: Option<usize>,
     /// Larger events become dead letters.
     pub event_bytes_max: usize,

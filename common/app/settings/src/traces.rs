@@ -15,7 +15,7 @@ pub struct TraceArgs {
     /// Base URL of an OpenTelemetry collector (OTLP over HTTP, protobuf); unset: no traces
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_endpoint: Option<String>,
-    /// The whole address for traces, in the place of the base URL and /v1/traces
+    /// The whole address for traces, in place of the base URL and /v1/traces
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
     pub otel_exporter_otlp_traces_endpoint: Option<String>,
     /// How spans are sent: http/protobuf is the only way

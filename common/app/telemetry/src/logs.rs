@@ -84,7 +84,7 @@ pub async fn report_suppressed() {
     }
 }
 
-/// The same for all of them, at the end of the process.
+/// Says what was left out, of all lines, at the end of the process.
 pub fn say_suppressed() {
     say(Repeats::all);
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 /// Off to absent, at least.
 const RATIO_MIN: f64 = 0.98;
 
-/// So often both are measured, each so long; the figure is the median.
+/// How often both are measured, and how long each; the figure is the median.
 const TURNS: usize = 101;
 const TURN: Duration = Duration::from_millis(30);
 

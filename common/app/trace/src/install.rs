@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Where spans are made; absent where traces are off.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// A span keeps so many links; a write of more batches names the first of them. A worker holds 200
+/// A span keeps at most this many links; a write of more batches names the first of them. A worker holds 200
 /// deliveries (`PREFETCH_EVENTS_MAX`'s default).
 pub(crate) const LINKS_MAX: u32 = 256;
 

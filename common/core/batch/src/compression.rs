@@ -44,7 +44,7 @@ pub fn compress(batch: &[u8]) -> io::Result<Vec<u8>> {
     })
 }
 
-/// The batch compressed, if it has so many bytes; `None` where it is to travel as it is.
+/// The batch compressed, if it has at least this many bytes; `None` where it is to travel as it is.
 #[must_use]
 pub fn compressed_from(bytes_min: Option<usize>, batch: &[u8]) -> Option<Vec<u8>> {
     bytes_min.filter(|least| batch.len() >= *least)?;

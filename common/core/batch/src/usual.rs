@@ -6,7 +6,7 @@ use rmp::decode::{read_array_len, read_bin_len, read_f64, read_int, read_map_len
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// The same batch that serde would read; `None` of what is written in another way, or is no batch:
+/// Reads a batch as serde would; `None` for what is written in another way, or is no batch:
 /// serde knows which.
 pub(crate) fn batch(bytes: &[u8]) -> Option<Batch<'_>> {
     let mut input = Input(bytes);

@@ -28,7 +28,7 @@ use std::time::Duration;
 /// Turns of every row.
 const TURNS: usize = 60;
 
-/// The capture is measured in so many parts, of each of which the best turn counts: on a busy machine
+/// The capture is measured in this many parts; the best turn of each counts: on a busy machine
 /// hardly any skip the whole is left alone, and most parts are at least once.
 const PARTS: usize = 20;
 

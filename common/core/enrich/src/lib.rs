@@ -69,7 +69,7 @@ pub fn enrich_with_report<'a>(
     enrich_among(envelope, observed.as_slice(), options)
 }
 
-/// The same with the weather that was observed lately, of which the last observation before the
+/// Makes the point with the weather that was observed lately, of which the last observation before the
 /// event counts.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub fn enrich_among<'a>(
     enrich_first_stages(envelope, observed, options, STAGE_NAMES.len())
 }
 
-/// The same with the first of the stages only, to measure what the next one costs.
+/// Runs only the first of the stages, to measure what the next one costs.
 ///
 /// # Errors
 /// As [`enrich`].

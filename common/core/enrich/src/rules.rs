@@ -1,4 +1,4 @@
-//! What a truthful event looks like, as data. An event that breaks a rule is stored all the same,
+//! What a truthful event looks like, as data. An event that breaks a rule is stored anyway,
 //! with the rule's id.
 //!
 //! The rules are the original product's with their mistakes corrected: units are read before a

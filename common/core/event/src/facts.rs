@@ -16,7 +16,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The same as a [`Peek`] of the event that they were read from; `None` for other bytes.
+    /// The [`Peek`] of the event that they were read from; `None` for other bytes.
     #[must_use]
     pub fn of<'a>(&self, json: &'a [u8]) -> Option<Peek<'a>> {
         let entity_id = std::str::from_utf8(json.get(self.entity_id.clone())?).ok()?;

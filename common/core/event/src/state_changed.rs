@@ -45,7 +45,7 @@ pub struct State<'a> {
     pub state: Cow<'a, str>,
     /// Its attributes, not yet typed.
     pub attributes: Attributes<'a>,
-    /// The same, split: in the order in which they came. None where they are no object, and none of
+    /// The attributes, split, in the order in which they came. None where they are no object, and none of
     /// an old state whose attributes are byte for byte the new one's, which has them.
     pub entries: Vec<Entry<'a>>,
     /// When the state last took another value; absent too where it cannot be read, since nothing

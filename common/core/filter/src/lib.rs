@@ -20,7 +20,7 @@ pub struct FilterRules {
     pub exclude_entities: Vec<String>,
     /// Patterns to leave out.
     pub exclude_globs: Vec<String>,
-    /// Whether what a restart of Home Assistant writes in the place of states is left out.
+    /// Whether what a restart of Home Assistant writes in place of states is left out.
     pub exclude_restart_artefacts: bool,
 }
 
@@ -45,7 +45,7 @@ pub enum FilterReason {
     ExcludedDomain,
     /// There are includes, and none of them names it.
     NotIncluded,
-    /// A restart of Home Assistant wrote it in the place of a state.
+    /// A restart of Home Assistant wrote it in place of a state.
     RestartArtefact,
 }
 

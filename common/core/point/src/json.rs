@@ -1,4 +1,4 @@
-//! The same point as a row of the embedded database: tags and fields as JSON objects.
+//! A point as a row of the embedded database: tags and fields as JSON objects.
 
 use crate::{Point, Value};
 

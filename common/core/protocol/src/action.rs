@@ -1,4 +1,4 @@
-//! What a message from Home Assistant asks of whoever owns the socket.
+//! What a message from Home Assistant asks of the owner of the socket.
 
 use ha_event::Facts;
 use std::fmt;

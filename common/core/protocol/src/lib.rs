@@ -2,7 +2,7 @@
 //!
 //! The rules come from Home Assistant's developer documentation, "WebSocket API", and from the
 //! behaviour of versions 2024.3 to 2025.4. There is no socket, clock or runtime in here:
-//! [`Session`] is one connection's conversation, and whoever owns the socket feeds it.
+//! [`Session`] is one connection's conversation, and the owner of the socket feeds it.
 //!
 //! Invariants:
 //! - One subscription per event type; ids only rise.

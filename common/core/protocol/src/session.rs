@@ -395,7 +395,7 @@ impl Session {
                     let refused = ProtocolError::SubscriptionRefused { event_type, error };
                     return Err(Problem::Fatal(refused));
                 }
-                // Only watched, or refused while it is being cancelled: all the same.
+                // Only watched, or refused while it is being cancelled: anyway.
                 Err(_) => {}
             }
         } else if let Some(index) = self

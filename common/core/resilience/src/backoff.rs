@@ -28,7 +28,7 @@ impl Backoff {
         }
     }
 
-    /// The same with another growth than doubling. A factor under 1 (or not a number) is taken as 1.
+    /// A backoff with another growth than doubling. A factor under 1 (or not a number) is taken as 1.
     #[must_use]
     pub fn with_factor(mut self, factor: f64) -> Self {
         self.factor = if factor > 1.0 { factor } else { 1.0 };

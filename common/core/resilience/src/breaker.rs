@@ -80,7 +80,7 @@ impl Breaker {
         self.state
     }
 
-    /// Decides about one attempt. Whoever gets [`Decision::Probe`] must report an outcome, or call
+    /// Decides about one attempt. A caller that gets [`Decision::Probe`] must report an outcome, or call
     /// [`Breaker::abandoned`]: nothing else is let through until then.
     pub fn decide(&mut self, now: Instant) -> Decision {
         match self.state {

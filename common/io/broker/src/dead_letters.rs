@@ -26,16 +26,16 @@ use tokio::time::Instant;
 /// Dead letters that a consumer is handed. They may all be in memory, each with a batch of up to 1 MiB.
 const PREFETCH_DEAD_LETTERS: u16 = 256;
 
-/// Nothing arriving for so long, twice, with nothing ready in the queue, is its end.
+/// The queue has ended when nothing arrives for this long, twice, while nothing is ready in it.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Messages of one `basic.nack`, and of these so many, before the queue is waited for.
+/// Messages of one `basic.nack`, and how many of those are sent before waiting for the queue.
 const GIVE_BACK_DEAD_LETTERS: usize = 30;
 const GIVE_BACK_NACKS: usize = 30;
 
 /// The queue is looked at so often until it has them …
 const GIVE_BACK_LOOK: Duration = Duration::from_millis(2);
-/// … and no longer than this.
+/// The longest wait for that.
 const GIVE_BACK_STALLED: Duration = Duration::from_secs(10);
 
 /// The dead letters of `ha.dead-letters`, oldest first.
@@ -50,7 +50,7 @@ pub struct DeadLetterReader {
     arrived: VecDeque<Delivery>,
     /// Tags of the dead letters that were handed out and not taken (eight bytes a dead letter) …
     held: BTreeSet<u64>,
-    /// … and how many of them are the consumer's, which are those from this tag on.
+    /// How many of those are the consumer's: those from this tag on.
     held_by_consumer: usize,
     consumer_from: u64,
     /// Taken since a consumer was cancelled the last time. What is taken before that the queue has

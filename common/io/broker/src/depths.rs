@@ -21,7 +21,7 @@ pub struct Depths {
     pub dead_letters: u32,
 }
 
-/// Asks so often. `None` while there is no answer. Ends when nobody receives.
+/// Asks at this interval. `None` while there is no answer. Ends when nobody receives.
 pub async fn follow_depths(
     broker: Arc<Broker>,
     interval: Duration,

@@ -24,13 +24,13 @@ use verdicts::{Answer, Confirmed, Verdicts, answer_with};
 pub struct PublisherOptions {
     /// Messages without a confirm at one time.
     pub window_messages: usize,
-    /// A message without a confirm for so long counts as not delivered.
+    /// A message counts as not delivered when its confirm takes longer than this.
     pub confirm_timeout: Duration,
     /// Reconnecting waits between this, with full jitter …
     pub backoff_min: Duration,
-    /// … and this.
+    /// The longest such delay.
     pub backoff_max: Duration,
-    /// Batches of so many bytes and more travel compressed ([`ha_batch::compress`]); `None`: none do.
+    /// Batches of at least this many bytes travel compressed ([`ha_batch::compress`]); `None`: none do.
     pub compress_bytes_min: Option<usize>,
 }
 

@@ -21,7 +21,7 @@ pub const DEAD_LETTERS_QUEUE: &str = "ha.dead-letters";
 /// Single events of batches that killed workers.
 pub const SUSPECTS_QUEUE: &str = "ha.suspects";
 
-/// After so many deliveries a suspect is a dead letter.
+/// After this many deliveries a suspect becomes a dead letter.
 pub const SUSPECTS_DELIVERY_LIMIT: i64 = 3;
 
 struct QueueDefinition {
@@ -201,7 +201,7 @@ pub async fn depth(broker: &Broker, channel: &Channel, queue: &str) -> Result<u3
     Ok(messages)
 }
 
-/// The same, and how many consume from it.
+/// Messages that are ready in a queue, and how many consumers it has.
 pub(crate) async fn counts(
     broker: &Broker,
     channel: &Channel,

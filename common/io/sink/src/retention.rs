@@ -5,13 +5,13 @@ use ha_event::UtcMicros;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How often it is looked whether a pass is due.
+/// How often a pass is checked for being due.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// With data this much older than the clock, it is said that the data counts.
 const BEHIND_CLOCK_NS: i64 = 24 * 3_600 * 1_000_000_000;
 
-/// A check warns when more points than one of so many are too old: passes that keep up leave fewer.
+/// `check` warns when more than one point in this many is too old: passes that keep up leave fewer.
 const WARN_ONE_OF: u64 = 20;
 
 /// What is kept, and what will be deleted.

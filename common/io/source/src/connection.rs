@@ -12,7 +12,7 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Read at one time. The crate fills so much with zeros before each read, 128 KiB as a rule, and a
+/// Read at one time. The crate fills this much with zeros before each read, 128 KiB by default, and a
 /// home's message has one or two.
 const READ_BYTES: usize = 16 << 10;
 

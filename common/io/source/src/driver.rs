@@ -285,7 +285,7 @@ impl Output<'_> {
     }
 
     fn tell(&self, event: SourceEvent) {
-        // Nobody listening is seen after each turn.
+        // A closed channel is seen after each turn.
         let _ = self.events.send(event);
     }
 

@@ -43,13 +43,13 @@ pub struct SourceOptions {
     pub pong_timeout: Duration,
     /// How long a shutdown waits for the subscriptions to be cancelled.
     pub unsubscribe_timeout: Duration,
-    /// Reconnect delay: full jitter under this ceiling at first …
+    /// Reconnect delay: full jitter under this ceiling at first.
     pub backoff_first: Duration,
-    /// … and under this one at last.
+    /// The ceiling of the reconnect delay at last.
     pub backoff_max: Duration,
-    /// The same after a refused token.
+    /// Reconnect delay after a refused token, at first.
     pub auth_backoff_first: Duration,
-    /// The same after a refused token.
+    /// The ceiling of the delay after a refused token, at last.
     pub auth_backoff_max: Duration,
 }
 

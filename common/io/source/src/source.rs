@@ -236,7 +236,7 @@ impl Source {
     fn tell_ended(&self, ended: &Ended, was_ready: bool) {
         if was_ready {
             let at_ns = crate::reader::unix_now_ns();
-            // Nobody listening is seen right after.
+            // A closed channel is seen right after.
             let _ = self.events.send(SourceEvent::Disconnected {
                 reason: ended.clone(),
                 at_ns,

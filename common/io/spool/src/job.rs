@@ -21,7 +21,7 @@ pub(crate) enum Command {
 pub(crate) trait Job: Send {
     /// Does the work within the transaction that is open, and remembers the outcome.
     fn apply(&mut self, store: &mut Store) -> Result<()>;
-    /// Answers whoever waits: with the outcome if `result` is Ok.
+    /// Answers the caller: with the outcome if `result` is Ok.
     fn settle(self: Box<Self>, result: std::result::Result<(), SpoolError>);
     /// The bytes it brings along.
     fn bytes(&self) -> usize;
@@ -53,7 +53,7 @@ where
             (Ok(()), None) => Err(SpoolError::Closed),
             (Err(error), _) => Err(error),
         };
-        // Whoever asked may have gone; the work is done all the same.
+        // The caller may have gone; the work is done anyway.
         let _ = self.reply.send(answer);
     }
 

@@ -250,7 +250,7 @@ impl Spool {
         *self.stats.borrow()
     }
 
-    /// The same as a channel, for waiting until it changes.
+    /// The statistics as a channel, for waiting until they change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<SpoolStats> {
         self.stats.clone()

@@ -18,7 +18,7 @@ use url::Url;
 /// Places known at one time: homes, in practice.
 const PLACES_MAX: u64 = 1_000;
 
-/// A place that nobody asks for is forgotten after so long.
+/// A place is forgotten when it was not asked for during this time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(6 * 3_600);
 
 /// Questions of this process; one home needs six an hour.

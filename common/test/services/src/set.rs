@@ -268,7 +268,7 @@ impl Services {
         self.http_url(ports::INFLUXDB)
     }
 
-    /// The same InfluxDB in the shape of the v2 API; needs [`Services::influxdb_token`] and the
+    /// InfluxDB in the shape of the v2 API; needs [`Services::influxdb_token`] and the
     /// organisation [`crate::INFLUXDB_ORG`].
     #[must_use]
     pub fn influxdb_v2_url(&self) -> String {

@@ -21,7 +21,7 @@ const SIGNIFICANT_DOMAINS: [&str; 5] = [
     "thermostat",
     "water_heater",
 ];
-/// Domains that a minimal response gives in full all the same.
+/// Domains that a minimal response gives in full anyway.
 const NEED_ATTRIBUTE_DOMAINS: [&str; 5] = [
     "climate",
     "humidifier",

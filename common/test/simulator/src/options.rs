@@ -21,7 +21,7 @@ pub struct SimulatorOptions {
     pub pending_messages_max: usize,
     /// A connection that stays over this many pending messages (Home Assistant: 1,024) …
     pub pending_messages_peak: usize,
-    /// … for this long (Home Assistant: 5 s) is cut too.
+    /// How long a client may be over the peak before it is cut off (Home Assistant: 5 s).
     pub pending_peak_max: Duration,
     /// How often the server pings (Home Assistant: 55 s); no answer within half of it ends the
     /// connection.

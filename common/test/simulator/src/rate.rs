@@ -14,7 +14,7 @@ use crate::{
 };
 
 const TICK: Duration = Duration::from_millis(1);
-/// Below so many events a second the clock is looked at seldom: hundreds of homes that looked a
+/// Below this many events a second the clock is read seldom: hundreds of homes that looked a
 /// thousand times a second would be a load of their own.
 const SLOW_RATE: f64 = 50.0;
 const SLOW_TICK: Duration = Duration::from_millis(10);

@@ -179,7 +179,7 @@ impl Replay {
         }
     }
 
-    /// At the capture's own pace, by `time_fired`, so many times as fast; the rate means nothing
+    /// At the capture's own pace, by `time_fired`, this many times as fast; the rate means nothing
     /// then. Once through: it does not loop.
     #[must_use]
     pub fn at_own_pace(self, speed: f64) -> Self {
@@ -197,7 +197,7 @@ impl Replay {
         Duration::from_micros(last_us).div_f64(self.speed.unwrap_or(1.0))
     }
 
-    /// Number of events due so long after the beginning; `None` unless it has its own pace.
+    /// Number of events due this long after the beginning; `None` unless it has its own pace.
     pub(crate) fn due(&self, elapsed: Duration) -> Option<u64> {
         let elapsed_us = elapsed.as_micros() as f64 * self.speed?;
         let due = self

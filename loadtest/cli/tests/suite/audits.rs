@@ -207,7 +207,7 @@ async fn a_second_series_is_a_duplicate() {
     let report = report_after("--mode disabled", &arguments, async |_: &Harness| {
         let (entity_id, time) = some_point(&place).await;
         let instance = instance_of(&place).await;
-        // A tag more and a field only that no state needs: a point all the same.
+        // A tag more and a field only that no state needs: a point anyway.
         let line = format!(
             "home_assistant_events,instance={instance},entity_id={entity_id},stray=yes value=1 {time}"
         );

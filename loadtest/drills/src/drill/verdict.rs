@@ -18,7 +18,7 @@ const FIRED_SHARE_MIN: f64 = 0.95;
 
 /// A broker says of each batch whether it took it. A database that is coming back may store a write
 /// after its sender has given it up; when the spool then drops that batch, its events are reported
-/// as lost and are there all the same. At most this part of the missing ones, a hundredth, may be.
+/// as lost and are there anyway. At most this part of the missing ones, a hundredth, may be.
 const UNSURE_PART_MAX: u64 = 100;
 
 /// Compares and judges; the processes have ended.

@@ -13,7 +13,7 @@ use crate::topology::Topology;
 /// Each is a process.
 pub(super) const HOMES_MAX: usize = 1_000;
 
-/// What InfluxDB has in the place of its defaults where it keeps the series of many homes, as in
+/// What InfluxDB has in place of its defaults where it keeps the series of many homes, as in
 /// `deploy/compose.fleet.yml`. The names alone of 60,000 series fill a cache of 25 MB, so that it
 /// writes a snapshot some each nine seconds and collects its garbage each three, and both take all
 /// processors that they can get.

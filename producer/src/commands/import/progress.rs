@@ -25,7 +25,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A bar over so many bytes, on stderr if that is a terminal.
+    /// A bar over this many bytes, on stderr if that is a terminal.
     pub fn new(bytes: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = match terminal {

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// Fewer events say nothing.
 const EVENTS_MIN: u64 = 20;
 
-/// The event rate is compared with the average of this time, …
+/// The event rate is compared with the average of this time.
 const AVERAGE: Duration = Duration::from_secs(3_600);
-/// … of which there must be so much.
+/// The average needs at least this much of that time.
 const AVERAGE_MIN: Duration = Duration::from_secs(900);
-/// What is high is high in this time, …
+/// A high rate is measured over this time.
 const HIGH: Duration = Duration::from_secs(60);
-/// … and what is low in this.
+/// A low rate is measured over this time.
 const LOW: Duration = Duration::from_secs(300);
 
 /// Intervals remembered: an hour of them, a second each at the shortest.

@@ -76,7 +76,7 @@ mod tests {
 
     const DAY_US: i64 = 86_400_000_000;
 
-    /// The largest answer and the number of periods over a day, with so many bytes a second.
+    /// The largest answer and the number of periods over a day, at this many bytes a second.
     fn day(bytes_a_second: usize) -> (usize, usize) {
         let mut periods = Periods::new(UtcMicros(7), UtcMicros(7 + DAY_US));
         let (mut next, mut largest, mut count) = (7, 0, 0);

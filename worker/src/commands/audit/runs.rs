@@ -174,7 +174,7 @@ impl Runs {
     }
 
     /// An unclean stop leaves gaps near the end of its run. They are explained when the next run
-    /// has fetched at least so many states without a number from the time between.
+    /// has fetched at least as many states without a number from the time between.
     fn is_backfilled(
         &self,
         instance: &str,

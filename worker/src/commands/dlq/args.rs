@@ -133,7 +133,7 @@ pub struct FilterArgs {
     /// Only the dead letter with this id
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// At most so many of them, oldest first
+    /// At most this many, oldest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
 }

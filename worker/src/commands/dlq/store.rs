@@ -24,7 +24,7 @@ const PAGE_DEAD_LETTERS: usize = 256;
 /// more looks by somebody else.
 const DELIVERIES_MAX: u64 = 15;
 
-/// The first connection is waited for so long.
+/// How long the first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The dead letters, opened.

@@ -1,13 +1,13 @@
 use ha_resilience::Failure;
 use std::time::Duration;
 
-/// Why no worker has a batch. (One may have it all the same when the connection broke.)
+/// Why no worker has a batch. (One may have it anyway when the connection broke.)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IntakeError {
     /// Nobody there, no answer in time, or a failure on their side.
     #[error("{0}")]
     Unavailable(String),
-    /// The worker asked to be left alone for so long: full, or without its database.
+    /// The worker asked to be left alone for a while: it is full, or its database is away.
     #[error("{reason}")]
     RetryAfter {
         /// How long.

@@ -28,7 +28,7 @@ pub struct ClientOptions {
     pub known_names: BTreeMap<String, Vec<IpAddr>>,
     /// When a target is skipped, and for how long.
     pub breaker: BreakerOptions,
-    /// Batches of so many bytes and more travel compressed ([`ha_batch::compress`]); `None`: none do.
+    /// Batches of at least this many bytes travel compressed ([`ha_batch::compress`]); `None`: none do.
     pub compress_bytes_min: Option<usize>,
 }
 

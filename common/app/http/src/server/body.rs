@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A refused sender that is still sending is read so long and so far, and all of it is thrown
+/// A refused sender that is still sending is read up to these limits, and all of it is thrown
 /// away: closing at once would reset the connection, and the sender would never see its answer.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 64 << 20;

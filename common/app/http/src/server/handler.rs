@@ -202,7 +202,7 @@ fn compression(headers: &HeaderMap) -> Result<Option<Compression>, Refusal> {
     }
 }
 
-/// The same rule as for `INSTANCE_NAME`: it is a tag.
+/// The home's name, by the rule for `INSTANCE_NAME`: it becomes a tag.
 fn instance(shared: &Shared, uri: &axum::http::Uri) -> Result<String, Refusal> {
     let bad = || {
         let error = "instance: a name of 1 to 100 letters, digits, spaces and - _ .";

@@ -14,7 +14,7 @@ use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-/// The same line again is left out for so long.
+/// How long a repeated line is left out.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// Different lines from one place within [`WINDOW`].

@@ -265,7 +265,7 @@ fn is_placeholder(state: &Option<State<'_>>) -> bool {
     })
 }
 
-/// Whether the event's new state is one that a restart or reload wrote in the place of the real one:
+/// Whether the event's new state is one that a restart or reload wrote in place of the real one:
 /// what `RESTART_ARTEFACTS=filter` leaves out. The state that takes its place again is not: the
 /// house may have changed in between, and nobody would say so a second time. Bytes that are no
 /// event are none.

@@ -426,7 +426,7 @@ fn what_was_read_on_the_way_is_what_a_second_look_finds() {
         (format!("[{b},{result}]"), 1, false),
         (b.replace("light.b", "light.\\u0062"), 1, false),
         (b.replace("state_changed", "call_service"), 1, false),
-        // Cut off: what is complete is told all the same.
+        // Cut off: what is complete is told anyway.
         (format!("[{a},{b},"), 2, false),
         (format!("[{a}{b}]"), 1, false),
     ] {

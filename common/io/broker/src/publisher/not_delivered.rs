@@ -1,4 +1,4 @@
-/// Why the broker does not have a message. (It may have it all the same when the connection broke:
+/// Why the broker does not have a message. (It may have it anyway when the connection broke:
 /// sending it again is right, since the same event written twice is one point.)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotDelivered {

@@ -16,7 +16,7 @@ pub(super) type Confirmed = (Uuid, Answer, Option<lapin::Result<Confirmation>>);
 
 /// Tells the verdict.
 pub(super) fn answer_with(answer: Answer, verdict: Result<(), NotDelivered>) {
-    // Whoever asked may be gone; the message is then delivered all the same, or not.
+    // The caller may be gone; the message is then delivered anyway, or not.
     let _ = answer.send(verdict);
 }
 

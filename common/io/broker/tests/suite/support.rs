@@ -55,7 +55,7 @@ impl Vhost {
         self.services.management(method, path, body).await.unwrap()
     }
 
-    /// Waits until so many messages are ready in the queue, and no other number.
+    /// Waits until exactly this many messages are ready in the queue.
     pub async fn wait_for_depth(&self, queue: &'static str, expected: u32) {
         let broker = self.broker();
         let connection = broker.connect().await.unwrap();

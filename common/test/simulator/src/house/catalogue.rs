@@ -46,7 +46,7 @@ struct Kind {
     rate: u32,
     /// Attribute fragments, each `"name":value,`: before the changing ones …
     capability: &'static str,
-    /// … and behind them, before the friendly name.
+    /// Attribute fragments behind those of the body, before the friendly name.
     tail: &'static str,
     /// `supported_features`, which stand last.
     features: Option<u32>,

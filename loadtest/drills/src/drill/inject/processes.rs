@@ -24,7 +24,7 @@ const PRODUCER: &str = "producer";
 const RESTART: Duration = Duration::from_secs(1);
 /// Torn off the log of the spool.
 const TORN_BYTES: u64 = 9_000;
-/// Put in the place of what was torn off.
+/// Put in place of what was torn off.
 const RUBBISH_BYTES: usize = 5_000;
 const SPOOLED_MAX: Duration = Duration::from_secs(60);
 

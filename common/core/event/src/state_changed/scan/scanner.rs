@@ -13,7 +13,7 @@ const DEPTH_MAX: u8 = 64;
 pub(super) struct Seen<'a> {
     /// The old state's attributes, whole; empty where there are none.
     pub(super) attributes: &'a str,
-    /// The same, split.
+    /// The old state's attributes, split.
     pub(super) entries: Vec<Entry<'a>>,
     /// The context of the last state, whole.
     pub(super) context: &'a str,
