@@ -15,7 +15,7 @@ fn script_path() -> PathBuf {
 
 /// A free port base, free for as long as the value lives; costs one small service.
 async fn free_ports() -> anyhow::Result<Services> {
-    Services::start_private(&[Service::InfluxDb]).await
+    Services::start_private(&[Service::InfluxDbV2Front]).await
 }
 
 fn script(dir: &Path, port_base: u16, arguments: &[&str]) -> Command {
