@@ -122,18 +122,18 @@ mod tests {
             .collect();
         assert_eq!(
             lines[1],
-            ["event/decode", "10000000", "100.0", "(100.0–200.0)"]
-        );
-        assert_eq!(
-            lines[2],
             [
-                "frame",
+                "batch",
                 "of",
                 "100/decode",
                 "20000000",
                 "50.0",
                 "(50.0–100.0)"
             ]
+        );
+        assert_eq!(
+            lines[2],
+            ["event/decode", "10000000", "100.0", "(100.0–200.0)"]
         );
         let empty = tempfile::tempdir().unwrap();
         assert!(
