@@ -159,7 +159,15 @@ impl App {
         })
     }
 
-    /// Consumes and serves until `shutdown`, for ever through every outage.
+    /// Consumes and serves until `shutdown`, for ever through every outage. Then its parts end in this
+    /// order:
+    ///
+    /// 1. the subscriptions and the HTTP intake take no more; what they hold is written and
+    ///    acknowledged or answered, within the grace; the broker has the last acknowledgements;
+    /// 2. dead letters that are sent again from the spool;
+    /// 3. the spool of dead letters;
+    /// 4. what follows the database;
+    /// 5. health, metrics and status.
     ///
     /// # Errors
     /// None at present: what can fail for good has failed in [`build`](Self::build).
