@@ -16,6 +16,7 @@
 //! - Whatever ends a session, a clean close by Home Assistant included, the source connects again.
 //!   Only the shutdown token ends [`Source::run`].
 
+mod coalesced;
 mod connection;
 mod driver;
 mod event;

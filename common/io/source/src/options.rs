@@ -25,9 +25,9 @@ pub struct SourceOptions {
     /// Bytes of messages that were received and not yet dropped by the caller. One message larger
     /// than all of it may be in flight beside it.
     pub queue_bytes_max: usize,
-    /// Between two reads of the socket that each find something, at least: what arrives in the
-    /// meantime is read together, which costs one wakeup. What arrives after a silence is read at
-    /// once. Zero reads whenever something is there.
+    /// The least time between two reads of the socket while data keeps coming: what arrives in the
+    /// meantime is read together, for one wakeup. What arrives after a silence is read at once. Zero
+    /// reads whenever something is there.
     pub read_interval: Duration,
     /// The largest message read; `get_states` of a big home is one message.
     pub message_bytes_max: usize,

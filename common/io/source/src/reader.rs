@@ -3,7 +3,7 @@
 use crate::connection::{Link, Socket};
 use crate::queue::{QueueBytes, QueuePermit};
 use crate::state::{Counters, Ended, add};
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -55,26 +55,17 @@ pub(crate) struct Reader {
     pub(crate) out: UnboundedSender<Received>,
     pub(crate) last_received: LastReceived,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) read_interval: Duration,
 }
 
 impl Reader {
     /// Reads until the connection ends or is ended. Dropping `out` tells the driver.
     pub(crate) async fn run(mut self) {
         let closed = self.link.closed.clone();
-        let mut next_read = Instant::now();
-        while !closed.is_cancelled() {
-            // A socket that has been read empty is left alone for the rest of the interval.
-            let read = match self.stream.next().now_or_never() {
-                Some(read) => read,
-                None => tokio::select! {
-                    biased;
-                    () = closed.cancelled() => return,
-                    read = read_after(&mut self.stream, next_read) => {
-                        next_read = Instant::now() + self.read_interval;
-                        read
-                    }
-                },
+        loop {
+            let read = tokio::select! {
+                biased;
+                () = closed.cancelled() => return,
+                read = self.stream.next() => read,
             };
             self.last_received.touch();
             let reason = match read {
@@ -130,12 +121,6 @@ impl Reader {
             })
             .map_err(|_| Ended::Lost("nobody listens".to_owned()))
     }
-}
-
-/// The next message, and no read of the socket before this time.
-async fn read_after<S: Stream + Unpin>(stream: &mut S, next_read: Instant) -> Option<S::Item> {
-    tokio::time::sleep_until(next_read).await;
-    stream.next().await
 }
 
 /// Reads on until the library has answered the close frame and the other side has hung up.

@@ -197,7 +197,6 @@ impl Source {
                 out,
                 last_received: last_received.clone(),
                 counters: Arc::clone(&self.counters),
-                read_interval: self.options.read_interval,
             }
             .run(),
         );
