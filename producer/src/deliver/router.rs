@@ -1,4 +1,4 @@
-//! The one place that decides where a batch goes: to the route while that takes batches and its window
+//! Decides where a batch goes: to the route while that takes batches and its window
 //! has room, else to the spool. A batch is safe when the route has confirmed it or the spool's fsync
 //! has returned; until then it is held, and offered again.
 

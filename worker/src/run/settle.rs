@@ -1,4 +1,5 @@
-//! Which deliveries may be acknowledged, and when: the one place that decides it.
+//! Which deliveries may be acknowledged, and how often after a cancel. In which phase of a shutdown
+//! none are is `consume`'s.
 
 use ha_broker::ACKNOWLEDGEMENTS_AFTER_CANCEL_MAX;
 use std::collections::VecDeque;

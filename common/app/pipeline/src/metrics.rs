@@ -1,4 +1,4 @@
-//! The pipeline's metrics: every name and label value in one place, handles made once.
+//! The metrics of the pipeline, which both binaries export; handles are made once.
 
 use crate::dead_letter::Reason;
 use crate::latest::LatestEvents;

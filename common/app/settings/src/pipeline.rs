@@ -64,7 +64,7 @@ pub struct BatchingSettings {
     pub events_max: usize,
     /// Bytes of event JSON in one batch.
     pub bytes_max: usize,
-    /// How long an event waits for company.
+    /// The least time between two batches that are not full.
     pub age_max: Duration,
     /// Batches of at least this many bytes travel compressed; `None`: none do.
     pub compress_bytes_min: Option<usize>,

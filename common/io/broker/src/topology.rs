@@ -21,7 +21,7 @@ pub const DEAD_LETTERS_QUEUE: &str = "ha.dead-letters";
 /// Single events of batches that killed workers.
 pub const SUSPECTS_QUEUE: &str = "ha.suspects";
 
-/// After this many deliveries a suspect becomes a dead letter.
+/// A suspect that came back this often becomes a dead letter: it is delivered once more than this.
 pub const SUSPECTS_DELIVERY_LIMIT: i64 = 3;
 
 struct QueueDefinition {
